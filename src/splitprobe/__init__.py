@@ -1,0 +1,1 @@
+"""splitprobe: defenses, attacks and leakage measures for split (edge/cloud) image classifiers."""

@@ -1,0 +1,116 @@
+"""The contract of an attack, and how every attack is judged: same images, same scores, same floors."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splitprobe import measures
+from splitprobe.artifacts import provenance, write_csv, write_json, write_npz
+from splitprobe.attacks import ATTACKS
+from splitprobe.cells import Paths
+from splitprobe.datasets.prepare import open_dataset
+from splitprobe.params import Params
+from splitprobe.registry import lookup
+from splitprobe.runtime import Runtime
+from splitprobe.target import Target, load_target
+
+log = logging.getLogger("splitprobe")
+KEPT = 64  # reconstructions stored for the figures
+
+
+class Attack:
+    """Rebuilds x from released features z. ``access`` says what the adversary may use of the target."""
+
+    access: ClassVar[str]
+    family: ClassVar[str]  # the file that results and curves go to
+    kind: ClassVar[str]  # what the family's members are called in its result
+
+    def __init__(self, name: str, target: Target, seed: int) -> None:
+        self.name, self.target, self.seed = name, target, seed
+        self.curve: list[dict[str, float]] = []
+
+    def fit(self, auxiliary: Tensor) -> None:
+        """Learn, or choose settings, on auxiliary images (uint8, N, C, H, W) and what the target releases of them."""
+
+    def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """x_hat (N, C, H, W) in [0, 1] from released z (N, c, h, w); ``shape`` is (C, H, W)."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """What the result states beside the scores: budget, settings, size."""
+        return {}
+
+    def generator(self, *purpose: str) -> torch.Generator:
+        """A generator of this attack's own, by purpose."""
+        return self.target.runtime.generator(self.seed, "attack", self.name, *purpose)
+
+
+def released(target: Target, images: Tensor, seed: int) -> Tensor:
+    """One release of the features of uint8 images: what the adversary intercepts, the same for every attack."""
+    return target.defense.release(target.features(images), target.runtime.generator(seed, "intercepted"))
+
+
+def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor, seed: int) -> tuple[dict, dict, dict]:
+    """Fit each attack and score it on the test images (uint8): floors, results by attack, reconstructions (uint8 NHWC).
+
+    ``failed`` marks an attack whose mean squared error is no better than the auxiliary mean image's.
+    """
+    floors = measures.floors(images, auxiliary)
+    z = released(attacks[0].target, images, seed)
+    results, pictures = {}, {"x": _picture(images)}
+    for attack in attacks:
+        attack.fit(auxiliary)
+        x_hat = attack.reconstruct(z, tuple(images.shape[1:]))
+        scores = measures.scores(images, x_hat)
+        failed = not scores["mse"] < floors["mean_image"]["mse"]
+        results[attack.name] = {"access": attack.access, **attack.facts(), **scores, "failed": failed}
+        pictures[attack.name] = _picture(x_hat)
+        verdict = " (no better than the mean image: failed)" if failed else ""
+        log.info("  %s, %s: %.2f dB, SSIM %.3f%s", attack.name, attack.access, scores["psnr_db"], scores["ssim"], verdict)
+    log.info("  floor, the mean image: %.2f dB", floors["mean_image"]["psnr_db"])
+    return floors, results, pictures
+
+
+def _picture(images: Tensor) -> np.ndarray:
+    kept = images[:KEPT]
+    kept = kept if kept.dtype == torch.uint8 else (kept * 255).round().to(torch.uint8)
+    return kept.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def run_attacks(family: str, cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
+    """The stages ``train_generator`` and ``run_mle``: all attacks of a family on one cell.
+
+    Writes <family>.json, reconstructions (<family>.npz) and the curves; returns the former.
+    """
+    target = load_target(paths.target(cell), runtime)
+    dataset, _ = open_dataset(paths, target.cell.dataset)
+    auxiliary, test = (runtime.images(dataset.role(role)[0]) for role in ("auxiliary", "test"))
+    attacks, images = lookup(ATTACKS, family, "attack")(target, params, test)
+    log.info("%s: %s attack on %d test images, %s", cell, family, len(images), runtime.name)
+    floors, results, pictures = judge(attacks, auxiliary, images, params.seed)
+    result = {
+        "provenance": provenance(params.scale, params.seed, runtime.name, cell),
+        "cell": cell,
+        "images": len(images),
+        "floors": floors,
+        attacks[0].kind: results,
+    }
+    rows = _joined([attack.curve for attack in attacks])
+    write_npz(paths.result(cell, f"{family}.npz"), **pictures)
+    write_csv(paths.curve(cell, family), rows, list(dict.fromkeys(column for row in rows for column in row)))
+    write_json(paths.result(cell, f"{family}.json"), result)
+    log.info("results in %s", paths.result(cell, f"{family}.json"))
+    return result
+
+
+def _joined(curves: list[list[dict[str, float]]]) -> list[dict[str, float]]:
+    """One table out of the attacks' curves, joined on their first column (epoch or step)."""
+    rows: dict[float, dict[str, float]] = {}
+    for row in (row for curve in curves for row in curve):
+        rows.setdefault(next(iter(row.values())), {}).update(row)
+    return [rows[position] for position in sorted(rows)]

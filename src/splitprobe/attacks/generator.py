@@ -1,0 +1,138 @@
+"""Generator attack: a decoder fitted on auxiliary images so that G(z) is x; the paper's equation (4).
+
+Black-box: the decoder mirrors the plain network's cut. Gray-box: it mirrors the defense's architecture, where that
+differs. Differs from the authors: epochs are selected on held-out auxiliary images (theirs: on the target's images),
+and a stochastic release is drawn anew at every step.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from splitprobe.attacks.base import Attack
+from splitprobe.models import count
+from splitprobe.models.decoders import black_box
+from splitprobe.params import Params, bounded
+from splitprobe.runtime import progress
+from splitprobe.target import Target
+from splitprobe.training import Rate, batches
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section ``attack.generator``."""
+
+    decoders: tuple[str, ...] = bounded(choices=("black_box", "gray_box"))
+    batch_size: int = bounded(2, 65536)
+    betas: tuple[float, ...] = bounded(0.0, 0.99999)
+    amsgrad: bool
+    holdout: float = bounded(0.01, 0.5)
+    plateau_factor: float = bounded(0.01, 0.99)
+    plateau_patience: int = bounded(1, 10000)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The section ``scales.<scale>.generator``."""
+
+    epochs: int = bounded(1, 100000)
+    lr: float = bounded(1e-7, 1.0)
+    schedule: str = bounded(choices=("constant", "cosine", "plateau"))
+    images: int = bounded(1, 10_000_000)
+
+
+class Generator(Attack):
+    """One decoder; ``decoder()`` makes its network."""
+
+    family, kind = "generator", "decoders"
+
+    def __init__(
+        self, name: str, target: Target, seed: int, decoder: Callable[[], nn.Module], settings: Settings, plan: Schedule
+    ) -> None:
+        super().__init__(name, target, seed)
+        self.access = name.replace("_", "-")
+        self.settings, self.plan = settings, plan
+        with target.runtime.seeded(seed, "decoder"):
+            self.decoder = target.runtime.place(decoder())
+        self.optimizer = torch.optim.Adam(self.decoder.parameters(), plan.lr, settings.betas, amsgrad=settings.amsgrad)
+        self.best_epoch, self.holdout_mse, self.sizes = 0, float("inf"), (0, 0)
+
+    def step(self, z: Tensor, images: Tensor) -> Tensor:
+        """One optimizer step on released z and uint8 images; the loss."""
+        with self.target.runtime.autocast():
+            x_hat = self.decoder(z)
+        loss = F.mse_loss(x_hat.float(), images.float() / 255)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def fit(self, auxiliary: Tensor) -> None:
+        """Train on auxiliary images, keep the epoch that is best on the held-out part of them."""
+        held = max(1, round(len(auxiliary) * self.settings.holdout))
+        self.sizes = (len(auxiliary) - held, held)
+        z = self.target.features(auxiliary)  # once: only the release is drawn anew
+        release, noise, order = self.target.defense.release, self.generator("release"), self.generator("order")
+        held_z, held_images = release(z[-held:], self.generator("holdout")), auxiliary[-held:]
+        plan, settings, best = self.plan, self.settings, None
+        rate = Rate(self.optimizer, plan.schedule, plan.epochs, settings.plateau_factor, settings.plateau_patience)
+        bar = progress(range(1, plan.epochs + 1), f"{self.target.cell.name} {self.name}")
+        for epoch in bar:
+            self.decoder.train()
+            for index in batches(len(auxiliary) - held, settings.batch_size, order):
+                loss = self.step(release(z[index], noise), auxiliary[index])
+            error = self.error(held_z, held_images)
+            rate.step(error)
+            if error < self.holdout_mse:
+                self.holdout_mse, self.best_epoch, best = error, epoch, copy.deepcopy(self.decoder.state_dict())
+            self.curve.append({"epoch": epoch, f"{self.name}_mse": error})
+            bar.set_postfix(loss=f"{loss.item():.4f}", held_out=f"{error:.4f}")
+        if best is not None:  # none when every epoch diverged; the scores then say so
+            self.decoder.load_state_dict(best)
+
+    def error(self, z: Tensor, images: Tensor) -> float:
+        """Mean squared error per element on released z and uint8 images."""
+        x_hat = self.reconstruct(z, tuple(images.shape[1:]))
+        return F.mse_loss(x_hat, images.float() / 255).item()
+
+    @torch.no_grad()
+    def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Decode in evaluation mode."""
+        self.decoder.eval()
+        return torch.cat([self.decoder(part).float() for part in z.split(512)])
+
+    def facts(self) -> dict[str, Any]:
+        """Budget, selection and size."""
+        return {
+            "parameters": count.parameters(self.decoder),
+            "epochs": self.plan.epochs,
+            "best_epoch": self.best_epoch,
+            "lr": self.plan.lr,
+            "schedule": self.plan.schedule,
+            "fit_images": self.sizes[0],
+            "holdout_images": self.sizes[1],
+            "holdout_mse": self.holdout_mse,
+        }
+
+
+def build(target: Target, params: Params, test: Tensor) -> tuple[list[Attack], Tensor]:
+    """All decoders of ``attack.generator`` that apply to the target, and the test images to attack (the first ones).
+
+    A gray-box decoder exists only where the defense changes the architecture.
+    """
+    settings, plan = params.section("attack.generator", Settings), params.scaled("generator", Schedule)
+    shape, cut = target.blueprint.shape, target.cell.cut
+    layout = (target.edge[-1].out_channels, cut, shape.width, shape.channels)
+    makers: dict[str, Callable[[], nn.Module | None]] = {
+        "black_box": lambda: black_box(*layout),
+        "gray_box": lambda: target.defense.gray_box_decoder(*layout),
+    }
+    chosen = [name for name in settings.decoders if makers[name]() is not None]
+    return [Generator(name, target, params.seed, makers[name], settings, plan) for name in chosen], test[: plan.images]

@@ -1,0 +1,178 @@
+"""CIFAR-10 (Krizhevsky, 2009) in the layouts it comes in; ``raw`` is the folder or file, or the folder around it.
+
+- ``cifar-10-batches-py/`` or ``cifar-10-python.tar.gz``, the official Python archive;
+- Hugging Face ``uoft-cs/cifar10``: ``train-*.parquet`` and ``test-*.parquet`` (needs pyarrow);
+- ``train|test/<class>/*`` as a folder or a .zip.
+
+Test is drawn from the official test set, the other three roles from the official training set.
+"""
+
+import fnmatch
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitprobe.datasets import folder, images
+from splitprobe.datasets.base import DataError, Dataset, Settings, Source
+from splitprobe.datasets.split import UNUSED, draw
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+BATCH_FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
+SITE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+ADVICE = (
+    f"put {BATCH_FOLDER}/ or {ARCHIVE} ({SITE}), the parquet files of Hugging Face's uoft-cs/cifar10, or "
+    "train/<class>/* and test/<class>/* there; or set `download: true` for this data set in params.yaml"
+)
+
+
+def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
+    """Read whichever layout lies at ``source.raw`` and draw the roles, each with equally many images of all classes.
+
+    Raises DataError when no layout is there and ``download`` is off or fails, when one is incomplete or damaged, or
+    when a role asks for more than there is.
+    """
+    path = source.raw_path(root)
+    found = _load_found(path, source, settings, rng, root)
+    if found is None and source.download:
+        _download(path)
+        found = _load_found(path, source, settings, rng, root)
+    if found is None:
+        raise DataError(f"{path} {'holds no CIFAR-10' if path.exists() else 'is missing'}: {ADVICE}")
+    return found
+
+
+def _load_found(path: Path, source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset | None:
+    batches = _find(path, "data_batch_1")
+    archive = _find(path, ARCHIVE) if path.is_dir() else path if path.name.endswith((".tar.gz", ".tgz")) else None
+    if batches:
+        return _from_batches(lambda name: (batches.parent / name).read_bytes(), batches.parent, source, settings, rng)
+    if archive and archive.is_file():
+        return _from_batches(_unpacked(archive), archive, source, settings, rng)
+    if path.is_dir() and any(path.rglob("*.parquet")):
+        return _from_parquet(path, source, settings, rng)
+    if path.is_file() or any(p.is_dir() for p in path.glob("*/*")):
+        return folder.load(source, settings, rng, root, CLASSES)
+    return None
+
+
+def _find(path: Path, name: str) -> Path | None:
+    """The file of that name in a folder or one level below."""
+    return next(iter(sorted([*path.glob(name), *path.glob(f"*/{name}")])), None)
+
+
+def _from_batches(
+    read: Callable[[str], bytes], where: Path, source: Source, settings: Settings, rng: np.random.Generator
+) -> Dataset:
+    parts = [_batch(read, name, where) for name in (*TRAIN_BATCHES, "test_batch")]
+    labels = np.concatenate([labels for _, labels in parts])
+    test = np.arange(len(labels)) >= len(labels) - len(parts[-1][1])
+    split = _drawn(labels, test, source, rng, where)
+    used = np.flatnonzero(split != UNUSED)
+    pixels = np.concatenate([pixels for pixels, _ in parts])
+    del parts
+    chosen = images.resized((pixels[i] for i in used), len(used), source, settings)
+    return Dataset(chosen, labels[used], split[used], CLASSES, len(labels))
+
+
+def _batch(read: Callable[[str], bytes], name: str, where: Path) -> tuple[np.ndarray, np.ndarray]:
+    """One official batch: uint8 (n, 32, 32, 3) and labels int64 (n,)."""
+    try:
+        batch = BatchUnpickler(io.BytesIO(read(name)), encoding="bytes").load()
+        batch = {k.decode() if isinstance(k, bytes) else k: v for k, v in batch.items()}
+        pixels = np.asarray(batch["data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        labels = np.asarray(batch["labels"], np.int64)
+    except Exception as error:  # a damaged pickle raises nearly anything
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"{where}: {name} is missing or no batch of CIFAR-10 ({reason}); fetch the archive again"
+        ) from error
+    if len(labels) != len(pixels):
+        raise DataError(f"{where}: {name} holds {len(pixels)} images and {len(labels)} labels; fetch the archive again")
+    return pixels, labels
+
+
+class BatchUnpickler(pickle.Unpickler):
+    """Reads plain containers and numpy arrays; any other object raises UnpicklingError, so no foreign code can run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The few functions that rebuild an array."""
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return np.zeros(0).__reduce__()[0]
+        allowed = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): _dtype, ("_codecs", "encode"): _encode}
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a batch of CIFAR-10")
+        return allowed[module, name]
+
+
+def _dtype(code: str | bytes, align: bool = False, copy: bool = False) -> np.dtype:
+    # the official files say align=0, which numpy 2.4 deprecates
+    return np.dtype(code.decode() if isinstance(code, bytes) else code, bool(align), bool(copy))
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode("latin1")
+
+
+def _unpacked(archive: Path) -> Callable[[str], bytes]:
+    """Reader of the files in the official archive, by their base names; nothing is unpacked to disk."""
+    try:
+        with tarfile.open(archive) as tar:
+            content = {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{archive} is no whole .tar.gz ({error}): fetch it again; {ADVICE}") from error
+    return content.__getitem__
+
+
+def _from_parquet(path: Path, source: Source, settings: Settings, rng: np.random.Generator) -> Dataset:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise DataError(f"{path} holds parquet files, and reading them needs `pip install pyarrow`") from None
+    encoded, labels, names, test = [], [], [], []
+    for half in ("train", "test"):
+        files = sorted(f for f in path.rglob("*.parquet") if fnmatch.fnmatch(f.name, f"{half}-*"))
+        if not files:
+            raise DataError(f"{path} holds no {half}-*.parquet: {ADVICE}")
+        for file in files:
+            try:
+                table = parquet.read_table(file, columns=["img", "label"])
+                encoded += [cell["bytes"] for cell in table["img"].to_pylist()]
+                labels += table["label"].to_pylist()
+            except Exception as error:  # pyarrow's errors share no base with a missing column's
+                raise DataError(f"{file} is no parquet file of uoft-cs/cifar10 ({error}): fetch it again") from error
+            names += [f"{file.relative_to(path).as_posix()}#{i}" for i in range(table.num_rows)]
+            test += [half == "test"] * table.num_rows
+    content = dict(zip(names, encoded, strict=True))
+    pixels, readable, rejected = images.read_all(names, content.__getitem__, source, settings)
+    index = np.flatnonzero(readable)
+    labels, test = np.array(labels, np.int64)[index], np.array(test, bool)[index]
+    split = _drawn(labels, test, source, rng, path)
+    used = np.flatnonzero(split != UNUSED)
+    return Dataset(images.compact(pixels, index[used]), labels[used], split[used], CLASSES, len(index), rejected)
+
+
+def _drawn(labels: np.ndarray, test: np.ndarray, source: Source, rng: np.random.Generator, where: Path) -> np.ndarray:
+    if not ((labels >= 0) & (labels < len(CLASSES))).all():
+        raise DataError(f"{where}: labels run from {labels.min()} to {labels.max()}, CIFAR-10's from 0 to 9")
+    try:
+        return draw(labels, np.arange(len(labels)), test, source, rng)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _download(path: Path) -> None:
+    """Let torchvision fetch the official archive, verified by its checksum, into the folder ``path``."""
+    if path.suffix:
+        raise DataError(f"raw = {path}: a download needs the name of a folder; {ADVICE}")
+    from torchvision.datasets import CIFAR10  # here, because it imports torch
+
+    try:
+        CIFAR10(path.parent if path.name == BATCH_FOLDER else path, download=True)
+    except Exception as error:
+        raise DataError(f"downloading CIFAR-10 to {path} failed ({error}); {ADVICE}") from error

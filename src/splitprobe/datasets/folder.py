@@ -1,0 +1,156 @@
+"""Any folder or .zip of class folders, wherever they lie in it.
+
+A class is the name of the folder that holds the images: ``<class>/*`` or ``train|test/<class>/*``, inside any outer
+folders; equal names are one class (``actors/<name>``, ``actresses/<name>``). Where every such folder is called
+``face``, as in ``<name>/face/*``, the one above counts. Any other file in a class folder is listed as rejected.
+A ``MANIFEST.csv`` with the columns path and patient (or subject, identity) keeps each patient within one role.
+"""
+
+import csv
+import io
+import logging
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from splitprobe.datasets import images
+from splitprobe.datasets.archive import Tree, open_tree
+from splitprobe.datasets.base import DataError, Dataset, Rejected, Settings, Source
+from splitprobe.datasets.split import UNUSED, draw
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+TEST, TRAIN = ("test",), ("train", "val", "valid", "validation")
+IDENTITY_COLUMNS = ("patient", "subject", "identity")
+LAYOUT = "a folder or a .zip of class folders: <class>/*.png, or train/<class>/* and test/<class>/*"
+log = logging.getLogger("splitprobe")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image file: its name, its class, and the official half it belongs to ("train", "test" or "")."""
+
+    file: str
+    label: str
+    half: str
+
+
+def load(
+    source: Source, settings: Settings, rng: np.random.Generator, root: Path, classes: Sequence[str] = ()
+) -> Dataset:
+    """Read every file once and draw the roles; ``classes``, if given, are those that must be found, with both halves.
+
+    With train and test folders, test is drawn from test and the other roles from train (and val); otherwise all four
+    from everything. Raises DataError when the set is missing, has fewer than two classes or too few images.
+    """
+    path = source.raw_path(root)
+    if not path.exists():
+        raise DataError(f"{path} is missing: put {LAYOUT} there, or change `raw` in params.yaml")
+    with open_tree(path) as tree:
+        listed, rejected = find(tree.names)
+        groups = read_groups(tree, [item.file for item in listed])
+        pixels, readable, bad = images.read_all([i.file for i in listed], tree.read, source, settings)
+    rejected = tree.rejected + rejected + bad
+    test = np.array([item.half == "test" for item in listed], bool)
+    official = test.any() and not test.all()
+    if official:
+        readable, torn = _drop_torn_groups(listed, groups, test, readable)
+        rejected += torn
+    index = np.flatnonzero(readable)
+    names = sorted({listed[i].label for i in index})
+    _check_classes(path, names, classes, official)
+    code = {name: k for k, name in enumerate(names)}
+    labels = np.array([code[listed[i].label] for i in index], np.int64)
+    try:
+        split = draw(labels, groups[index], test[index] if official else None, source, rng)
+    except DataError as error:
+        raise DataError(f"{path}: {error} (rejected files: {len(rejected)})") from None
+    used = np.flatnonzero(split != UNUSED)
+    kept = images.compact(pixels, index[used])
+    return Dataset(kept, labels[used], split[used], tuple(names), len(index), rejected)
+
+
+def find(names: Sequence[str]) -> tuple[list[Listed], list[Rejected]]:
+    """Sort file names into images with class and half, and the files that cannot be images of a class.
+
+    Class folders are the folders at the depth where most images lie, so a stray image or subfolder makes no class.
+    """
+    pictures = {n for n in names if n.lower().endswith(SUFFIXES)}
+    depths = Counter(n.count("/") for n in pictures if "/" in n)
+    depth = max(sorted(depths), key=depths.__getitem__, default=1)
+    holders = {posixpath.dirname(n) for n in pictures if n.count("/") == depth}
+    inner_face = all(posixpath.basename(h).lower() == "face" for h in holders)
+    place = {h: _class_and_half(posixpath.dirname(h) if inner_face else h) for h in holders}
+    halved = {"train", "test"} <= {half for _, half in place.values()}
+    listed, rejected = [], []
+    for name in names:
+        label, half = place.get(posixpath.dirname(name), ("", ""))
+        if label and name not in pictures:
+            rejected.append(Rejected(name, f"not named as an image ({', '.join(SUFFIXES)})"))
+        elif label and halved and not half:
+            rejected.append(Rejected(name, "outside the train and test folders"))
+        elif label:
+            listed.append(Listed(name, label, half if halved else ""))
+        elif name in pictures:
+            rejected.append(Rejected(name, f"not in a class folder; those lie at depth {depth} here"))
+    return listed, rejected
+
+
+def _class_and_half(folder: str) -> tuple[str, str]:
+    above, _, label = folder.rpartition("/")
+    half = posixpath.basename(above).lower()
+    return label, "test" if half in TEST else "train" if half in TRAIN else ""
+
+
+def read_groups(tree: Tree, files: Sequence[str]) -> np.ndarray:
+    """A group number for each file, int64 (n,): one for each patient that a MANIFEST.csv names, else one for each file.
+
+    Raises DataError when the manifest has such a column but none of its paths is a file here.
+    """
+    groups = np.arange(len(files))
+    manifests = [n for n in tree.names if posixpath.basename(n).lower() == "manifest.csv"]
+    if not manifests:
+        return groups
+    manifest = min(manifests, key=lambda n: n.count("/"))
+    rows = list(csv.DictReader(io.StringIO(tree.read(manifest).decode("utf-8-sig", "replace"))))
+    columns = {c.strip().lower(): c for c in (rows[0] if rows else {}) if c}
+    identity = next((columns[c] for c in IDENTITY_COLUMNS if c in columns), None)
+    if identity is None or "path" not in columns:
+        log.info("%s has no column path with patient, subject or identity: images are split one by one", manifest)
+        return groups
+    # the paths count from the manifest's own folder, or from the archive's top
+    patients: dict[str, str] = {}
+    for row in rows:
+        path = posixpath.normpath((row[columns["path"]] or "").replace("\\", "/"))
+        for name in (path, posixpath.join(posixpath.dirname(manifest), path)):
+            patients[name] = (row[identity] or "").strip()
+    named = [i for i, file in enumerate(files) if patients.get(file)]
+    if not named:
+        raise DataError(f"{manifest} names a {identity} for none of the images: its column path does not match them")
+    if len(named) < len(files):
+        unnamed = (manifest, identity, len(files) - len(named))
+        log.warning("%s names no %s for %d images: each counts as one of its own", *unnamed)
+    number = {patient: len(files) + k for k, patient in enumerate(sorted({patients[files[i]] for i in named}))}
+    groups[named] = [number[patients[files[i]]] for i in named]
+    return groups
+
+
+def _drop_torn_groups(
+    listed: Sequence[Listed], groups: np.ndarray, test: np.ndarray, readable: np.ndarray
+) -> tuple[np.ndarray, list[Rejected]]:
+    """Leave out, and report, training images of a patient who is in the official test half too."""
+    torn = readable & ~test & np.isin(groups, groups[test])
+    reason = "the manifest's patient is also in the test folder"
+    return readable & ~torn, [Rejected(listed[i].file, reason) for i in np.flatnonzero(torn)]
+
+
+def _check_classes(path: Path, found: Sequence[str], wanted: Sequence[str], official: bool) -> None:
+    if len(found) < 2:
+        here = f"only the class {found[0]!r}" if found else "no class folder with a readable image"
+        raise DataError(f"{path} holds {here}; needed: {LAYOUT}")
+    if wanted and (list(found) != list(wanted) or not official):
+        halves = "train and test folders" if official else "no train and test folders"
+        raise DataError(f"{path} holds {halves} of {', '.join(found)}; needed: both, of {', '.join(wanted)}")

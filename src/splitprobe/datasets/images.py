@@ -1,0 +1,123 @@
+"""From an encoded image to uint8 pixels, by one rule for every mode, size and format.
+
+- Gray of more than 8 bits, and floats, are scaled by the image's own range to 0..255 (a constant one becomes black);
+  deep color and deep gray with alpha keep their high byte, as Pillow decodes them.
+- Transparency (RGBA, LA, palettes) is laid over black.
+- CMYK and YCbCr become RGB; one channel is luma (ITU-R 601), gray asked for in three channels is replicated.
+- EXIF orientation is applied; then the largest centered square is cut out, because stretching would change shapes; then
+  it is resized with antialiasing. A JPEG at least 4 times too large is decoded at a fraction of its size.
+- The first frame of several counts. Truncated files are refused.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from splitprobe.datasets.base import FILTERS, DataError, Rejected, Settings, Source
+
+# named, so that no foreign file reaches a decoder which runs programs (EPS) or opens other files
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+# Threads gain nothing on thumbnails, but large files are decoded outside Python's lock; a task for each single file
+# would cost a quarter of a thumbnail's time.
+CHUNK = 64
+RESAMPLING = {name: Image.Resampling[name.upper()] for name in FILTERS}
+
+
+def read_image(source: bytes | str | Path, channels: int, side: int, resize: str) -> np.ndarray:
+    """Decode a file, or its content, to uint8 (side, side, channels) by the rules above.
+
+    Raises DataError with a short reason for anything that is not a whole image.
+    """
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if not data:
+        raise DataError("zero bytes")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.draft(None, (2 * side, 2 * side))
+            ImageOps.exif_transpose(image, in_place=True)
+            return fit(image, channels, side, resize)
+    except Image.UnidentifiedImageError:
+        raise DataError(f"not an image, it begins with {data[:16]!r}") from None
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise DataError(f"damaged: {error or type(error).__name__}") from error
+
+
+def fit(image: Image.Image, channels: int, side: int, resize: str) -> np.ndarray:
+    """A decoded image as uint8 (side, side, channels): mode, center square, size."""
+    image = _eight_bit(image).convert("L" if channels == 1 else "RGB")
+    width, height = image.size
+    edge = min(width, height)
+    left, top = (width - edge) // 2, (height - edge) // 2
+    # crop first: resize(box=...) would blend in what lies outside the box
+    square = image.crop((left, top, left + edge, top + edge))
+    return np.asarray(square.resize((side, side), RESAMPLING[resize])).reshape(side, side, channels)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image, np.float64)
+        if not np.isfinite(values).all():
+            raise DataError("holds NaN or infinite values")
+        low, high = values.min(), values.max()
+        return Image.fromarray(np.rint((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        opaque = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+        black = Image.new("RGB", image.size)
+        black.paste(opaque, mask=opaque.getchannel("A"))
+        return black
+    return image
+
+
+def read_all(
+    names: Sequence[str], read: Callable[[str], bytes], source: Source, settings: Settings
+) -> tuple[np.ndarray, np.ndarray, list[Rejected]]:
+    """Decode all files: uint8 (n, side, side, C), a mask (n,) of the readable ones, and the others with reasons.
+
+    ``read`` gives a file's content and may raise DataError. Rows of unreadable files are undefined.
+    """
+    images = np.empty((len(names), source.side, source.side, source.channels), np.uint8)
+
+    def decode(start: int) -> list[str | None]:
+        reasons = []
+        for i in range(start, min(start + CHUNK, len(names))):
+            try:
+                images[i] = read_image(read(names[i]), source.channels, source.side, settings.resize)
+                reasons.append(None)
+            except DataError as error:
+                reasons.append(str(error))
+        return reasons
+
+    reasons: list[str | None] = []
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        tqdm(total=len(names), desc="reading", unit="image", disable=None) as bar,
+    ):
+        for part in pool.map(decode, range(0, len(names), CHUNK)):
+            reasons += part
+            bar.update(len(part))
+    rejected = [Rejected(n, r) for n, r in zip(names, reasons, strict=True) if r is not None]
+    return images, np.array([r is None for r in reasons], bool), rejected
+
+
+def resized(images: Iterable[np.ndarray], count: int, source: Source, settings: Settings) -> np.ndarray:
+    """``count`` decoded images uint8 (h, w, 3) as uint8 (count, side, side, C)."""
+    out = np.empty((count, source.side, source.side, source.channels), np.uint8)
+    for i, image in enumerate(images):
+        out[i] = fit(Image.fromarray(image), source.channels, source.side, settings.resize)
+    return out
+
+
+def compact(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """``images[chosen]`` for ascending ``chosen``, moved in place: a copy would double the peak memory."""
+    for to, origin in enumerate(chosen):
+        if to != origin:
+            images[to] = images[origin]
+    return images[: len(chosen)]

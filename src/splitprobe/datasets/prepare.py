@@ -1,0 +1,95 @@
+"""The stage ``prepare``: read a source once, draw its roles, and write what every later stage reads back."""
+
+import logging
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from splitprobe import artifacts
+from splitprobe.cells import Paths
+from splitprobe.datasets import load
+from splitprobe.datasets.base import DataError, Dataset, Rejected, Settings, Source
+from splitprobe.params import Params
+from splitprobe.runtime import derive
+
+SHOWN = 5  # rejected files that the log shows
+log = logging.getLogger("splitprobe")
+
+
+def prepare(name: str, params: Params, paths: Paths) -> dict[str, Any]:
+    """Prepare the data set ``name`` of the chosen scale; returns its summary.
+
+    Writes images.npz, rejected.csv and summary.json, all or none. Raises ParamsError or DataError.
+    """
+    key = f"scales.{params.scale}.data.{name}"
+    source = params.scaled(f"data.{name}", Source)
+    settings = params.section("data", Settings)
+    rng = np.random.default_rng(derive(params.seed, "prepare", name))
+    try:
+        dataset = load(source, settings, rng, paths.root)
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from error
+    provenance = artifacts.provenance(params.scale, params.seed, "cpu")
+    summary = {**summarize(name, source, dataset), **provenance}
+    _write(name, dataset, summary, paths)
+    _report(name, dataset, summary, paths)
+    return summary
+
+
+def summarize(name: str, source: Source, dataset: Dataset) -> dict[str, Any]:
+    """What the data set is, in numbers: sizes by role and class, files kept and rejected, duplicates across roles."""
+    by_class = dataset.class_counts()
+    return {
+        "name": name,
+        "title": source.title,
+        "source": source.source,
+        "classes": list(dataset.classes),
+        "channels": source.channels,
+        "side": source.side,
+        "counts": {role: sum(row.values()) for role, row in by_class.items()},
+        "class_counts": by_class,
+        "kept": dataset.kept,
+        "rejected": len(dataset.rejected),
+        **dataset.duplicates(),
+        "bytes": dataset.images.nbytes,
+    }
+
+
+def open_dataset(paths: Paths, name: str) -> tuple[Dataset, dict[str, Any]]:
+    """The prepared data set and its summary; raises DataError when it was not prepared."""
+    try:
+        summary = artifacts.read_json(paths.summary(name))
+        arrays = artifacts.read_npz(paths.images(name))
+        rejected = [Rejected(**row) for row in artifacts.read_csv(paths.rejected(name))]
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename} is missing: run `dvc repro prepare@{name}` first") from None
+    return Dataset(**arrays, classes=tuple(summary["classes"]), kept=summary["kept"], rejected=rejected), summary
+
+
+def _write(name: str, dataset: Dataset, summary: dict[str, Any], paths: Paths) -> None:
+    try:
+        artifacts.write_npz(paths.images(name), images=dataset.images, labels=dataset.labels, split=dataset.split)
+        artifacts.write_csv(paths.rejected(name), [asdict(r) for r in dataset.rejected], ("file", "reason"))
+        artifacts.write_json(paths.summary(name), summary)
+    except BaseException:
+        for path in (paths.images(name), paths.rejected(name), paths.summary(name)):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _report(name: str, dataset: Dataset, summary: dict[str, Any], paths: Paths) -> None:
+    counts = ", ".join(f"{role} {n}" for role, n in summary["counts"].items())
+    log.info("%s: %s; %d classes: %s", name, summary["title"], len(dataset.classes), ", ".join(dataset.classes))
+    log.info("kept %d images, rejected %d files; drawn: %s", dataset.kept, len(dataset.rejected), counts)
+    for item in dataset.rejected[:SHOWN]:
+        log.warning("  rejected %s: %s", item.file, item.reason)
+    if len(dataset.rejected) > SHOWN:
+        log.warning("  and %d more: see %s", len(dataset.rejected) - SHOWN, paths.rejected(name))
+    for role, row in summary["class_counts"].items():
+        if absent := [label for label, n in row.items() if not n]:
+            log.warning("%s holds no image of %s", role, ", ".join(absent))
+    if summary["duplicates_auxiliary"] or summary["duplicates_test"]:
+        message = "identical pixels: %d auxiliary images occur in another role, %d test images in train; none removed"
+        log.warning(message, summary["duplicates_auxiliary"], summary["duplicates_test"])
+    log.info("written to %s", paths.prepared(name))

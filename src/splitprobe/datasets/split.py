@@ -1,0 +1,67 @@
+"""Drawing the four roles: stratified, disjoint, and never dividing a group (a patient, a person) between two roles."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from splitprobe.datasets.base import ROLES, DataError, Source
+
+UNUSED = 255
+
+
+def draw(
+    labels: np.ndarray, groups: np.ndarray, official_test: np.ndarray | None, source: Source, rng: np.random.Generator
+) -> np.ndarray:
+    """A code into ROLES, or UNUSED, for each image: uint8 (N,).
+
+    ``labels`` and ``groups`` are integers (N,). With ``official_test``, a mask (N,), test comes from where it is true
+    and the other roles from the rest; otherwise all four come from everything. Each role holds the classes in the
+    proportions of what it is drawn from, and exactly the number of images asked for.
+    Raises DataError, stating asked and available, when a role would get fewer.
+    """
+    split = np.full(len(labels), UNUSED, np.uint8)
+    wanted, everything = source.wanted, np.arange(len(labels))
+    if official_test is None:
+        pools = [(everything, wanted)]
+    else:
+        rest = {role: n for role, n in wanted.items() if role != "test"}
+        pools = [(everything[~official_test], rest), (everything[official_test], {"test": wanted["test"]})]
+    short = []
+    for pool, roles in pools:
+        order, unit = _stratified(labels[pool], groups[pool], rng)
+        short += _deal(split, pool[order], unit, roles)
+    if short:
+        raise DataError("too few images: " + ", ".join(short) + "; ask for fewer in params.yaml or add images")
+    return split
+
+
+def _stratified(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """An order of the images whose every stretch holds the classes in proportion, and each one's group in that order.
+
+    A group is filed under the label of its first image. Within its class it takes a random place; classes are then
+    interleaved by the fraction of the class that lies before that place.
+    """
+    _, first, group, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    shuffled = rng.permutation(len(first))
+    by_class = shuffled[np.argsort(labels[first][shuffled], kind="stable")]
+    label, size = labels[first][by_class], size[by_class]
+    total = np.bincount(label, size)
+    before = np.cumsum(size) - size - (np.cumsum(total) - total)[label]
+    place = np.empty(len(first), np.int64)
+    place[by_class[np.argsort((before + size / 2) / total[label], kind="stable")]] = np.arange(len(first))
+    order = np.argsort(place[group], kind="stable")
+    return order, place[group][order]
+
+
+def _deal(split: np.ndarray, images: np.ndarray, unit: np.ndarray, roles: Mapping[str, int]) -> list[str]:
+    """Give the ordered ``images`` to the roles in turn; returns a sentence for every role when one comes out short."""
+    start, sentences, fits = 0, [], True
+    for role, count in roles.items():
+        available = max(0, len(images) - start)
+        sentences.append(f"{role} asked {count}, available {available}")
+        fits = fits and count <= available
+        split[images[start : start + count]] = ROLES.index(role)
+        # what is left of the last group is used in no other role
+        last = min(start + count, len(images)) - 1
+        start = int(np.searchsorted(unit, unit[last], side="right")) if len(images) else 0
+    return [] if fits else sentences

@@ -1,0 +1,15 @@
+"""Gray photographs of the installed scikit-image, a class each (see :mod:`splitprobe.datasets.crops`)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from splitprobe.datasets.base import Dataset, Settings, Source
+from splitprobe.datasets.crops import load_crops
+
+PHOTOGRAPHS = {"brick": "brick.png", "coins": "coins.png", "grass": "grass.png", "gravel": "gravel.png"}
+
+
+def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
+    """Random crops, class = photograph; raises as :func:`~splitprobe.datasets.crops.load_crops` does."""
+    return load_crops(PHOTOGRAPHS, source, settings, rng)

@@ -1,0 +1,124 @@
+"""How close x_hat is to x: MSE, PSNR, SSIM per image, and the paper's conventions beside them.
+
+x and x_hat are (N, C, H, W) in [0, 1], uint8 or float. All sums run in float64, in chunks, so that the numbers do not
+depend on how the images are batched. SSIM follows scikit-image's defaults (uniform 7x7 window, N - 1 covariance,
+K1 = .01, K2 = .03, a border of 3 pixels left out), which the tests use as the reference.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+WINDOW = 7
+PAPER_BATCH = 32  # the paper's PSNR and SSIM are means over batches of this size
+CHUNK = 512
+SCORES = ("mse", "psnr_db", "psnr_db_std", "ssim", "ssim_std", "mse_paper", "psnr_db_paper", "ssim_paper")
+
+
+def unit(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) as float64 in [0, 1]; raises ValueError for another range, another rank or no image."""
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"images of shape {tuple(images.shape)}: (N, C, H, W) with at least one image is needed")
+    if images.dtype == torch.uint8:
+        return images.double() / 255
+    values = images.double()
+    low, high = values.min().item(), values.max().item()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"image values from {low:.3g} to {high:.3g}: [0, 1] (or uint8) is needed; scale or clamp them")
+    return values
+
+
+def mse(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Mean squared error per element, one number per image (N,)."""
+    return _chunked(lambda a, b: (a - b).square().mean((1, 2, 3)), x, x_hat, CHUNK)
+
+
+def psnr(squared_error: Tensor) -> Tensor:
+    """Decibels for a peak of 1; infinite for an exact copy."""
+    return -10 * squared_error.log10()
+
+
+def ssim(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Structural similarity, one number per image (N,); the image must be at least 7x7."""
+    return _chunked(lambda a, b: _ssim_map(a, b, F.avg_pool2d, WINDOW**2).mean((1, 2, 3)), x, x_hat, CHUNK)
+
+
+def ssim_paper(x: Tensor, x_hat: Tensor) -> Tensor:
+    """The paper's SSIM, one number per batch of 32: the window slides over the batch axis too, as if it were space.
+
+    It rises with the similarity of neighbors in the batch and depends on their order; a last batch below 7 is left
+    out. For comparison with the printed tables only.
+    """
+
+    def volumes(a: Tensor, b: Tensor) -> Tensor:
+        if len(a) < WINDOW:
+            return a.new_empty(0)
+        a, b = (t.transpose(0, 1)[None] for t in (a, b))  # (1, C, N, H, W)
+        return _ssim_map(a, b, F.avg_pool3d, WINDOW**3).mean()[None]
+
+    return _chunked(volumes, x, x_hat, PAPER_BATCH)
+
+
+def scores(x: Tensor, x_hat: Tensor) -> dict[str, float]:
+    """All measures of a set of images, with their spread over images; an undefined one is NaN or infinite.
+
+    ``psnr_db`` is the mean of the images' decibels (not the decibels of the mean error). A diverged x_hat, with a value
+    that is not finite, scores NaN throughout.
+    """
+    if not torch.isfinite(x_hat).all():
+        return dict.fromkeys(SCORES, math.nan)
+    error = mse(x, x_hat)
+    decibels, similarity = psnr(error), ssim(x, x_hat)
+    batches = torch.stack([batch.mean() for batch in error.split(PAPER_BATCH)])
+    return {
+        "mse": error.mean().item(),
+        "psnr_db": decibels.mean().item(),
+        "psnr_db_std": _spread(decibels),
+        "ssim": similarity.mean().item(),
+        "ssim_std": _spread(similarity),
+        "mse_paper": error.mean().item() * x.shape[1],
+        "psnr_db_paper": psnr(batches).mean().item(),
+        "ssim_paper": ssim_paper(x, x_hat).mean().item(),
+    }
+
+
+def floors(x: Tensor, auxiliary: Tensor) -> dict[str, dict[str, float]]:
+    """Scores of three answers that need no feature: constant gray, the auxiliary mean image, each image's mean color.
+
+    The last one is an oracle (it looks at x), a landmark and not an attack.
+    """
+    values = unit(x).float()
+    mean_image = torch.stack([part.float().mean(0) for part in auxiliary.split(4096)])
+    weights = torch.tensor([len(part) for part in auxiliary.split(4096)], device=auxiliary.device) / len(auxiliary)
+    mean_image = (mean_image * weights[:, None, None, None]).sum(0) / (255 if auxiliary.dtype == torch.uint8 else 1)
+    answers = {
+        "gray": torch.full_like(values, 0.5),
+        "mean_image": mean_image.clamp(0, 1).expand_as(values),
+        "mean_color": values.mean((2, 3), keepdim=True).clamp(0, 1).expand_as(values),
+    }
+    return {name: scores(x, answer) for name, answer in answers.items()}
+
+
+def _spread(values: Tensor) -> float:
+    return values.std().item() if len(values) > 1 else math.nan
+
+
+def _chunked(measure: object, x: Tensor, x_hat: Tensor, size: int) -> Tensor:
+    if x.shape != x_hat.shape:
+        raise ValueError(f"x is {tuple(x.shape)} and x_hat {tuple(x_hat.shape)}: the shapes must agree")
+    return torch.cat([measure(unit(a), unit(b)) for a, b in zip(x.split(size), x_hat.split(size), strict=True)])
+
+
+def _ssim_map(a: Tensor, b: Tensor, pool: object, count: int) -> Tensor:
+    """The SSIM of every full window; ``count`` is the number of values in a window."""
+    if min(a.shape[-2:]) < WINDOW:
+        raise ValueError(f"images of {tuple(a.shape[-2:])} pixels: SSIM's window needs at least {WINDOW}x{WINDOW}")
+    mean_a, mean_b, aa, bb, ab = (pool(t, WINDOW, stride=1) for t in (a, b, a * a, b * b, a * b))
+    unbiased = count / (count - 1)
+    variance_a, variance_b = unbiased * (aa - mean_a * mean_a), unbiased * (bb - mean_b * mean_b)
+    covariance = unbiased * (ab - mean_a * mean_b)
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
+    return luminance * (2 * covariance + c2) / (variance_a + variance_b + c2)

@@ -1,0 +1,112 @@
+"""Building blocks shared by the networks: normalization, attention, channel expansion, transposed convolutions.
+
+Source: the paper's section on SiftFunnel; CBAM (Woo 2018), squeeze-and-excitation (Hu 2018), triplet attention (Misra 2021).
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Block(nn.Sequential):
+    """A piece of a network between two possible cuts; knows its channels and its spatial stride."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std per channel, for x in [0, 1]; the edge's own first step, so attackers work in [0, 1]."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return (x - self.mean) / self.std
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates out of the channel means; 2 c floor(c/r) parameters."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.gate = nn.Sequential(
+            nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, h, w) to the same shape."""
+        return x * self.gate(x.mean((2, 3)))[:, :, None, None]
+
+
+class _PlaneGate(nn.Module):
+    """A gate on one plane of the feature: [max, mean] over ``axis``, 7x7 convolution, BatchNorm, sigmoid."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(1, momentum=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = torch.stack((x.amax(self.axis), x.mean(self.axis)), 1)
+        return x * torch.sigmoid(self.norm(self.conv(pooled))).squeeze(1).unsqueeze(self.axis)
+
+
+class TripletAttention(nn.Module):
+    """The mean of three gates, on the (H, W), (C, W) and (C, H) planes; 300 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates = nn.ModuleList(_PlaneGate(axis) for axis in (1, 2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, h, w) to the same shape."""
+        return (self.gates[0](x) + self.gates[1](x) + self.gates[2](x)) / 3
+
+
+class Cbam(nn.Module):
+    """Channel gate out of shared 1x1 convolutions on mean and max, then a spatial gate.
+
+    2 c floor(c/r) + 98 parameters; torchsummary counts the two shared convolutions twice.
+    """
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.shared = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, channels, 1, bias=False)
+        )
+        self.spatial = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, h, w) to the same shape."""
+        x = x * torch.sigmoid(self.shared(x.mean((2, 3), keepdim=True)) + self.shared(x.amax((2, 3), keepdim=True)))
+        return x * torch.sigmoid(self.spatial(torch.cat((x.mean(1, keepdim=True), x.amax(1, keepdim=True)), 1)))
+
+
+class ChannelExpand(nn.Sequential):
+    """The cloud's first step behind a funnel: more channels at the same size (the authors call it Up), then attention."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            TripletAttention(),
+        )
+
+
+def deconv(in_channels: int, out_channels: int, kernel: int) -> nn.ConvTranspose2d:
+    """A transposed convolution with padding 1: kernel 3 keeps the size, kernel 4 doubles it."""
+    return nn.ConvTranspose2d(in_channels, out_channels, kernel, stride=kernel - 2, padding=1)
+
+
+def deconv_tanh(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    """:func:`deconv`, BatchNorm, Tanh: the unit of the paper's decoders."""
+    return nn.Sequential(deconv(in_channels, out_channels, kernel), nn.BatchNorm2d(out_channels), nn.Tanh())

@@ -1,0 +1,59 @@
+"""Building a network and cutting it: ``logits = cloud(edge(x))`` for x (B, C, H, W) in [0, 1]."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from splitprobe.models import MODELS
+from splitprobe.models.layers import Normalize
+from splitprobe.params import ParamsError, bounded
+from splitprobe.registry import lookup
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of x per channel."""
+
+    mean: tuple[float, ...] = bounded(0.0, 1.0)
+    std: tuple[float, ...] = bounded(1e-3, 1.0)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """The section ``normalization``."""
+
+    rgb: Statistics
+    gray: Statistics
+
+    def layer(self, channels: int) -> Normalize:
+        """The edge's first step for images of 1 or 3 channels."""
+        chosen = self.gray if channels == 1 else self.rgb
+        return Normalize(chosen.mean, chosen.std)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network must fit: image channels, image side in pixels, classes, and the width of its first block."""
+
+    channels: int
+    side: int
+    classes: int
+    width: int
+
+
+def build(model: str, settings: object, normalization: Normalization, shape: Shape) -> nn.Sequential:
+    """The whole plain network: its normalization, then its blocks, the last one being the classifier head."""
+    family = lookup(MODELS, model, "model")
+    blocks = family.blocks(settings, shape.channels, shape.side, shape.classes, shape.width)
+    return nn.Sequential(normalization.layer(shape.channels), *blocks)
+
+
+def split(net: nn.Sequential, cut: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """Edge (normalization and the first ``cut`` blocks) and cloud (the rest), sharing the network's layers.
+
+    Raises ParamsError for a cut that leaves no block on one side.
+    """
+    last = len(net) - 2
+    if not 1 <= cut <= last:
+        raise ParamsError(f"cut = {cut}: this network can be cut after block 1 to {last}")
+    return net[: cut + 1], net[cut + 1 :]

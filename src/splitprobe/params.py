@@ -1,0 +1,147 @@
+"""Typed reading of params.yaml: each section becomes a frozen dataclass, and nothing else is let through.
+
+A section's dataclass stands beside the code that uses it (``training.Training``, ``defenses.siftfunnel.Settings``, ...)
+and has no defaults, so that params.yaml is the only place with a number. Ranges are declared with :func:`bounded`.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+T = TypeVar("T")
+TOP_LEVEL = (
+    "scale", "seed", "runtime", "scales", "data", "normalization", "model", "training",
+    "loss", "defense", "mine", "attack", "cost", "rows",
+)  # fmt: skip
+PER_SCALE = ("data", "model", "target", "mine", "generator", "mle", "cost")
+
+
+class ParamsError(ValueError):
+    """A key of params.yaml that is unknown, missing, mistyped or out of range; the message names key and value."""
+
+
+def bounded(low: float | None = None, high: float | None = None, choices: tuple = ()) -> Any:
+    """A dataclass field whose value (or each of its items) must lie in [low, high] or among ``choices``."""
+    return field(metadata={"low": low, "high": high, "choices": choices})
+
+
+def typed(cls: type[T], values: Any, key: str) -> T:
+    """Build the dataclass ``cls`` from a mapping; ``key`` is the mapping's dotted name, for messages.
+
+    Raises ParamsError for a key that is unknown, missing, of the wrong type or out of its range.
+    """
+    if not isinstance(values, Mapping):
+        raise ParamsError(f"{key} = {values!r}: a section with the keys {_names(cls)} is needed here")
+    for name, value in values.items():
+        if name not in _names(cls):
+            raise ParamsError(f"{key}.{name} = {value!r}: unknown key; known here: {', '.join(_names(cls))}")
+    hints, built = get_type_hints(cls), {}
+    for item in fields(cls):
+        if item.name not in values:
+            raise ParamsError(f"{key}.{item.name}: missing; {key} needs {', '.join(_names(cls))}")
+        built[item.name] = _converted(hints[item.name], values[item.name], f"{key}.{item.name}")
+        _check_range(built[item.name], item.metadata, f"{key}.{item.name}")
+    return cls(**built)
+
+
+def _names(cls: type) -> list[str]:
+    assert all(f.default is MISSING and f.default_factory is MISSING for f in fields(cls)), f"{cls} has a default"
+    return [f.name for f in fields(cls)]
+
+
+def _converted(hint: Any, value: Any, key: str) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = [a for a in get_args(hint) if a is not type(None)]
+        return _converted(hint, value, key)
+    if is_dataclass(hint):
+        return typed(hint, value, key)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_converted(get_args(hint)[0], v, f"{key}[{i}]") for i, v in enumerate(value))
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint in (int, bool, str) and type(value) is hint:
+        return value
+    wanted = "a list" if origin is tuple else getattr(hint, "__name__", str(hint))
+    raise ParamsError(f"{key} = {value!r}: {wanted} is needed, this is {type(value).__name__}")
+
+
+def _check_range(value: Any, limits: Mapping, key: str) -> None:
+    for item in value if isinstance(value, tuple) else (value,):
+        if item is None or not limits:
+            continue
+        if limits["choices"] and item not in limits["choices"]:
+            raise ParamsError(f"{key} = {item!r}: choose one of {', '.join(map(repr, limits['choices']))}")
+        # written as "not >=", so that NaN fails too
+        if limits["low"] is not None and not item >= limits["low"]:
+            raise ParamsError(f"{key} = {item!r}: must be at least {limits['low']}")
+        if limits["high"] is not None and not item <= limits["high"]:
+            raise ParamsError(f"{key} = {item!r}: must be at most {limits['high']}")
+
+
+class Params:
+    """The tree of params.yaml. ``read`` lists the dotted keys handed out, which a test compares with dvc.yaml."""
+
+    def __init__(self, tree: Mapping) -> None:
+        self.tree, self.read = tree, set()
+        for name, value in tree.items():
+            if name not in TOP_LEVEL:
+                raise ParamsError(f"{name} = {value!r}: unknown key; known here: {', '.join(TOP_LEVEL)}")
+        self.scale: str = self._scale()
+        self.seed: int = self._seed()
+
+    @classmethod
+    def load(cls, path: Path | str = "params.yaml") -> "Params":
+        """Read a params file; raises ParamsError when it is absent or not YAML."""
+        try:
+            tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        except FileNotFoundError:
+            raise ParamsError(f"{path} is missing: run the command in the repository's root folder") from None
+        except (OmegaConfBaseException, ValueError) as error:
+            raise ParamsError(f"{path} cannot be read: {error}") from error
+        except Exception as error:  # OmegaConf lets PyYAML's own errors through
+            raise ParamsError(f"{path} is not valid YAML: {error}") from error
+        return cls(tree)
+
+    def section(self, key: str, cls: type[T]) -> T:
+        """The section at a dotted key, typed; raises ParamsError as :func:`typed` does."""
+        self.read.add(key)
+        return typed(cls, self.raw(key), key)
+
+    def scaled(self, name: str, cls: type[T]) -> T:
+        """The section ``scales.<the chosen scale>.<name>``, typed."""
+        return self.section(f"scales.{self.scale}.{name}", cls)
+
+    def raw(self, key: str) -> Any:
+        """The untyped value at a dotted key; raises ParamsError when there is none."""
+        node = self.tree
+        for i, part in enumerate(key.split(".")):
+            if not isinstance(node, Mapping) or part not in node:
+                known = ", ".join(map(str, node)) if isinstance(node, Mapping) else "nothing"
+                here = ".".join(key.split(".")[:i]) or "the top level"
+                raise ParamsError(f"{key}: missing from params.yaml; {here} holds {known}")
+            node = node[part]
+        return node
+
+    def _scale(self) -> str:
+        scale, scales = self.raw("scale"), self.raw("scales")
+        if scale not in scales:
+            raise ParamsError(f"scale = {scale!r}: choose one of {', '.join(scales)}")
+        for name, sections in scales.items():
+            for part, value in sections.items():
+                if part not in PER_SCALE:
+                    raise ParamsError(f"scales.{name}.{part} = {value!r}: unknown key; known: {', '.join(PER_SCALE)}")
+        return scale
+
+    def _seed(self) -> int:
+        seed = self.raw("seed")
+        if type(seed) is not int or seed < 0:
+            raise ParamsError(f"seed = {seed!r}: a whole number of at least 0 is needed")
+        return seed

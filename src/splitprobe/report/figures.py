@@ -1,0 +1,28 @@
+"""The figures, each written twice: a PNG to look at and a PDF to print."""
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from splitprobe.cells import Paths
+from splitprobe.params import Params
+from splitprobe.report import curves, figure4
+from splitprobe.report.style import styled, write
+
+FIGURES: dict[str, Callable[[Params, Paths], Figure]] = {
+    "figure4": figure4.draw,
+    "curves": curves.draw,
+}
+
+
+def build_figure(name: str, params: Params, paths: Paths) -> None:
+    """Draw one of FIGURES from the rows that ``rows.<name>`` lists; writes plots/<scale>/<name>.png and .pdf.
+
+    Raises ValueError for an unknown figure, ParamsError for a row that is unknown or whose stages have not run.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"no figure {name!r}; known figures: {', '.join(FIGURES)}")
+    with styled():
+        figure = FIGURES[name](params, paths)
+        for suffix in ("png", "pdf"):
+            write(figure, paths.figure(name, suffix))

@@ -1,0 +1,63 @@
+"""Markdown pieces: tables, numbers, and notes for the values that are absent."""
+
+from collections.abc import Mapping, Sequence
+
+DAGGER = "†"
+NONE = "–"  # the paper has no such number
+FAILED = (
+    f"{DAGGER} No better than answering the mean image: a failed attack, not privacy. "
+    "A stronger or better tuned attacker may still succeed there."
+)
+
+
+class Notes:
+    """Collects the reasons of absent values; each reason gets a number in order of first use."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def absent(self, reason: str) -> str:
+        """The cell text for an absent value."""
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+        return f"n/a<sup>{self.reasons.index(reason) + 1}</sup>"
+
+    def value(self, record: Mapping, key: str, decimals: int) -> str:
+        """The number under a key, or n/a with the reason that the record gives."""
+        if record.get(key) is None:
+            return self.absent(record.get(f"{key}_reason", "no reason was recorded"))
+        return number(record[key], decimals)
+
+    def lines(self) -> list[str]:
+        """The reasons, a paragraph each, for below the table."""
+        return [line for i, reason in enumerate(self.reasons, 1) for line in (f"<sup>{i}</sup> {reason}", "")]
+
+
+def number(value: float, decimals: int) -> str:
+    """A number for readers: thousands separated, fixed decimals, exponent form where those would show only zeros."""
+    if isinstance(value, int) or decimals == 0:
+        return f"{round(value):,}"
+    if value and abs(value) < 0.5 * 10**-decimals:
+        return f"{value:.1e}"
+    return f"{value:,.{decimals}f}"
+
+
+def beside(ours: str, paper: float | None, decimals: int) -> str:
+    """Our value with the paper's in parentheses."""
+    return f"{ours} ({NONE if paper is None else number(paper, decimals)})"
+
+
+def grid(header: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """A Markdown table; the first ``left`` columns are aligned left, the others right."""
+    rule = [":---" if i < left else "---:" for i in range(len(header))]
+    return [f"| {' | '.join(line)} |" for line in (header, rule, *lines)]
+
+
+def document(title: str, *blocks: Sequence[str]) -> str:
+    """A page: the title, then blocks of lines with an empty line between them."""
+    return "\n\n".join([f"# {title}", *("\n".join(block).rstrip() for block in blocks)]) + "\n"
+
+
+def bullets(lines: Sequence[str]) -> list[str]:
+    """A list."""
+    return [f"- {line}" for line in lines]

@@ -1,0 +1,102 @@
+"""Table II's running text: the caption, what the paper's numbers rest on, units, and what was tuned on what."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from splitprobe.report.markdown import NONE
+from splitprobe.report.results import Results, data, distinct, origin
+from splitprobe.report.scores import variant_title, variants
+
+
+def _common(records: Sequence[Mapping[str, Any]], key: str) -> str:
+    """The records' values of a key, for a sentence; records without it do not count."""
+    return distinct(record[key] for record in records if record.get(key) is not None)
+
+
+def _decoders(results: Sequence[Results]) -> list[Mapping]:
+    return [decoder for r in results for decoder in r["generator"]["decoders"].values()]
+
+
+def _attacks(results: Sequence[Results], name: str) -> list[Mapping]:
+    """One MLE variant's records in all cells that ran it."""
+    return [r["mle"]["variants"][name] for r in results if name in r["mle"]["variants"]]
+
+
+def caption(scale: str, results: Sequence[Results]) -> list[str]:
+    """What was measured on what, for above the blocks."""
+    training = [r["target"]["training"] for r in results]
+    generator, mle = (_common([r[stage] for r in results], "images") for stage in ("generator", "mle"))
+    steps = [f"{_common(_attacks(results, name), 'steps')} ({variant_title(name)})" for name in variants(results)]
+    return [
+        f"**Scale {scale}: {data(results)}.** "
+        f"Attacked: the first {generator} test images by the generator, the first {mle} by MLE. "
+        f"Targets: {_common(training, 'epochs')} epochs (schedule: {_common(training, 'schedule')}); "
+        f"decoders: {_common(_decoders(results), 'epochs')} epochs; "
+        f"MLE steps: {', '.join(steps)}. {origin(results)}."
+    ]
+
+
+def warning(results: Sequence[Results]) -> list[str]:
+    """Why the two numbers of a cell are not two measurements of one thing."""
+    sets = [r["target"]["dataset"] for r in results]
+    return [
+        f"Each cell: ours (the paper's; {NONE}: not printed there). **Data and scale differ**: the paper has CIFAR-10 "
+        f"at 64 × 64 with 40,000 training images and a network 128 channels wide, this table {_common(sets, 'title')} "
+        f"at side {_common(sets, 'side')} with {_common(sets, 'train')} training images. "
+        "Compare the order of the rows, not the digits.",
+        "",
+        "Both numbers follow the paper's conventions: SSIM takes the batch as a third spatial axis and comes out far "
+        "higher than image by image, MSE is summed over the color channels (3 times the usual for RGB), PSNR is a mean "
+        "over batches. MLE is the variant with the paper's settings; the paper's own values near 6 to 7 dB lie below "
+        "every floor: an optimization that did not move, not privacy. The printed MSE and PSNR of MID and of DPSGD's "
+        "generator contradict each other; they are quoted as they stand.",
+    ]
+
+
+def remarks(results: Sequence[Results]) -> list[str]:
+    """Units, and what was tuned on what with how many trials."""
+    decoders = _decoders(results)
+    draws = max(r["target"].get("draws", 1) for r in results)
+    drawn = f", averaged over {draws} draws where a defense is random" if draws > 1 else ""
+    return [
+        f"Accuracy: test images, in percent{drawn}, at the epoch of the best validation accuracy. "
+        "Change: points against the unprotected row of the same data and network.",
+        "PSNR (peak 1) and SSIM: of each image, then averaged. MSE: per element, images in [0, 1]. "
+        "High PSNR and SSIM and low MSE mean that much of the image was recovered.",
+        "Floors: what a constant gray, the mean auxiliary image and the image's own mean color score on the same "
+        "images. The last one looks at the image: a landmark, not an attack.",
+        f"Generator: a decoder fitted to what the edge sends of {_common(decoders, 'fit_images')} auxiliary images; "
+        f"its epoch is chosen on {_common(decoders, 'holdout_images')} more of them, never on test images; "
+        f"learning rate {_common(decoders, 'lr')}. Black-box: the decoder that mirrors the plain network; gray-box: "
+        "the one that mirrors the defended edge, where a defense changes it.",
+        "MLE is white-box: it optimizes the pixels through the edge itself until the feature fits.",
+        *(_mle(name, _attacks(results, name)) for name in variants(results)),
+        *(_mine(name, [r["information"]["mine"][name] for r in results]) for name in ("calibrated", "paper")),
+    ]
+
+
+def _mle(name: str, attacks: Sequence[Mapping]) -> str:
+    """A variant's settings and how they were chosen."""
+    settings = f"learning rate {_common(attacks, 'lr')}, weight of total variation {_common(attacks, 'tv')}"
+    if not _common(attacks, "trials"):
+        return f"MLE ({variant_title(name)}): {settings}, the same for every row."
+    trials, images, steps = (_common(attacks, key) for key in ("trials", "trial_images", "trial_steps"))
+    return (
+        f"MLE ({variant_title(name)}): {settings}; chosen for each row in {trials} trials of {steps} steps on "
+        f"{images} auxiliary images."
+    )
+
+
+def _mine(name: str, estimates: Sequence[Mapping]) -> str:
+    """An estimator's budget, and the most it can say."""
+    caps = dict.fromkeys(round(e["cap_nats"], 4) for e in estimates if e["cap_nats"] is not None)
+    why = _common(estimates, "cap_nats_reason") or "no reason was recorded"
+    cap = f"it cannot exceed {distinct(caps)} nats" if caps else f"no cap is stated: {why}"
+    epochs, fitted, batch, held = (
+        _common(estimates, key) for key in ("epochs", "fit_images", "batch_size", "held_out_images")
+    )
+    label = "paper's estimator" if name == "paper" else name
+    return (
+        f"MI ({label}): fitted for {epochs} epochs on {fitted} images in batches of {batch}, measured on {held} "
+        f"others; {cap}. Mean ± standard deviation."
+    )

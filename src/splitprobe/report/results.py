@@ -1,0 +1,151 @@
+"""What every table and figure starts from: its rows in params.yaml and the results of the stages behind them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from splitprobe.artifacts import read_json, read_npz
+from splitprobe.cells import Paths
+from splitprobe.params import Params, ParamsError
+
+# which stage writes which of a cell's results
+STAGES = {
+    "target": "train_target",
+    "information": "train_mine",
+    "generator": "train_generator",
+    "mle": "run_mle",
+    "cost": "measure_cost",
+}
+NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
+NAME = re.compile(r"[\w-]+(/[\w-]+)*")
+
+
+@dataclass(frozen=True)
+class Results:
+    """One cell's results, as the stages' JSON has them; ``key`` is the list of rows that asked for it."""
+
+    key: str
+    cell: str
+    paths: Paths
+    records: Mapping[str, Any]
+
+    def __getitem__(self, stage: str) -> Any:
+        return self.records[stage]
+
+    @property
+    def title(self) -> str:
+        """The method's name for readers."""
+        return self["target"]["title"]
+
+    @property
+    def defense(self) -> str:
+        """The method's name in params.yaml, which is also its row in the paper's tables."""
+        return self["target"]["cell"]["defense"]
+
+    @property
+    def network(self) -> tuple[str, str]:
+        """(dataset, model): rows that agree in it can be compared with the same unprotected row."""
+        return self["target"]["cell"]["dataset"], self["target"]["cell"]["model"]
+
+    def identity(self, stage: str) -> dict[str, Any]:
+        """The first columns of a CSV line: which row this is, and where a stage's result comes from."""
+        cell, source = self["target"]["cell"], self[stage]["provenance"]
+        place = {key: cell[key] for key in ("dataset", "model", "cut", "defense")}
+        return {"row": self.cell, "title": self.title, **place, **{k: source[k] for k in ("scale", "seed", "device")}}
+
+    def images(self, stage: str) -> dict[str, Any]:
+        """Reconstructions of ``generator`` or ``mle``: uint8 arrays (N, H, W, C), the originals under ``x``."""
+        return read_npz(_existing(self.key, self.cell, STAGES[stage], self.paths.result(self.cell, f"{stage}.npz")))
+
+    def curve(self, stage: str) -> Path:
+        """The CSV file with one line per epoch or step of a stage; it has no lines where nothing was trained."""
+        file = self.paths.curve(self.cell, {"information": "mine"}.get(stage, stage))
+        return _existing(self.key, self.cell, STAGES[stage], file)
+
+
+def rows(params: Params, name: str) -> list[str]:
+    """The rows of a table or figure, in the order in which it shows them: the list ``rows.<name>`` of params.yaml.
+
+    Raises ParamsError when it is no list of distinct names.
+    """
+    key = f"rows.{name}"
+    params.read.add(key)
+    names = params.raw(key)
+    if not isinstance(names, list) or not names:
+        raise ParamsError(f"{key} = {names!r}: a list of at least one row is needed")
+    for row in names:
+        if not isinstance(row, str) or not NAME.fullmatch(row):
+            raise ParamsError(f"{key}: {row!r} is no row; a name such as cnn/unprotected is needed")
+        if names.count(row) > 1:
+            raise ParamsError(f"{key}: {row!r} is listed twice")
+    return names
+
+
+def collect(params: Params, paths: Paths, name: str, stages: Sequence[str]) -> list[Results]:
+    """The results of all rows of ``rows.<name>``, from the given stages.
+
+    Raises ParamsError naming the row and the stage whose result is absent.
+    """
+    key, found = f"rows.{name}", []
+    for cell in rows(params, name):
+        files = {stage: _existing(key, cell, STAGES[stage], paths.result(cell, f"{stage}.json")) for stage in stages}
+        found.append(Results(key, cell, paths, {stage: read_json(file) for stage, file in files.items()}))
+    return found
+
+
+def absent(key: str, row: str, stage: str, file: Path) -> ParamsError:
+    """The error for a row whose stage has not run."""
+    return ParamsError(
+        f"{key}: {row!r} has no {file}; stage {stage}@{row} builds it (dvc repro {stage}@{row}), "
+        f"provided that dvc.yaml lists {row}"
+    )
+
+
+def _existing(key: str, cell: str, stage: str, file: Path) -> Path:
+    if not file.is_file():
+        raise absent(key, cell, stage, file)
+    return file
+
+
+def labels(results: Sequence[Results]) -> dict[str, str]:
+    """Cell to title; titles that several cells share are told apart by the cell's name."""
+    titles = [r.title for r in results]
+    return {r.cell: r.title if titles.count(r.title) == 1 else f"{r.title} ({r.cell})" for r in results}
+
+
+def reference(results: Sequence[Results], of: Results) -> Results | None:
+    """The unprotected row that a row is compared with: the first on the same dataset and model."""
+    return next((r for r in results if r.defense == "unprotected" and r.network == of.network), None)
+
+
+def distinct(values: Iterable[Any]) -> str:
+    """Values for a caption: one if all agree, a range of numbers, or a list in order of appearance."""
+    seen = list(dict.fromkeys(values))
+    if len(seen) > 1 and all(isinstance(v, int | float) for v in seen):
+        return f"{_plain(min(seen))} to {_plain(max(seen))}"
+    return " / ".join(map(_plain, seen))
+
+
+def _plain(value: Any) -> str:
+    return {int: "{:,}", float: "{:g}"}.get(type(value), "{}").format(value)
+
+
+def origin(results: Sequence[Results]) -> str:
+    """Seeds and devices behind some results, for a caption."""
+    sources = [record["provenance"] for r in results for record in r.records.values()]
+    return f"Seed {distinct(s['seed'] for s in sources)}; {distinct(s['device'] for s in sources)}"
+
+
+def data(results: Sequence[Results]) -> str:
+    """Title, image size and number of images of the data behind some results, for a caption."""
+    parts = []
+    for name in dict.fromkeys(r.network[0] for r in results):
+        d = next(r["target"]["dataset"] for r in results if r.network[0] == name)
+        color = "color" if d["channels"] == 3 else "gray"
+        parts.append(
+            f"{d['title']}, {d['side']} × {d['side']} {color}, {d['classes']} classes, {d['train']:,} training, "
+            f"{d['validation']:,} validation, {d['test']:,} test and {d['auxiliary']:,} auxiliary images"
+        )
+    return "; ".join(parts)

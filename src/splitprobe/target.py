@@ -1,0 +1,170 @@
+"""A trained target (edge, cloud, defense) as it is saved, loaded and queried by attacks and estimators."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splitprobe.artifacts import read_checkpoint, write_checkpoint
+from splitprobe.cells import Cell
+from splitprobe.defenses import DEFENSES
+from splitprobe.defenses.base import Defense
+from splitprobe.models import MODELS
+from splitprobe.models import split as splitting
+from splitprobe.models.split import Normalization, Shape
+from splitprobe.params import Params, typed
+from splitprobe.registry import lookup
+from splitprobe.runtime import Runtime
+
+QUERY = 256  # images per forward pass without gradients; changes memory, not results
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """All that is needed to build a target's networks again, beside its weights."""
+
+    cell: Cell
+    shape: Shape
+    model: object
+    normalization: Normalization
+    defense: Defense
+
+    @classmethod
+    def from_params(cls, cell: Cell, shape: Shape, params: Params) -> Blueprint:
+        """Read the model's and the defense's sections; raises ParamsError."""
+        model = params.section(f"model.{cell.model}", lookup(MODELS, cell.model, "model").Settings)
+        normalization = params.section("normalization", Normalization)
+        defense = lookup(DEFENSES, cell.defense, "defense").from_params(cell.defense, params)
+        return cls(cell, shape, model, normalization, defense)
+
+    def build(self) -> tuple[nn.Sequential, nn.Sequential]:
+        """Fresh edge and cloud, with the defense's architecture."""
+        net = splitting.build(self.cell.model, self.model, self.normalization, self.shape)
+        return self.defense.modify(*splitting.split(net, self.cell.cut))
+
+    def plain(self) -> dict[str, Any]:
+        """Plain types for a checkpoint."""
+        parts = {name: asdict(getattr(self, name)) for name in ("cell", "shape", "model", "normalization")}
+        return {**parts, "defense": self.defense.plain()}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping) -> Blueprint:
+        """The blueprint that a checkpoint carries."""
+        plain = _with_lists(plain)
+        cell = typed(Cell, plain["cell"], "cell")
+        return cls(
+            cell,
+            typed(Shape, plain["shape"], "shape"),
+            typed(lookup(MODELS, cell.model, "model").Settings, plain["model"], "model"),
+            typed(Normalization, plain["normalization"], "normalization"),
+            lookup(DEFENSES, cell.defense, "defense").from_plain(cell.defense, plain["defense"]),
+        )
+
+    def source_digest(self) -> str:
+        """A digest of the code behind edge and release: when it changes, the attacks run again on equal weights."""
+        family = lookup(MODELS, self.cell.model, "model")
+        modules = [
+            *(cls.__module__ for cls in type(self.defense).__mro__ if cls is not object),
+            family.__module__, "splitprobe.models.layers", "splitprobe.models.split",
+        ]  # fmt: skip
+        digest = hashlib.sha256()
+        for name in sorted(set(modules)):
+            digest.update(Path(sys.modules[name].__file__).read_bytes())
+        return digest.hexdigest()
+
+
+def _with_lists(value: Any) -> Any:
+    """Tuples back to the lists that :func:`typed` expects of YAML."""
+    if isinstance(value, Mapping):
+        return {k: _with_lists(v) for k, v in value.items()}
+    return [_with_lists(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+@dataclass
+class Target:
+    """Edge and cloud on the device, in evaluation mode and frozen, behind one defense."""
+
+    blueprint: Blueprint
+    edge: nn.Sequential
+    cloud: nn.Sequential
+    runtime: Runtime
+    record: dict[str, Any]
+
+    @property
+    def cell(self) -> Cell:
+        """The cell this target belongs to."""
+        return self.blueprint.cell
+
+    @property
+    def defense(self) -> Defense:
+        """The defense whose ``release`` an attacker sees."""
+        return self.blueprint.defense
+
+    def freeze(self) -> Target:
+        """Evaluation mode, no parameter gradients."""
+        for half in (self.edge, self.cloud):
+            half.eval().requires_grad_(False)
+        return self
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """z (N, c, h, w) in float32, before release, of uint8 images (N, C, H, W)."""
+        return torch.cat([self.edge(part.float() / 255) for part in images.split(QUERY)])
+
+    @torch.no_grad()
+    def logits(self, z: Tensor) -> Tensor:
+        """The cloud's output (N, classes) for released features."""
+        return torch.cat([self.cloud(part).float() for part in z.split(QUERY)])
+
+    def save(self, path: Path) -> None:
+        """Write the weights, the blueprint, the record and the source digest."""
+        blueprint = self.blueprint
+        state = {
+            "edge": self.edge.state_dict(),
+            "cloud": self.cloud.state_dict(),
+            "blueprint": blueprint.plain(),
+            "record": self.record,
+            "source_digest": blueprint.source_digest(),
+        }
+        write_checkpoint(path, state)
+
+
+def load_target(path: Path, runtime: Runtime) -> Target:
+    """Load a target, frozen, onto the runtime's device.
+
+    Raises FileNotFoundError or ValueError naming the file, when it is absent, damaged or of another architecture.
+    """
+    try:
+        state = read_checkpoint(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: `dvc repro` trains it") from None
+    blueprint = Blueprint.from_plain(state["blueprint"])
+    edge, cloud = blueprint.build()
+    try:
+        edge.load_state_dict(state["edge"])
+        cloud.load_state_dict(state["cloud"])
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit today's code: {error}; run `dvc repro` to train it again") from error
+    return Target(blueprint, runtime.place(edge), runtime.place(cloud), runtime, state["record"]).freeze()
+
+
+def with_defense(target: Target, blueprint: Blueprint) -> Target:
+    """The same weights behind another cell's defense, for methods that act at inference only.
+
+    Raises ValueError when that defense needs another architecture than the weights have.
+    """
+    edge, cloud = blueprint.build()
+    same = all(
+        ours.keys() == theirs.keys() and all(ours[k].shape == theirs[k].shape for k in ours)
+        for ours, theirs in ((edge.state_dict(), target.edge.state_dict()), (cloud.state_dict(), target.cloud.state_dict()))
+    )
+    if not same:
+        raise ValueError(f"{blueprint.cell.name} cannot start from {target.cell.name}: their networks differ")
+    return replace(target, blueprint=blueprint)

@@ -1,0 +1,259 @@
+"""The one training loop: any network behind any defense, selected on validation images."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splitprobe.artifacts import provenance, write_csv, write_json
+from splitprobe.augment import augment
+from splitprobe.cells import Cell, Paths
+from splitprobe.datasets.base import Dataset
+from splitprobe.datasets.prepare import open_dataset
+from splitprobe.defenses.base import Batch, Defense
+from splitprobe.models import count
+from splitprobe.models.split import Shape
+from splitprobe.params import Params, bounded
+from splitprobe.runtime import Runtime, progress
+from splitprobe.target import Blueprint, Target, load_target, with_defense
+
+log = logging.getLogger("splitprobe")
+CURVE = ("epoch", "loss", "task", "dead_channels", "validation_loss", "validation_accuracy")
+
+
+@dataclass(frozen=True)
+class Width:
+    """The section ``scales.<scale>.model``."""
+
+    width: int = bounded(4, 1024)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section ``training``: shared by all defenses, so that rows differ by their method alone."""
+
+    batch_size: int = bounded(2, 65536)
+    betas: tuple[float, ...] = bounded(0.0, 0.99999)
+    amsgrad: bool
+    weight_decay: float = bounded(0.0, 1.0)
+    plateau_factor: float = bounded(0.01, 0.99)
+    plateau_patience: int = bounded(1, 10000)
+    flip: bool
+    jitter: float = bounded(0.0, 0.5)
+    draws: int = bounded(1, 1000)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The section ``scales.<scale>.target``."""
+
+    epochs: int = bounded(1, 100000)
+    lr: float = bounded(1e-7, 1.0)
+    schedule: str = bounded(choices=("constant", "cosine", "plateau"))
+
+
+class Rate:
+    """The learning rate over epochs: constant, cosine to zero, or halved when the validation loss stops falling."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, kind: str, epochs: int, factor: float, patience: int) -> None:
+        self.kind, self.scheduler = kind, None
+        if kind == "cosine":
+            self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+        elif kind == "plateau":
+            self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
+
+    def step(self, held_out_loss: float) -> None:
+        """End an epoch."""
+        if self.kind == "plateau":
+            self.scheduler.step(held_out_loss)
+        elif self.scheduler:
+            self.scheduler.step()
+
+
+def batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Index batches of one shuffled epoch; a short last one is dropped, because distance correlation depends on size."""
+    order = torch.randperm(n, device=generator.device, generator=generator)
+    size = min(size, n)
+    yield from order[: n - n % size].split(size)
+
+
+class Trainer:
+    """Trains edge and cloud of one cell; ``images`` are uint8 (N, C, H, W) on the device, ``labels`` (N,)."""
+
+    def __init__(self, blueprint: Blueprint, settings: Settings, schedule: Schedule, runtime: Runtime, seed: int) -> None:
+        self.settings, self.schedule, self.runtime, self.seed = settings, schedule, runtime, seed
+        self.defense: Defense = blueprint.defense
+        # one seed for every cell: two defenses that share layers start from the same weights
+        with runtime.seeded(seed, "weights"):
+            self.edge, self.cloud = (runtime.place(half) for half in blueprint.build())
+        self.net = nn.ModuleList((self.edge, self.cloud))
+        self.optimizer = torch.optim.Adam(
+            self.net.parameters(), schedule.lr, settings.betas, weight_decay=settings.weight_decay,
+            amsgrad=settings.amsgrad,
+        )  # fmt: skip
+        self.rate = Rate(
+            self.optimizer, schedule.schedule, schedule.epochs, settings.plateau_factor, settings.plateau_patience
+        )
+        self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in ("order", "view", "noise"))
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Batch, dict[str, Tensor]]:
+        """One forward pass in training mode: the batch and its loss terms, the task's first."""
+        with self.runtime.autocast():
+            z = self.edge(x)
+            hidden, activations = self.defense.release(z, self.noise), []
+            for layer in self.cloud:
+                hidden = layer(hidden)
+                activations.append(hidden)
+        batch = Batch(x, y, z, hidden, tuple(activations))
+        return batch, {"task": self.defense.task_loss(hidden, y), **self.defense.penalty(batch)}
+
+    def step(self, images: Tensor, labels: Tensor) -> tuple[Batch, dict[str, Tensor]]:
+        """One optimizer step on uint8 images; the terms' first is their sum."""
+        x = augment(images.float() / 255, self.settings.flip, self.settings.jitter, self.views)
+        batch, terms = self.forward(x, labels)
+        loss = sum(terms.values())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return batch, {"loss": loss, **terms}
+
+    def epoch(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """One pass over the training images; the mean of each loss term, and the channels of z that stayed zero."""
+        self.net.train()
+        sums: dict[str, Tensor] = {}
+        alive: Tensor | None = None
+        count = 0
+        for index in batches(len(images), self.settings.batch_size, self.order):
+            batch, terms = self.step(images[index], labels[index])
+            with torch.no_grad():
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0) + value.detach()
+                active = (batch.z != 0).any(0).flatten(1).any(1)
+                alive = active if alive is None else alive | active
+            count += 1
+        dead = (~alive).sum().item()
+        return {**{name: (total / count).item() for name, total in sums.items()}, "dead_channels": dead}
+
+    def fit(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], label: str) -> Iterator[dict]:
+        """Train for all epochs, yielding one curve row each; ends with the weights of the best validation accuracy."""
+        best, best_accuracy = None, -1.0
+        bar = progress(range(1, self.schedule.epochs + 1), label)
+        for epoch in bar:
+            row = {"epoch": epoch, **self.epoch(*train)}
+            loss, accuracy = self.validate(*validation)
+            if row["dead_channels"] == batch_channels(self.edge):
+                log.warning("%s, epoch %d: every channel of z is dead, nothing of the image is sent", label, epoch)
+            self.rate.step(loss)
+            if accuracy > best_accuracy:
+                best, best_accuracy = copy.deepcopy(self.net.state_dict()), accuracy
+            row |= {"validation_loss": loss, "validation_accuracy": accuracy}
+            bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "epoch"})
+            yield row
+        self.net.load_state_dict(best)
+
+    @torch.no_grad()
+    def validate(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
+        """Task loss and accuracy in evaluation mode, on one draw of the release; the noise is the same every epoch."""
+        self.net.eval()
+        noise = self.runtime.generator(self.seed, "validation")
+        loss = correct = 0.0
+        for part, y in zip(images.split(512), labels.split(512), strict=True):
+            with self.runtime.autocast():
+                logits = self.cloud(self.defense.release(self.edge(part.float() / 255), noise)).float()
+            loss += self.defense.task_loss(logits, y).item() * len(y)
+            correct += (logits.argmax(1) == y).sum().item()
+        return loss / len(labels), correct / len(labels)
+
+
+def batch_channels(edge: nn.Sequential) -> int:
+    """Channels of z."""
+    return edge[-1].out_channels
+
+
+def accuracy(target: Target, images: Tensor, labels: Tensor, draws: int, seed: int) -> float:
+    """Top-1 accuracy in [0, 1] on uint8 images, averaged over ``draws`` releases where the defense is stochastic."""
+    z = target.features(images)
+    draws = draws if target.defense.stochastic else 1
+    noise = target.runtime.generator(seed, "accuracy")
+    hits = [(target.logits(target.defense.release(z, noise)).argmax(1) == labels).float().mean() for _ in range(draws)]
+    return torch.stack(hits).mean().item()
+
+
+def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
+    """The stage ``train_target``: train a cell or, where it acts at inference only, adopt another cell's weights.
+
+    Writes the checkpoint, the training curve and target.json; returns the latter.
+    """
+    settings, schedule = params.section("training", Settings), params.scaled("target", Schedule)
+    width = params.scaled("model", Width).width
+    dataset, summary = open_dataset(paths, cell.dataset)
+    roles = {role: tensors(dataset, role, runtime) for role in ("train", "validation", "test")}
+    shape = Shape(summary["channels"], summary["side"], len(summary["classes"]), width)
+    blueprint = Blueprint.from_params(cell, shape, params)
+    history: list[dict] = []
+    if cell.reuses_weights:
+        source = load_target(paths.data / cell.start, runtime)
+        log.info("%s: weights of %s, nothing is trained", cell.name, source.cell.name)
+        target = with_defense(source, blueprint)
+        training = {**source.record["training"], "reused_from": source.cell.name}
+    else:
+        trainer = Trainer(blueprint, settings, schedule, runtime, params.seed)
+        log.info("%s: %d epochs on %d images, %s", cell.name, schedule.epochs, len(roles["train"][0]), runtime.name)
+        with runtime.seeded(params.seed, "layers"):  # nn.Dropout draws from torch's global generator
+            history = list(trainer.fit(roles["train"], roles["validation"], cell.name))
+        best = max(history, key=lambda row: row["validation_accuracy"])["epoch"]
+        training = {
+            **asdict(schedule), "batch_size": settings.batch_size, "weight_decay": settings.weight_decay,
+            "best_epoch": best, "reused_from": None,
+        }  # fmt: skip
+        target = Target(blueprint, trainer.edge, trainer.cloud, runtime, {}).freeze()
+    target.record = {"scale": params.scale, "seed": params.seed, "training": training}
+    result = {
+        "provenance": provenance(params.scale, params.seed, runtime.name, cell.name),
+        "cell": asdict(cell),
+        "title": target.defense.title,
+        "settings": target.defense.plain(),
+        "dataset": {
+            **{k: summary[k] for k in ("title", "source", "side", "channels")},
+            "classes": len(summary["classes"]),
+            **summary["counts"],
+        },
+        "training": training,
+        "accuracy": accuracy(target, *roles["test"], settings.draws, params.seed),
+        "validation_accuracy": accuracy(target, *roles["validation"], settings.draws, params.seed),
+        "draws": settings.draws if target.defense.stochastic else 1,
+        **size(target, roles["test"][0][:1]),
+    }
+    target.save(paths.target(cell.name))
+    columns = list(history[0]) if history else CURVE
+    write_csv(paths.curve(cell.name, "target"), history, columns)
+    write_json(paths.result(cell.name, "target.json"), result)
+    log.info("%s: test accuracy %.3f; results in %s", cell.name, result["accuracy"], paths.result(cell.name, ""))
+    return result
+
+
+def tensors(dataset: Dataset, role: str, runtime: Runtime) -> tuple[Tensor, Tensor]:
+    """One role's images, uint8 (N, C, H, W), and labels (N,), resident on the device."""
+    images, labels = dataset.role(role)
+    return runtime.images(images), torch.as_tensor(labels, device=runtime.device)
+
+
+def size(target: Target, image: Tensor) -> dict[str, Any]:
+    """What the target costs without a clock: parameters, multiply-accumulates, bytes of z as float32."""
+    x = image.float() / 255
+    z = target.features(image)
+    return {
+        "edge_parameters": count.parameters(target.edge),
+        "edge_parameters_paper": count.parameters_per_call(target.edge, x),
+        "cloud_parameters": count.parameters(target.cloud),
+        "edge_macs": count.macs(target.edge, x),
+        "cloud_macs": count.macs(target.cloud, z),
+        "z_shape": list(z.shape[1:]),
+        "z_bytes": z[0].numel() * 4,
+    }

@@ -1,0 +1,17 @@
+"""Stage ``measure_cost``: latency of one cell's edge and cloud. Usage: python stages/measure_cost.py CELL."""
+
+from splitprobe import runtime
+from splitprobe.cells import Paths
+from splitprobe.cost import measure_cost
+from splitprobe.params import Params
+
+
+def main(arguments: list[str]) -> None:
+    """Time the cell's target; write cost.json."""
+    (cell,) = arguments
+    params = Params.load()
+    measure_cost(cell, params, Paths(params.scale), runtime.start(params.section("runtime", runtime.Settings)))
+
+
+if __name__ == "__main__":
+    runtime.run_stage(main)

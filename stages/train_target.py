@@ -1,0 +1,24 @@
+"""Stage ``train_target``: train one cell. Usage: python stages/train_target.py CELL --dataset D --model M ..."""
+
+import argparse
+from dataclasses import fields
+
+from splitprobe import runtime
+from splitprobe.cells import Cell, Paths
+from splitprobe.params import Params
+from splitprobe.training import train_target
+
+
+def main(arguments: list[str]) -> None:
+    """Read the cell that dvc.yaml passes, train it, write checkpoint, result and curve."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    for field in fields(Cell)[1:]:
+        parser.add_argument(f"--{field.name}", type=field.type, required=True)
+    cell = Cell(**vars(parser.parse_args(arguments)))
+    params = Params.load()
+    train_target(cell, params, Paths(params.scale), runtime.start(params.section("runtime", runtime.Settings)))
+
+
+if __name__ == "__main__":
+    runtime.run_stage(main)

@@ -1,0 +1,194 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from splitprobe.artifacts import read_csv, read_npz, strict
+from splitprobe.attacks import ATTACKS, mle
+from splitprobe.attacks.base import judge, run_attacks
+from splitprobe.attacks.mle import Paper, PaperMle, Plan, Tuned, TunedMle, total_variation
+from splitprobe.params import ParamsError
+from splitprobe.registry import lookup
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(48, 3, 4, 4, generator=generator)
+    return (torch.nn.functional.interpolate(small, size=32, mode="bilinear") * 255).to(torch.uint8)
+
+
+def nothing(attack, loss: float) -> torch.Tensor:
+    """Stands in for a training step."""
+    attack.optimizer.step()
+    return torch.tensor(loss)
+
+
+@pytest.mark.parametrize("family", list(ATTACKS))
+@pytest.mark.parametrize("defense", ["unprotected", "gaussian_noise", "siftfunnel"])
+def test_every_attack_keeps_the_contract(family, defense, make_target, params, images):
+    target = make_target(defense)
+    weights = {k: v.clone() for k, v in target.edge.state_dict().items()}
+    runs = []
+    for _ in range(2):
+        attacks, attacked = lookup(ATTACKS, family, "attack")(target, params, images[:8])
+        runs.append(judge(attacks, images[8:], attacked, params.seed))
+    assert strict(runs[0][:2]) == strict(runs[1][:2])  # same seed, same result
+    for attack in attacks:
+        assert attack.access in ("white-box", "gray-box", "black-box")
+        picture = runs[0][2][attack.name]
+        assert picture.dtype == np.uint8
+        assert picture.shape == (len(attacked), 32, 32, 3)
+        assert json.dumps(runs[0][1][attack.name])
+    assert not target.edge.training
+    assert all(torch.equal(weights[k], v) for k, v in target.edge.state_dict().items())
+    assert all(p.grad is None for p in target.edge.parameters())
+
+
+def test_the_gray_box_attack_is_there_only_for_a_changed_architecture(make_target, params, images):
+    build = lookup(ATTACKS, "generator", "attack")
+    assert [a.name for a in build(make_target("dropout"), params, images)[0]] == ["black_box"]
+    assert [a.name for a in build(make_target("siftfunnel"), params, images)[0]] == ["black_box", "gray_box"]
+
+
+def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, images):
+    params.tree["scales"]["demo"]["generator"] |= {"epochs": 40, "lr": 2e-2}
+    (attack,), attacked = lookup(ATTACKS, "generator", "attack")(make_target(), params, images[:8])
+    attack.fit(images[8:])
+    errors = [row["black_box_mse"] for row in attack.curve]
+    assert errors[-1] < errors[0] / 2
+    assert attack.holdout_mse == min(errors)
+    assert attack.best_epoch == 1 + errors.index(min(errors))
+    assert attack.sizes == (36, 4)
+    z = attack.target.features(images[-4:])
+    assert attack.error(z, images[-4:]) == pytest.approx(min(errors), abs=1e-7)
+
+
+def test_the_generator_sees_fresh_noise_at_each_step(make_target, params, images, monkeypatch):
+    target = make_target("gaussian_noise")
+    (attack,), _ = lookup(ATTACKS, "generator", "attack")(target, params, images)
+    seen = []
+    monkeypatch.setattr(type(attack), "step", lambda self, z, x: seen.append(z) or nothing(self, 0.0))
+    attack.fit(images[:10])
+    z = target.features(images[:9])
+    noise = [part.sort(0).values - z.sort(0).values for part in seen]
+    assert len(noise) == 2
+    assert not torch.allclose(noise[0], noise[1])
+
+
+def test_a_diverged_attack_is_marked_and_crashes_nothing(make_target, params, images, monkeypatch):
+    (attack,), attacked = lookup(ATTACKS, "generator", "attack")(make_target(), params, images[:8])
+    monkeypatch.setattr(type(attack), "step", lambda self, z, x: nothing(self, math.nan))
+    with torch.no_grad():
+        next(attack.decoder.parameters()).fill_(math.nan)
+    _, results, _ = judge([attack], images[8:], attacked, 1)
+    assert results["black_box"]["failed"] is True
+    assert math.isnan(results["black_box"]["psnr_db"])
+
+
+def test_an_attack_at_the_mean_image_is_failed_and_one_that_knows_is_not(make_target, images):
+    plan = Plan(images=8, steps=1, trial_images=1, trial_steps=1)
+    attack = PaperMle(make_target(), 1, Paper(0.01, 0.9, 0.0), plan, images[:8])
+    mean = images[8:].float().mean(0).div(255).expand(8, 3, 32, 32)
+    attack.reconstruct = lambda z, shape: mean
+    _, results, _ = judge([attack], images[8:], images[:8], 1)
+    assert results["paper"]["failed"] is True
+    attack.reconstruct = lambda z, shape: images[:8].float() / 255
+    _, results, _ = judge([attack], images[8:], images[:8], 1)
+    assert results["paper"]["failed"] is False
+    assert results["paper"]["psnr_db"] > 100
+
+
+def test_total_variation_by_hand():
+    x = torch.zeros(2, 1, 2, 3)
+    x[1, 0, 1, 2] = 1.0
+    # one of 3 vertical and one of 4 horizontal differences
+    assert total_variation(x).tolist() == pytest.approx([0, 1 / 3 + 1 / 4])
+
+
+def test_the_papers_loss_by_hand(make_target, images):
+    target = make_target()
+    attack = PaperMle(target, 1, Paper(0.01, 0.9, 1000.0), Plan(2, 1, 1, 1), images[:2])
+    x, z = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)), target.features(images[:2])
+    vertical = (x[:, :, 1:] - x[:, :, :-1]).square().sum() / (3 * 31 * 32)
+    horizontal = (x[..., 1:] - x[..., :-1]).square().sum() / (3 * 32 * 31)
+    expected = (target.edge(x) - z).square().mean() + 1000 * ((vertical + horizontal) / 2).sqrt()
+    assert attack.loss(x, z).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_papers_start_scores_what_clamped_noise_scores(make_target, images):
+    attack = PaperMle(make_target(), 1, Paper(1e-9, 0.0, 0.0), Plan(8, 1, 1, 1), images[:8])
+    x_hat = attack.reconstruct(attack.target.features(images[:8]), (3, 32, 32))
+    # E clamp(n)^2 - 2 E clamp(n) E x + E x^2 for n ~ N(0, 1): E clamp = .3156, E clamp^2 = .2579
+    x = images[:8].float() / 255
+    expected = 0.2579 - 2 * 0.3156 * x.mean().item() + x.square().mean().item()
+    assert (x_hat - x).square().mean().item() == pytest.approx(expected, rel=0.03)
+
+
+def test_the_tuned_attack_chooses_among_its_trials_and_moves(make_target, images):
+    target = make_target(cut=1)
+    plan = Plan(images=4, steps=100, trial_images=2, trial_steps=30)
+    attack = TunedMle(target, 1, Tuned(0.05, (1e-9, 0.05), (0.0,)), plan, images[:4])
+    attack.fit(images[8:])
+    assert attack.lr == 0.05  # the other cannot move
+    assert attack.facts()["trials"] == 2
+    z = target.features(images[:4])
+    x_hat = attack.reconstruct(z, (3, 32, 32))
+    x = images[:4].float() / 255
+    assert (x_hat - x).square().mean() < (x - 0.5).square().mean() / 3
+    assert 0 <= x_hat.min() <= x_hat.max() <= 1
+
+
+def test_trials_in_one_batch_equal_trials_one_by_one(make_target, images):
+    target, plan = make_target(), Plan(images=2, steps=12, trial_images=2, trial_steps=12)
+    joint = TunedMle(target, 1, Tuned(0.05, (0.02, 0.1), (0.0, 0.5)), plan, images[:2])
+    joint.fit(images[8:])
+    z, errors = target.features(images[-2:]), []
+    for lr, tv in joint.trials:
+        single = TunedMle(target, 1, Tuned(0.05, (lr,), (tv,)), plan, images[-2:])
+        x_hat = single.reconstruct(z, (3, 32, 32))
+        errors.append((x_hat - images[-2:].float() / 255).square().mean().item())
+    assert (joint.lr, joint.tv) == joint.trials[errors.index(min(errors))]
+
+
+def test_an_image_does_not_touch_its_neighbors_in_the_tuned_attack(make_target, images):
+    target, plan = make_target(), Plan(images=3, steps=10, trial_images=1, trial_steps=1)
+    z = target.features(images[:3])
+    attack = TunedMle(target, 1, Tuned(0.05, (0.05,), (0.01,)), plan, images[:3])
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    (together,) = torch.autograd.grad(attack.loss(x, z), x)
+    (alone,) = torch.autograd.grad(attack.loss(x[:1], z[:1]), x)
+    assert torch.allclose(together[:1], alone[:1], atol=1e-6)
+    assert alone[1:].abs().max() == 0
+
+
+def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_target):
+    make_target("siftfunnel").save(paths.target("cnn/siftfunnel"))
+    generator = run_attacks("generator", "cnn/siftfunnel", params, paths, cpu)
+    run_attacks("mle", "cnn/siftfunnel", params, paths, cpu)
+    assert set(generator["decoders"]) == {"black_box", "gray_box"}
+    assert set(generator["floors"]) == {"gray", "mean_image", "mean_color"}
+    stored = json.loads(paths.result("cnn/siftfunnel", "mle.json").read_text())
+    assert stored["images"] == 4
+    assert stored["variants"]["tuned"]["trials"] == 6
+    assert stored["provenance"]["cell"] == "cnn/siftfunnel"
+    pictures = read_npz(paths.result("cnn/siftfunnel", "generator.npz"))
+    assert set(pictures) == {"x", "black_box", "gray_box"}
+    assert list(read_csv(paths.curve("cnn/siftfunnel", "generator"))[0]) == ["epoch", "black_box_mse", "gray_box_mse"]
+    rows = read_csv(paths.curve("cnn/siftfunnel", "mle"))
+    assert float(rows[-1]["tuned_loss"]) < float(rows[0]["tuned_loss"])
+
+
+def test_unknown_decoders_are_named(params, make_target, images):
+    params.tree["attack"]["generator"]["decoders"] = ["white_box"]
+    with pytest.raises(ParamsError, match=r"attack\.generator\.decoders = 'white_box'"):
+        lookup(ATTACKS, "generator", "attack")(make_target(), params, images)
+
+
+def test_curves_are_thinned(make_target, images):
+    plan = Plan(images=1, steps=2 * mle.CURVE_POINTS, trial_images=1, trial_steps=1)
+    attack = TunedMle(make_target(), 1, Tuned(0.05, (0.05,), (0.0,)), plan, images[:1])
+    attack.reconstruct(attack.target.features(images[:1]), (3, 32, 32))
+    assert len(attack.curve) == mle.CURVE_POINTS

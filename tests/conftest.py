@@ -1,0 +1,85 @@
+"""Fixtures: a tiny scale of the real params.yaml, a tiny data set on disk, a trained-for-nothing target."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from splitprobe import runtime as runtimes
+from splitprobe.artifacts import write_csv, write_json, write_npz
+from splitprobe.cells import Cell, Paths
+from splitprobe.models.split import Shape
+from splitprobe.params import Params
+from splitprobe.target import Blueprint, Target
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "model": {"width": 8},
+    "target": {"epochs": 2, "lr": 1e-3, "schedule": "cosine"},
+    "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "images": 32},
+    "mle": {"images": 4, "steps": 8, "trial_images": 2, "trial_steps": 4},
+    "mine": {"epochs": 2, "fit_images": 64, "held_out_images": 32},
+}
+COUNTS = {"train": 64, "validation": 32, "test": 32, "auxiliary": 64}
+
+
+@pytest.fixture(scope="session")
+def tree() -> dict:
+    """The real params.yaml with its demo scale shrunk; copy before changing."""
+    tree = copy.deepcopy(dict(Params.load(ROOT / "params.yaml").tree))
+    tree["scales"] = {"demo": {**tree["scales"]["demo"], **copy.deepcopy(TINY)}}
+    tree["training"] = {**tree["training"], "batch_size": 16}
+    return tree
+
+
+@pytest.fixture
+def params(tree: dict) -> Params:
+    return Params(copy.deepcopy(tree))
+
+
+@pytest.fixture(scope="session")
+def cpu() -> runtimes.Runtime:
+    return runtimes.Runtime(torch.device("cpu"), "float32", True, "CPU, test")
+
+
+@pytest.fixture
+def make_cell():
+    def make(defense: str = "unprotected", cut: int = 2, start: str = "prepared/objects/summary.json") -> Cell:
+        return Cell(f"cnn/{defense}", "objects", "cnn", cut, defense, f"defense.{defense}", start)
+
+    return make
+
+
+@pytest.fixture
+def make_target(params: Params, cpu: runtimes.Runtime, make_cell):
+    """An untrained target of a defense, frozen."""
+
+    def make(defense: str = "unprotected", cut: int = 2) -> Target:
+        blueprint = Blueprint.from_params(make_cell(defense, cut), Shape(3, 32, 4, 8), params)
+        with cpu.seeded(0, "test"):
+            edge, cloud = (cpu.place(half) for half in blueprint.build())
+        return Target(blueprint, edge, cloud, cpu, {"scale": "demo", "seed": 1, "training": {}}).freeze()
+
+    return make
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    """A root with a prepared data set of four classes that differ in color, 32x32."""
+    paths = Paths("demo", tmp_path)
+    rng = np.random.default_rng(0)
+    total = sum(COUNTS.values())
+    labels = np.arange(total) % 4
+    colors = rng.integers(40, 216, (4, 1, 1, 3))
+    images = np.clip(colors[labels] + rng.normal(0, 20, (total, 32, 32, 3)), 0, 255).astype(np.uint8)
+    split = np.repeat(np.arange(4, dtype=np.uint8), list(COUNTS.values()))
+    write_npz(paths.images("objects"), images=images, labels=labels, split=split)
+    summary = {
+        "name": "objects", "title": "colored noise", "source": "test", "classes": list("abcd"), "channels": 3, "side": 32,
+        "counts": COUNTS, "kept": total, "rejected": 0,
+    }  # fmt: skip
+    write_json(paths.summary("objects"), summary)
+    write_csv(paths.rejected("objects"), [], ["file", "reason"])
+    return paths

@@ -1,0 +1,208 @@
+import zipfile
+
+import numpy as np
+import pytest
+
+from splitprobe.datasets import DataError, load
+from splitprobe.datasets.folder import SUFFIXES, find
+
+PLAIN = {"COVID-19": 6, "Normal": 6, "Pneumonia-Viral (2)": 6}
+HALVES = {"train/cat": 7, "train/dog": 7, "test/cat": 3, "test/dog": 3}
+
+
+def zipped(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder.parent).as_posix())
+    return path
+
+
+def reasons(dataset):
+    return {item.file: item.reason for item in dataset.rejected}
+
+
+@pytest.mark.parametrize("wrapper", ["", "Curated X-Ray Dataset", "Curated X-Ray Dataset/Curated X-Ray Dataset"])
+@pytest.mark.parametrize("archive", [False, True])
+def test_class_folders_wherever_they_lie(tmp_path, make_tree, make_source, settings, rng, numbers, wrapper, archive):
+    root = make_tree(tmp_path / "raw" / wrapper, PLAIN)
+    raw = "raw" if not archive else zipped(root, tmp_path / "raw (copy).zip").name
+    dataset = load(make_source(raw=raw), settings, rng, tmp_path)
+    assert dataset.classes == ("COVID-19", "Normal", "Pneumonia-Viral (2)")
+    assert dataset.kept == 18 and dataset.rejected == []
+    assert [int((dataset.split == k).sum()) for k in range(4)] == [8, 2, 4, 2]
+    assert len(set(numbers(dataset))) == 16
+    assert dataset.labels.tolist() == [n // 6 for n in numbers(dataset)]
+    assert dataset.images.shape == (16, 8, 8, 3) and dataset.images[..., 2].max() == 7
+
+
+@pytest.mark.parametrize("wrapper", ["", "cifar"])
+@pytest.mark.parametrize("archive", [False, True])
+def test_official_halves(tmp_path, make_tree, make_source, settings, rng, numbers, wrapper, archive):
+    root = make_tree(tmp_path / "raw" / wrapper, HALVES)
+    raw = "raw" if not archive else zipped(root, tmp_path / "set.zip").name
+    dataset = load(make_source(raw=raw), settings, rng, tmp_path)
+    assert dataset.classes == ("cat", "dog")
+    assert set(numbers(dataset, "test")) <= set(range(14, 20))
+    assert all(n < 14 for role in ("train", "validation", "auxiliary") for n in numbers(dataset, role))
+    assert dataset.role("test")[1].tolist() == [int(n >= 17) for n in numbers(dataset, "test")]
+
+
+def test_a_class_may_be_called_train(tmp_path, make_tree, make_source, settings, rng):
+    make_tree(tmp_path / "raw", {"train": 8, "bus": 8})
+    assert load(make_source(), settings, rng, tmp_path).classes == ("bus", "train")
+
+
+def test_face_set_layouts():
+    merged = ["actors/faces/Zoe/1.jpg", "actresses/faces/Ann/1.jpg", "actresses/faces/Zoe/2.jpg"]
+    assert [(i.label, i.half) for i in find(merged)[0]] == [("Zoe", ""), ("Ann", ""), ("Zoe", "")]
+    assert [i.label for i in find(["Ann/face/1.jpg", "Zoe/face/1.jpg"])[0]] == ["Ann", "Zoe"]
+    assert [i.label for i in find(["face/1.jpg", "scene/1.jpg"])[0]] == ["face", "scene"]
+
+
+def test_validation_folder_joins_train_and_strangers_are_reported():
+    listed, rejected = find(["s/extra/a/1.png", "s/test/a/1.png", "s/train/a/1.png", "s/val/a/1.png"])
+    assert [i.half for i in listed] == ["test", "train", "train"]
+    assert [(r.file, r.reason) for r in rejected] == [("s/extra/a/1.png", "outside the train and test folders")]
+
+
+def test_every_bad_file_is_found_in_one_pass(tmp_path, make_tree, make_source, settings, rng, numbered, encoded):
+    root = make_tree(tmp_path / "raw", PLAIN)
+    noise = encoded(rng.integers(0, 256, (32, 32, 3), np.uint8), "JPEG")
+    (root / "Normal/zero (1).jpg").write_bytes(b"")
+    (root / "Normal/page.jpg").write_bytes(b"<html>quota exceeded</html>")
+    (root / "Normal/cut.jpg").write_bytes(noise[: len(noise) // 2])
+    (root / "COVID-19/cut.png").write_bytes(numbered(9)[:50])
+    (root / "COVID-19/notes.txt").write_text("read me")
+    (root / "stray.png").write_bytes(numbered(9))
+    (root / "Normal/deeper").mkdir()
+    (root / "Normal/deeper/x.png").write_bytes(numbered(9))
+    (root / "MANIFEST.csv").write_text("path,class\nNormal/0.png,Normal\n")
+    dataset = load(make_source(), settings, rng, tmp_path)
+    found = reasons(dataset)
+    assert dataset.kept == 18 and dataset.classes == tuple(PLAIN)
+    assert found.pop("Normal/zero (1).jpg") == "zero bytes"
+    assert found.pop("Normal/page.jpg").startswith("not an image, it begins with b'<html>")
+    assert found.pop("Normal/cut.jpg").startswith("damaged: image file is truncated")
+    assert found.pop("COVID-19/cut.png").startswith("damaged")
+    assert found.pop("COVID-19/notes.txt").startswith("not named as an image")
+    assert found.pop("stray.png").startswith("not in a class folder")
+    assert found.pop("Normal/deeper/x.png").startswith("not in a class folder")
+    assert not found
+
+
+def test_hidden_system_and_empty_folders_are_no_classes(tmp_path, make_tree, make_source, settings, rng, numbered):
+    root = make_tree(tmp_path / "raw", PLAIN)
+    (root / "empty class").mkdir()
+    for name in (".git/x.png", "__MACOSX/Normal/._0.png", "Normal/Thumbs.db", "Normal/.DS_Store", "Normal/._1.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(numbered(0))
+    dataset = load(make_source(), settings, rng, tmp_path)
+    assert dataset.classes == tuple(PLAIN) and dataset.kept == 18 and dataset.rejected == []
+
+
+def test_all_suffixes_in_any_case(tmp_path, make_source, settings, rng, encoded):
+    kinds = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
+    for k, label in enumerate("ab"):
+        (tmp_path / "raw" / label).mkdir(parents=True)
+        for i, suffix in enumerate(SUFFIXES * 2):
+            data = encoded(np.full((8, 8, 3), 90 * k, np.uint8), kinds.get(suffix, suffix[1:].upper()))
+            (tmp_path / "raw" / label / f"{i}{suffix.upper() if i % 2 else suffix}").write_bytes(data)
+    dataset = load(make_source(), settings, rng, tmp_path)
+    assert dataset.kept == 28
+    assert np.abs(dataset.images.mean((1, 2, 3)) - 90 * dataset.labels).max() <= 1
+
+
+def test_seed_decides(tmp_path, make_tree, make_source, settings, numbers):
+    make_tree(tmp_path / "raw", PLAIN)
+    first, again, other = (
+        load(make_source(), settings, np.random.default_rng(s), tmp_path) for s in (1, 1, 2)
+    )  # fmt: skip
+    assert numbers(first, "train") == numbers(again, "train") != numbers(other, "train")
+
+
+@pytest.mark.parametrize("column", ["patient", "Subject", "identity"])
+@pytest.mark.parametrize("archive", [False, True])
+def test_patients_stay_in_one_role(tmp_path, make_tree, make_source, settings, rng, numbers, column, archive):
+    root = make_tree(tmp_path / "chest", {"a": 40, "b": 40})
+    rows = [f"{label}/{i}.png,{label},P{i // 4}" for label in "ab" for i in range(40)]  # a patient has both classes
+    (root / "MANIFEST.csv").write_text("\n".join([f"path,class,{column}", *rows]))
+    raw = "chest" if not archive else zipped(root, tmp_path / "chest.zip").name
+    source = make_source(raw=raw, train=30, validation=6, test=12, auxiliary=8)
+    dataset = load(source, settings, rng, tmp_path)
+    roles = [{n % 40 // 4 for n in numbers(dataset, role)} for role in ("train", "validation", "test", "auxiliary")]
+    assert sum(map(len, roles)) == len(set.union(*roles))
+    assert [int((dataset.split == k).sum()) for k in range(4)] == [30, 6, 12, 8]
+
+
+def test_manifest_paths_from_the_top_and_a_manifest_that_matches_nothing(
+    tmp_path, make_tree, make_source, settings, rng
+):
+    root = make_tree(tmp_path / "raw" / "chest", {"a": 10, "b": 10})
+    same = "\n".join(f"chest/{label}/{i}.png,P" for label in "ab" for i in range(10))
+    (root / "MANIFEST.csv").write_text("path,patient\n" + same)
+    with pytest.raises(DataError, match="available 0"):  # all of one patient: only one role can have images
+        load(make_source(), settings, rng, tmp_path)
+    (root / "MANIFEST.csv").write_text("path,patient\nelsewhere/0.png,P\n")
+    with pytest.raises(DataError, match="names a patient for none of the images"):
+        load(make_source(), settings, rng, tmp_path)
+
+
+def test_a_patient_of_both_halves_leaves_train_and_is_reported(
+    tmp_path, make_tree, make_source, settings, rng, numbers
+):
+    root = make_tree(tmp_path / "raw", HALVES)
+    (root / "manifest.csv").write_text("path,patient\ntrain/cat/0.png,P\ntest/dog/0.png,P\n")
+    dataset = load(make_source(), settings, rng, tmp_path)
+    assert reasons(dataset) == {"train/cat/0.png": "the manifest's patient is also in the test folder"}
+    assert 0 not in numbers(dataset)
+
+
+def test_missing_wrong_and_poor_sets_are_refused(tmp_path, make_tree, make_source, settings, rng):
+    with pytest.raises(DataError, match=r"raw is missing: put a folder or a \.zip of class folders"):
+        load(make_source(), settings, rng, tmp_path)
+    with pytest.raises(DataError, match="raw = null"):
+        load(make_source(raw=None), settings, rng, tmp_path)
+    (tmp_path / "page.zip").write_text("<html>quota exceeded</html>")
+    with pytest.raises(DataError, match=r"page\.zip is neither a folder nor a whole \.zip"):
+        load(make_source(raw="page.zip"), settings, rng, tmp_path)
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(DataError, match="no class folder with a readable image"):
+        load(make_source(), settings, rng, tmp_path)
+    make_tree(tmp_path / "raw", {"cat": 30})
+    with pytest.raises(DataError, match="only the class 'cat'"):
+        load(make_source(), settings, rng, tmp_path)
+    make_tree(tmp_path / "raw", {"dog": 30})
+    with pytest.raises(DataError, match=r"raw: too few images: train asked 80, available 60.*rejected files: 0"):
+        load(make_source(train=80), settings, rng, tmp_path)
+
+
+def test_zip_names_that_point_outside_are_harmless(tmp_path, make_tree, make_source, settings, rng, numbered):
+    root = make_tree(tmp_path / "in" / "set", PLAIN)
+    path = zipped(root, tmp_path / "set.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        for name in ("../../evil.png", "/tmp/evil.png", "set/Normal/../../../evil.png"):
+            archive.writestr(name, numbered(0))
+        archive.writestr("set\\Normal\\windows.png", numbered(300))
+    before = sorted(p for p in tmp_path.rglob("*"))
+    dataset = load(make_source(raw="set.zip"), settings, rng, tmp_path)
+    assert sorted(p for p in tmp_path.rglob("*")) == before
+    assert dataset.kept == 19 and len(dataset.rejected) == 3
+    assert {r.reason for r in dataset.rejected} == {"its name points outside the archive"}
+
+
+def test_a_damaged_member_of_a_zip_is_rejected_alone(tmp_path, make_tree, make_source, settings, rng):
+    root = make_tree(tmp_path / "in", PLAIN)
+    path = zipped(root, tmp_path / "set.zip")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"in/Normal/0.png") + 40  # inside the stored PNG, so its checksum no longer fits
+    data[at] ^= 255
+    path.write_bytes(data)
+    dataset = load(make_source(raw="set.zip"), settings, rng, tmp_path)
+    assert dataset.kept == 17
+    assert reasons(dataset)["in/Normal/0.png"].startswith("cannot be read: Bad CRC")
+
+
+def test_a_link_to_a_parent_folder_ends(tmp_path, make_tree, make_source, settings, rng):
+    root = make_tree(tmp_path / "raw", PLAIN)
+    (root / "Normal" / "up").symlink_to(root)
+    assert load(make_source(), settings, rng, tmp_path).kept == 18

@@ -1,0 +1,121 @@
+import csv
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitprobe import artifacts
+from splitprobe.cells import Paths
+from splitprobe.datasets import DataError
+from splitprobe.datasets.prepare import open_dataset, prepare
+from splitprobe.params import Params, ParamsError
+
+STAGE = Path(__file__).parents[2] / "stages" / "prepare.py"
+PETS = {
+    "source": "folder", "title": "Pets", "raw": "raw", "channels": 3, "side": 8,
+    "train": 8, "validation": 2, "test": 4, "auxiliary": 6, "download": False,
+}  # fmt: skip
+DATA = {"crop_min": 64, "crop_max": 128, "crop_min_std": 8, "resize": "bilinear"}
+
+
+def tree(**changes):
+    return {"scale": "demo", "seed": 5, "data": DATA, "scales": {"demo": {"data": {"pets": {**PETS, **changes}}}}}
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return Paths("demo", tmp_path)
+
+
+@pytest.fixture
+def pets(tmp_path, make_tree):
+    root = make_tree(tmp_path / "raw", {"cat": 10, "dog": 10})
+    for i in range(7):
+        (root / "cat" / f"bad{i}.jpg").write_bytes(b"")
+    return root
+
+
+def test_what_is_written_is_what_is_read_back(paths, pets, caplog):
+    with caplog.at_level(logging.INFO, "splitprobe"):
+        summary = prepare("pets", Params(tree()), paths)
+    assert summary["counts"] == {"train": 8, "validation": 2, "test": 4, "auxiliary": 6}
+    assert summary["class_counts"]["auxiliary"] == {"cat": 3, "dog": 3}
+    assert summary["classes"] == ["cat", "dog"] and summary["kept"] == 20 and summary["rejected"] == 7
+    assert (summary["channels"], summary["side"], summary["bytes"]) == (3, 8, 20 * 8 * 8 * 3)
+    assert (summary["title"], summary["source"], summary["scale"], summary["seed"]) == ("Pets", "folder", "demo", 5)
+    assert json.loads(paths.summary("pets").read_text()) == summary
+    with open(paths.rejected("pets"), newline="") as stream:
+        assert next(csv.reader(stream)) == ["file", "reason"]
+    dataset, again = open_dataset(paths, "pets")
+    assert again == summary and dataset.classes == ("cat", "dog") and dataset.kept == 20
+    assert dataset.images.dtype == np.uint8 and dataset.labels.dtype == np.int64 and dataset.split.dtype == np.uint8
+    assert (dataset.images[:, 0, 0, 0] // 10 == dataset.labels).all()
+    assert [r.file for r in dataset.rejected] == [f"cat/bad{i}.jpg" for i in range(7)]
+    assert "kept 20 images, rejected 7 files" in caplog.text and "and 2 more: see" in caplog.text
+    assert "cat/bad4.jpg: zero bytes" in caplog.text and "bad5" not in caplog.text
+    with pytest.raises(ValueError, match="role = 'holdout': choose one of train, validation"):
+        dataset.role("holdout")
+
+
+def test_identical_pixels_across_roles_are_counted_not_removed(paths, pets, caplog):
+    for file in sorted(pets.rglob("?.png")):
+        file.write_bytes((pets / "dog/0.png").read_bytes())
+    summary = prepare("pets", Params(tree()), paths)
+    assert summary["duplicates_auxiliary"] == 6 and summary["duplicates_test"] == 4 and summary["kept"] == 20
+    assert "6 auxiliary images occur in another role, 4 test images in train; none removed" in caplog.text
+
+
+def test_no_false_duplicates(paths, pets):
+    summary = prepare("pets", Params(tree()), paths)
+    assert summary["duplicates_auxiliary"] == 0 and summary["duplicates_test"] == 0
+
+
+def test_an_absent_class_is_reported(paths, pets, caplog):
+    prepare("pets", Params(tree(validation=1)), paths)
+    assert "validation holds no image of" in caplog.text
+
+
+def test_nothing_half_written_is_left(paths, pets, monkeypatch):
+    with pytest.raises(DataError, match=r"scales\.demo\.data\.pets: .*train asked 500, available 20"):
+        prepare("pets", Params(tree(train=500)), paths)
+    assert not paths.prepared("pets").exists()
+
+    def fail(*arguments):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(artifacts, "write_json", fail)
+    with pytest.raises(OSError, match="no space left"):
+        prepare("pets", Params(tree()), paths)
+    assert list(paths.prepared("pets").iterdir()) == []
+
+
+def test_bad_params_and_unprepared_sets_are_named(paths):
+    with pytest.raises(ParamsError, match=r"scales\.demo\.data\.birds: missing from params\.yaml; .* holds pets"):
+        prepare("birds", Params(tree()), paths)
+    with pytest.raises(ParamsError, match=r"scales\.demo\.data\.pets\.channels = 2: choose one of 1, 3"):
+        prepare("pets", Params(tree(channels=2)), paths)
+    with pytest.raises(DataError, match=r"summary\.json is missing: run `dvc repro prepare@pets` first"):
+        open_dataset(paths, "pets")
+
+
+def stage(folder, *arguments):
+    command = [sys.executable, str(STAGE), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_stage_script_ends_in_a_clean_line(tmp_path, pets):
+    (tmp_path / "params.yaml").write_text(json.dumps(tree()))
+    good, missing = stage(tmp_path, "pets"), stage(tmp_path)
+    assert good.returncode == 0, good.stderr
+    assert (tmp_path / "data/demo/prepared/pets/summary.json").is_file()
+    assert missing.returncode == 1 and missing.stderr.startswith("error: one data set is needed")
+    assert "Traceback (most" not in missing.stderr
+
+
+def test_torch_is_not_imported():
+    code = "import sys, splitprobe.datasets.prepare, splitprobe.datasets.cifar10; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,167 @@
+"""A fabricated repository: the result files of a small grid of cells, as the stages' contracts have them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from splitprobe.artifacts import write_csv, write_json, write_npz
+from splitprobe.cells import Paths
+from splitprobe.params import Params
+
+PROVENANCE = {"scale": "demo", "seed": 0, "device": "CPU, 2 threads, float32", "python": "3.11.9", "versions": {}}
+PLAIN, BOTH = ("black_box",), ("black_box", "gray_box")
+# row: title, defense, accuracy, PSNR of the decoders, of MLE (paper, tuned), calibrated and paper MI in nats
+GRID = {
+    "unprotected": ("Unprotected", "unprotected", 0.775, (24.31,), (6.4, 22.2), 3.41, 0.21),
+    "noise": ("Gaussian noise", "gaussian_noise", 0.702, (19.65,), (6.1, 14.8), 1.72, 0.11),
+    "ae": ("Autoencoder", "ae", 0.781, (17.2, 20.9), (6.3, 15.9), 2.1, 0.15),
+    "siftfunnel": ("SiftFunnel", "siftfunnel", 0.741, (11.7, 12.9), (6.2, 11.0), 0.64, 0.982),
+}
+FLOOR = 12.2  # PSNR of the mean image, in dB
+
+
+def scores(psnr: float, channels: int = 3) -> dict:
+    """Scores that belong together: those of a mean squared error."""
+    mse = 10 ** (-psnr / 10)
+    ssim = float(np.clip((psnr - 5) / 25, 0.01, 0.99))
+    return {
+        **{"mse": mse, "psnr_db": psnr, "psnr_db_std": 1.5, "ssim": ssim, "ssim_std": 0.05},
+        **{"mse_paper": channels * mse, "psnr_db_paper": psnr - 0.1, "ssim_paper": min(0.999, ssim + 0.2)},
+    }
+
+
+class Repository:
+    """Writes the results of cells below a folder and gives the Params and Paths that go with them."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = Paths("demo", root)
+        self.rng = np.random.default_rng(0)
+        self.rows = {}
+
+    def params(self) -> Params:
+        return Params({"scale": "demo", "seed": 0, "scales": {"demo": {}}, "rows": self.rows})
+
+    def cell(
+        self, name: str, row: tuple, model: str = "cnn", channels: int = 3, side: int = 32, images: int = 8
+    ) -> None:
+        self._target(name, row, model, channels, side)
+        self._information(name, row)
+        self._attacks(name, row, channels)
+        self._pictures(name, row, channels, side, images)
+        self._curves(name, row)
+        base, p95 = 0.8 + 0.2 * len(row[3]), 1.3
+        timing = {"edge_latency_ms": base, "edge_latency_p95_ms": base * p95, "cloud_latency_ms": 2.0}
+        timing |= {"cloud_latency_p95_ms": 2.5, "threads": 2, "batch": 1, "runs": 200, "warmup": 20}
+        write_json(
+            self.paths.result(name, "cost.json"),
+            {"provenance": PROVENANCE, "cell": name, "cpu": timing, "cuda": None, "cuda_reason": "no GPU here"},
+        )
+
+    def _target(self, name: str, row: tuple, model: str, channels: int, side: int) -> None:
+        title, defense, accuracy = row[:3]
+        cell = {"name": name, "dataset": "objects", "model": model, "cut": 2, "defense": defense}
+        start = "targets/cnn/unprotected.pt" if defense == "gaussian_noise" else "prepared/objects/summary.json"
+        dataset = {"title": "photo of origin", "source": "photos", "side": side, "channels": channels, "classes": 8}
+        dataset |= {"train": 3200, "validation": 400, "test": 800, "auxiliary": 1600}
+        training = {"epochs": 12, "lr": 1e-3, "schedule": "cosine", "best_epoch": 11, "batch_size": 128}
+        training["reused_from"] = "cnn/unprotected" if defense == "gaussian_noise" else None
+        gray = len(row[3]) > 1
+        record = {
+            **{"provenance": PROVENANCE, "cell": {**cell, "tune": "loss", "start": start}, "title": title},
+            **{"settings": {}, "dataset": dataset, "training": training, "accuracy": accuracy},
+            **{"validation_accuracy": accuracy + 0.01, "edge_parameters": 19904 + 7000 * gray},
+            **{"edge_parameters_paper": 19904 + 7500 * gray, "cloud_parameters": 400000, "edge_macs": 5_500_000},
+            **{"cloud_macs": 9_000_000, "z_shape": [64, 8, 8], "z_bytes": 16384, "draws": 3},
+        }
+        write_json(self.paths.result(name, "target.json"), record)
+
+    def _information(self, name: str, row: tuple) -> None:
+        mine = {"epochs": 20, "batch_size": 128, "fit_images": 1280, "held_out_images": 320}
+        paper = {"mi_nats": row[6], "mi_nats_std": 0.004, "cap_nats": 0.98667, **mine}
+        calibrated = {"mi_nats": row[5], "mi_nats_std": 0.06, "cap_nats": None, **mine}
+        calibrated["cap_nats_reason"] = "the critic is unbounded"
+        z = {
+            "nonzero_per_image": 1877.4,
+            "capacity": 4096,
+            "density": 1877.4 / 4096,
+            "channels": 64,
+            "dead_channels": 3,
+        }
+        estimates = {"paper": paper, "calibrated": calibrated}
+        record = {"provenance": PROVENANCE, "cell": name, "mine": estimates, "effective": z}
+        write_json(self.paths.result(name, "information.json"), record)
+
+    def _attacks(self, name: str, row: tuple, channels: int) -> None:
+        floors = {"gray": scores(11.9), "mean_image": scores(FLOOR), "mean_color": scores(14.0)}
+        head = {"provenance": PROVENANCE, "cell": name, "floors": floors}
+        decoders = {}
+        for decoder, psnr in zip(BOTH, row[3], strict=False):
+            decoders[decoder] = {
+                **{"access": decoder.replace("_", "-"), "parameters": 80000, "epochs": 30, "best_epoch": 28},
+                **{"lr": 2e-4, "fit_images": 1440, "holdout_images": 160, "holdout_mse": 10 ** (-psnr / 10)},
+                **{**scores(psnr, channels), "failed": psnr <= FLOOR},
+            }
+        variants = {}
+        for variant, psnr in zip(("paper", "tuned"), row[4], strict=True):
+            variants[variant] = {"access": "white-box", "steps": 500, "start_psnr_db": 5.5, "lr": 0.01, "tv": 0.1}
+            variants[variant] |= {**scores(psnr, channels), "failed": psnr <= FLOOR}
+        variants["tuned"] |= {"trials": 6, "trial_images": 8, "trial_steps": 100, "lr": 0.05}
+        write_json(self.paths.result(name, "generator.json"), {**head, "images": 800, "decoders": decoders})
+        write_json(self.paths.result(name, "mle.json"), {**head, "images": 64, "variants": variants})
+
+    def _pictures(self, name: str, row: tuple, channels: int, side: int, images: int) -> None:
+        """Random blobs, and the same under noise of the strength that the scores say."""
+        rng = np.random.default_rng(1)
+        coarse = rng.uniform(0, 255, (images, side // 8, side // 8, channels))
+        x = np.kron(coarse, np.ones((1, 8, 8, 1)))
+
+        def noisy(psnr: float) -> np.ndarray:
+            noise = self.rng.normal(0, 255 * 10 ** (-psnr / 20), x.shape)
+            return np.clip(x + noise, 0, 255).astype(np.uint8)
+
+        decoders = {decoder: noisy(psnr) for decoder, psnr in zip(BOTH, row[3], strict=False)}
+        variants = {variant: noisy(psnr) for variant, psnr in zip(("paper", "tuned"), row[4], strict=True)}
+        write_npz(self.paths.result(name, "generator.npz"), x=x.astype(np.uint8), **decoders)
+        write_npz(self.paths.result(name, "mle.npz"), x=x.astype(np.uint8), **variants)
+
+    def _curves(self, name: str, row: tuple) -> None:
+        decay = np.exp(-np.arange(1, 13) / 4)
+        epochs = range(1, 13)
+        target = [
+            {"epoch": e, "loss": 0.5 + 2 * d, "validation_accuracy": row[2] * (1 - d)}
+            for e, d in zip(epochs, decay, strict=True)
+        ]
+        if row[1] == "gaussian_noise":
+            target = []  # the weights come from the unprotected cell
+        mine = [
+            {"epoch": e, "paper_nats": row[6] * (1 - d), "calibrated_nats": row[5] * (1 - d)}
+            for e, d in zip(epochs, decay, strict=True)
+        ]
+        generator = [
+            {"epoch": e} | {f"{n}_mse": 10 ** (-p / 10) + 0.1 * d for n, p in zip(BOTH, row[3], strict=False)}
+            for e, d in zip(epochs, decay, strict=True)
+        ]
+        mle = [
+            {"step": 40 * e, "paper_psnr_db": row[4][0], "tuned_psnr_db": 5.5 + (row[4][1] - 5.5) * (1 - d)}
+            for e, d in zip(epochs, decay, strict=True)
+        ]
+        columns = {"target": ["epoch", "loss", "validation_accuracy"], "mine": list(mine[0])}
+        columns |= {"generator": list(generator[0]), "mle": list(mle[0])}
+        for stage, lines in (("target", target), ("mine", mine), ("generator", generator), ("mle", mle)):
+            write_csv(self.paths.curve(name, stage), lines, columns[stage])
+
+    def dataset(self, name: str) -> None:
+        record = {
+            **{"name": name, "title": f"stand-in for {name}", "source": "photos", "classes": ["a", "b", "c"]},
+            **{"channels": 3, "side": 32, "kept": 1000, "rejected": 2, "duplicates_auxiliary": 4, "duplicates_test": 1},
+            **{"counts": {"train": 480, "validation": 120, "test": 200, "auxiliary": 200}, "provenance": PROVENANCE},
+        }
+        write_json(self.paths.summary(name), record)
+
+    def edit(self, cell: str, stage: str, change) -> None:
+        """Change one cell's result of a stage in place."""
+        file = self.paths.result(cell, f"{stage}.json")
+        record = json.loads(file.read_text())
+        change(record)
+        write_json(file, record)

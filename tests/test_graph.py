@@ -1,0 +1,277 @@
+"""What a change re-runs, decided by DVC itself on the project's own dvc.yaml and params.yaml (see graph_tools)."""
+
+import difflib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from graph_tools import ROOT, Changes, Study, dump, get_key, read_yaml, variables
+
+SCALE, PACKAGE = "demo", "src/splitprobe"
+SCRIPTS = {"train_target", "train_mine", "train_generator", "run_mle"}  # what runs for every cell
+ATTACKS = SCRIPTS - {"train_target"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    """Built once, at scale demo; a test that changes it works on a copy or restores it."""
+    study = Study.create(tmp_path_factory.mktemp("graph") / "study")
+    study.set("scale", SCALE)
+    ran = study.repro()
+    assert sorted(ran) == sorted(study.stages()), "the first `dvc repro` runs every stage once"
+    return study
+
+
+@pytest.fixture
+def changing(study: Study, tmp_path: Path) -> Study:
+    """A copy that a test may change and run."""
+    return study.copy(tmp_path / "study")
+
+
+def cells(study: Study, chosen: Callable[[dict], bool]) -> set[str]:
+    """Names of the cells that fulfil a condition, and of those that start from the weights of such a cell."""
+    known = variables(study.root)["cells"]
+    found = {name for name, cell in known.items() if chosen(cell)}
+    while more := {n for n, c in known.items() if c["start"].removeprefix("targets/")[:-3] in found} - found:
+        found |= more
+    return found
+
+
+def work(stages: Iterable[str]) -> set[str]:
+    """Without the tables and figures, which hang on a whole folder of results."""
+    return {name for name in stages if not name.startswith("build_")}
+
+
+def instances(study: Study, names: set[str], scripts: set[str] | None = None) -> set[str]:
+    """What runs for some cells, of the given scripts or of all."""
+    pairs = [name.split("@") for name in study.stages()]
+    return {f"{script}@{cell}" for script, cell in pairs if cell in names and (not scripts or script in scripts)}
+
+
+def command(study: Study, *arguments: str) -> str:
+    """What a command prints; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", *arguments],
+        cwd=study.root, env={**os.environ, **study.environment()}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_second_run_does_nothing(study):
+    assert study.repro() == []
+    assert study.changes().due() == set()
+
+
+def test_instance_names_are_readable(study):
+    names, known = set(study.stages()), variables(study.root)
+    assert {f"{script}@{cell}" for script in SCRIPTS for cell in known["cells"]} <= names
+    assert {f"prepare@{dataset}" for dataset in known["datasets"]} <= names
+    assert {f"build_table@{table}" for table in known["tables"]} <= names
+    assert {f"build_figure@{figure}" for figure in known["figures"]} <= names
+    assert "train_target@cnn/siftfunnel" in names
+
+
+def test_slow_stages_can_be_restored(study):
+    """A plain output with `cache: false` would silently keep a stage out of DVC's run cache."""
+    for name in work(study.stages()):
+        stage = study.stages()[name]
+        for out in stage.outs:
+            assert out.use_cache or out.plot, f"{name}: {out.def_path} must be cached or a plot"
+            assert out.def_path.startswith(("data/", "plots/")), f"{name}: {out.def_path}"
+
+
+def test_git_sees_reports_and_no_data(study):
+    seen = subprocess.run(
+        ["git", "ls-files", "--others", "--cached", "--exclude-standard"], cwd=study.root, capture_output=True, text=True
+    ).stdout.split()
+    assert [path for path in seen if path.startswith("data/")] == ["data/raw/README.md"]
+    assert "dvc.lock" in seen
+    for stage in study.stages().values():
+        for out in stage.outs:
+            if not out.use_cache:
+                assert any(path.startswith(out.def_path) for path in seen), f"git ignores {out.def_path}"
+    assert [path for path in seen if path.endswith(".gitignore")] == [".dvc/.gitignore", ".gitignore"]
+
+
+HYPERPARAMETERS = {  # factor, cells that are affected, scripts (None: all)
+    "loss.lambda_dcor": (2, lambda cell: cell["tune"] == "loss", None),
+    "defense.gaussian_noise.sigma": (2, lambda cell: cell["defense"] == "gaussian_noise", None),
+    "training.batch_size": (2, lambda cell: True, None),
+    "model.cnn.dropout": (0.5, lambda cell: cell["model"] == "cnn", None),
+    f"scales.{SCALE}.target.epochs": (2, lambda cell: True, None),
+    "attack.generator.holdout": (0.5, lambda cell: True, {"train_generator"}),
+    f"scales.{SCALE}.generator.epochs": (2, lambda cell: True, {"train_generator"}),
+    "attack.mle.paper.momentum": (0.5, lambda cell: True, {"run_mle"}),
+    f"scales.{SCALE}.mle.steps": (2, lambda cell: True, {"run_mle"}),
+    f"scales.{SCALE}.mine.epochs": (2, lambda cell: True, {"train_mine"}),
+    "cost.runs": (2, lambda cell: True, {"measure_cost"}),
+    "scales.paper.target.epochs": (2, lambda cell: False, None),
+    "scales.paper.data.objects.train": (2, lambda cell: False, None),
+}
+SOURCES = {  # cells that are affected, scripts (None: all)
+    "defenses/dropout.py": (lambda cell: cell["defense"] == "dropout", None),
+    "defenses/siftfunnel.py": (lambda cell: cell["defense"] == "siftfunnel", None),
+    "defenses/unprotected.py": (lambda cell: cell["defense"] == "unprotected", None),
+    "defenses/base.py": (lambda cell: True, None),
+    "models/cnn.py": (lambda cell: cell["model"] == "cnn", None),
+    "training.py": (lambda cell: True, None),
+    "attacks/mle.py": (lambda cell: True, {"run_mle"}),
+    "attacks/generator.py": (lambda cell: True, {"train_generator"}),
+    "attacks/base.py": (lambda cell: True, {"run_mle", "train_generator"}),
+    "information/mine.py": (lambda cell: True, {"train_mine"}),
+    "cost.py": (lambda cell: True, {"measure_cost"}),
+    "defenses/__init__.py": (lambda cell: False, None),
+}
+
+
+@pytest.fixture(scope="module")
+def changed_values(study) -> Changes:
+    """All of HYPERPARAMETERS changed at once; DVC tells them apart by stage and section."""
+    with study.restored("params.yaml"):
+        for key, (factor, _, _) in HYPERPARAMETERS.items():
+            value = get_key(read_yaml(study.root / "params.yaml"), key)
+            study.set(key, type(value)(value * factor))
+        return study.changes()
+
+
+@pytest.fixture(scope="module")
+def changed_sources(study) -> Changes:
+    """All of SOURCES changed at once."""
+    with study.restored(*(f"{PACKAGE}/{name}" for name in SOURCES)):
+        for name in SOURCES:
+            with (study.root / PACKAGE / name).open("a") as file:
+                file.write("# edited\n")
+        return study.changes()
+
+
+@pytest.mark.parametrize("key", HYPERPARAMETERS)
+def test_a_hyperparameter_reaches_only_what_reads_it(study, changed_values, key):
+    _, chosen, scripts = HYPERPARAMETERS[key]
+    due, names = changed_values.due(key), cells(study, chosen)
+    assert work(due) == instances(study, names, scripts)
+    assert ("build_table@table2" in due) == (bool(names) and scripts != {"measure_cost"}) or scripts == {"measure_cost"}
+    assert "build_table@table1" not in due
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_file_reaches_only_what_runs_it(study, changed_sources, name):
+    chosen, scripts = SOURCES[name]
+    assert work(changed_sources.due(f"{PACKAGE}/{name}")) == instances(study, cells(study, chosen), scripts)
+
+
+def test_rows_of_a_table_reach_this_table_alone(study):
+    with study.restored("params.yaml"):
+        study.change("params.yaml", lambda tree: tree["rows"]["table2"].reverse())
+        assert study.changes().due() == {"build_table@table2"}
+
+
+def backwards(tree):
+    return {key: backwards(tree[key]) for key in reversed(tree)} if isinstance(tree, dict) else tree
+
+
+def test_order_in_the_files_means_nothing(study):
+    def reorder(tree: dict) -> None:
+        for part in tree["vars"]:
+            for name, value in part.items():
+                part[name] = dict(reversed(value.items())) if isinstance(value, dict) else value[::-1]
+        tree["stages"] = dict(reversed(tree["stages"].items()))
+
+    with study.restored("dvc.yaml", "params.yaml"):
+        study.change("dvc.yaml", reorder)
+        turned = backwards(read_yaml(study.root / "params.yaml"))
+        (study.root / "params.yaml").write_text(dump(turned))
+        assert next(iter(turned)) == "rows"
+        assert study.changes().due() == set()
+
+
+def test_an_override_on_the_command_line_changes_one_line(tmp_path):
+    """`dvc exp run -S` writes params.yaml anew: its lines must survive that, or the change drowns in a large diff."""
+    from dvc.utils.hydra import apply_overrides
+
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    before = path.read_text().splitlines()
+    apply_overrides(path, ["loss.lambda_dcor=2.0"])
+    changed = [line for line in difflib.ndiff(before, path.read_text().splitlines()) if line[0] in "+-"]
+    assert len(changed) == 2 and all("lambda_dcor" in line for line in changed), "\n".join(changed)
+
+
+def test_one_value_runs_one_cell_and_back_from_cache(changing):
+    """Really run, so that the reasoning of Changes.due is checked too."""
+    names = cells(changing, lambda cell: cell["tune"] == "loss")
+    before = get_key(read_yaml(changing.root / "params.yaml"), "loss.lambda_dcor")
+    changing.set("loss.lambda_dcor", before / 2)
+    due = changing.changes().due()
+    ran = changing.repro()
+    assert work(ran) == instances(changing, names) and set(ran) == due
+    changing.set("loss.lambda_dcor", before)
+    assert work(changing.repro()) == set(), "the old value's results must come from DVC's cache"
+
+
+FOO = {"dataset": "objects", "model": "cnn", "cut": 2, "defense": "foo", "tune": "defense.foo"}
+
+
+def add_foo(study: Study) -> None:
+    """The four edits that add a defense to Table II."""
+    (study.root / PACKAGE / "defenses/foo.py").write_text("# a new defense\n")
+    cell = {**FOO, "start": "prepared/objects/summary.json"}
+    study.change("dvc.yaml", lambda tree: next(v for v in tree["vars"] if "cells" in v)["cells"].update({"cnn/foo": cell}))
+    study.change("params.yaml", lambda tree: tree["defense"].update(foo={"strength": 1.0}))
+    study.change("params.yaml", lambda tree: tree["rows"]["table2"].append("cnn/foo"))
+
+
+def test_adding_and_removing_a_defense(changing):
+    files = {name: (changing.root / name).read_text() for name in ("dvc.yaml", "params.yaml")}
+    add_foo(changing)
+    ran = changing.repro()
+    assert work(ran) == {f"{script}@cnn/foo" for script in SCRIPTS}
+    assert "build_table@table2" in ran and "build_table@table1" not in ran
+    assert (changing.root / "metrics" / SCALE / "table2/cnn/foo.json").is_file()
+    for name, text in files.items():
+        (changing.root / name).write_text(text)
+    assert work(changing.repro()) == set(), "removing a defense must run no training and no attack"
+    assert not (changing.root / "metrics" / SCALE / "table2/cnn/foo.json").exists()
+    assert changing.repro() == []
+
+
+def everything(root: Path, scale: str) -> dict[str, bytes]:
+    """All results of a scale."""
+    folders = (root / kind / scale for kind in ("data", "metrics", "plots"))
+    return {str(p.relative_to(root)): p.read_bytes() for folder in folders for p in folder.rglob("*") if p.is_file()}
+
+
+def test_changing_the_scale_and_back_repeats_nothing(changing):
+    """On one cell that takes another's weights; each of its stages stands for all instances of its definition."""
+    wanted = [f"{script}@cnn/gaussian_noise" for script in ATTACKS] + ["measure_cost@cnn/unprotected"]
+    base = ["prepare@objects", "train_target@cnn/unprotected", "train_target@cnn/gaussian_noise"]
+    before = everything(changing.root, SCALE)
+    changing.set("scale", "small")
+    assert sorted(changing.repro(*wanted)) == sorted(wanted + base)
+    assert everything(changing.root, SCALE) == before, "the other scale's results must stay where they are"
+    small = everything(changing.root, "small")
+    assert {Path(name).parts[0] for name in small} == {"data", "plots"}
+    changing.set("scale", SCALE)
+    assert changing.repro(*wanted) == [], "the first scale's results must come from DVC's cache"
+    assert everything(changing.root, SCALE) == before and everything(changing.root, "small") == small
+    shutil.rmtree(changing.root / "data" / SCALE)
+    shutil.rmtree(changing.root / "plots" / SCALE)
+    assert changing.repro(*wanted) == [], "deleted results must come from DVC's cache"
+    assert all((changing.root / out.def_path).exists() for name in wanted for out in changing.stages()[name].outs)
+
+
+def test_metrics_show_prints_one_line_per_row(study):
+    lines = command(study, "dvc", "metrics", "show").splitlines()
+    for table in variables(study.root)["tables"]:
+        for row in get_key(read_yaml(study.root / "params.yaml"), f"rows.{table}"):
+            assert sum(line.split()[0] == f"metrics/{SCALE}/{table}/{row}.json" for line in lines if line) == 1, row
+
+
+def test_plots_show_lists_curves_and_figures(study):
+    listed = json.loads(command(study, "dvc", "plots", "show", "--json"))
+    print(listed)

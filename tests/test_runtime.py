@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from splitprobe import runtime
+from splitprobe.params import ParamsError
+
+
+def test_seeds_depend_on_seed_and_purpose_alone():
+    assert runtime.derive(1, "a", 2) == runtime.derive(1, "a", 2)
+    assert len({runtime.derive(s, name) for s in (0, 1) for name in ("a", "b")}) == 4
+    assert 0 <= runtime.derive(1, "a") < 2**63
+
+
+def test_seeded_blocks_repeat_and_leave_the_global_generator_alone(cpu):
+    before = torch.get_rng_state()
+    draws = []
+    for _ in range(2):
+        with cpu.seeded(3, "x"):
+            draws.append(torch.rand(4))
+    assert torch.equal(*draws)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_resident_images_are_channels_last_and_stay_so_when_indexed(cpu):
+    images = cpu.images(torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).reshape(2, 4, 4, 3).numpy())
+    assert images.shape == (2, 3, 4, 4)
+    assert images[0, 1, 0, 2] == 7
+    picked = images[torch.tensor([1, 0])].float() / 255
+    assert picked.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_absent_gpu_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ParamsError, match=r"runtime\.device = 'cuda'"):
+        runtime.start(runtime.Settings("cuda", "float32", True, 0))
+
+
+def test_the_precision_is_measured_once_and_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "MACHINE", tmp_path / "machine.json")
+    chosen = runtime.start(runtime.Settings("cpu", "auto", True, 0)).precision
+    assert chosen in ("float32", "bfloat16")
+    monkeypatch.setattr(runtime, "_step_seconds", lambda *_: pytest.fail("measured twice"))
+    assert runtime.start(runtime.Settings("cpu", "auto", True, 0)).precision == chosen
+
+
+@pytest.mark.parametrize(("error", "code"), [("ValueError('bad key')", 1), ("ParamsError('bad key')", 1)])
+def test_a_user_error_ends_in_one_line(error, code):
+    program = (
+        "from splitprobe.runtime import run_stage\nfrom splitprobe.params import ParamsError\n"
+        f"def main(arguments):\n    raise {error}\nrun_stage(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.startswith("error: bad key\n")
+    assert "Traceback" not in done.stderr
