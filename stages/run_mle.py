@@ -1,4 +1,4 @@
-"""Stage ``run_mle``: run all variants of attack.mle on one cell. Usage: python stages/run_mle.py CELL."""
+"""Stage ``run_mle``: run a cell's MLE variants. Usage: python stages/run_mle.py CELL."""
 
 from splitprobe import runtime
 from splitprobe.attacks.base import run_attacks

@@ -1,4 +1,4 @@
-"""Stage ``train_generator``: fit all decoders of attack.generator on one cell. Usage: python stages/train_generator.py CELL."""
+"""Stage ``train_generator``: fit a cell's decoders. Usage: python stages/train_generator.py CELL."""
 
 from splitprobe import runtime
 from splitprobe.attacks.base import run_attacks

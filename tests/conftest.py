@@ -20,7 +20,10 @@ TINY = {
     "target": {"epochs": 2, "lr": 1e-3, "schedule": "cosine"},
     "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "images": 32},
     "mle": {"images": 4, "steps": 8, "trial_images": 2, "trial_steps": 4},
-    "mine": {"epochs": 2, "fit_images": 64, "held_out_images": 32},
+    "mine": {
+        "paper": {"epochs": 2, "fit_images": 32, "held_out_images": 16},
+        "calibrated": {"epochs": 2, "fit_images": 64, "held_out_images": 32},
+    },
 }
 COUNTS = {"train": 64, "validation": 32, "test": 32, "auxiliary": 64}
 
@@ -77,8 +80,8 @@ def paths(tmp_path: Path) -> Paths:
     split = np.repeat(np.arange(4, dtype=np.uint8), list(COUNTS.values()))
     write_npz(paths.images("objects"), images=images, labels=labels, split=split)
     summary = {
-        "name": "objects", "title": "colored noise", "source": "test", "classes": list("abcd"), "channels": 3, "side": 32,
-        "counts": COUNTS, "kept": total, "rejected": 0,
+        "name": "objects", "title": "colored noise", "source": "test", "classes": list("abcd"), "channels": 3,
+        "side": 32, "counts": COUNTS, "kept": total, "rejected": 0,
     }  # fmt: skip
     write_json(paths.summary("objects"), summary)
     write_csv(paths.rejected("objects"), [], ["file", "reason"])

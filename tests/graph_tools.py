@@ -15,6 +15,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ COPIED = (
     "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "data/raw/README.md",
     "src", "stages",
 )  # fmt: skip
-STAND_IN = '''
+STAND_IN = """
 import hashlib, json, os, sys
 from pathlib import Path
 
@@ -50,7 +51,7 @@ for path, columns in stage["files"].items():
     Path(path).write_text(content)
 with open(os.environ["STAND_IN_LOG"], "a") as log:
     log.write(stage["name"] + "\\n")
-'''
+"""
 
 
 def load(text: str) -> Any:
@@ -94,14 +95,36 @@ def set_key(tree: dict, key: str, value: Any) -> None:
 
 @contextlib.contextmanager
 def fast_lock(path: str, fs: Any = None) -> Iterator[dict]:
-    """Stands in for DVC's way of updating dvc.lock: as JSON, which is YAML too.
-
-    DVC's own, a round trip in pure Python that keeps remarks, takes most of the time of a run without real work.
-    """
+    """Updates dvc.lock as JSON, which is YAML too; DVC's own way is a round trip in pure Python that keeps remarks."""
     file = Path(path)
     tree = json.loads(file.read_text()) if file.exists() else {}
     yield tree
     file.write_text(json.dumps(tree))
+
+
+@contextlib.contextmanager
+def fast_dvc() -> Iterator[None]:
+    """Without DVC's two slow habits, which cost more than all else: its way with dvc.lock and reading params again.
+
+    Nothing changes params.yaml within the block, so each stage's values are read once, not six times.
+    """
+    import dvc.dependency.param as param
+    import dvc.dvcfile
+
+    known: dict[tuple, Any] = {}
+    read = param.read_param_file
+
+    def read_once(fs: Any, path: str, key_paths: list[str] | None = None, **options: Any) -> Any:
+        key = (path, tuple(key_paths or ()), *sorted(options.items()))
+        if key not in known:
+            known[key] = read(fs, path, key_paths, **options)
+        return known[key]
+
+    with (
+        mock.patch.object(param, "read_param_file", read_once),
+        mock.patch.object(dvc.dvcfile, "modify_yaml", fast_lock),
+    ):
+        yield
 
 
 @dataclass(frozen=True)
@@ -164,19 +187,21 @@ class Study:
     @contextlib.contextmanager
     def repository(self) -> Iterator[Any]:
         """DVC's own view of the folder, read anew, apart from the settings and caches of this machine's user."""
-        import dvc.dvcfile
         from dvc.repo import Repo
 
-        before, here = dict(os.environ), os.getcwd()
-        os.environ.update(self.environment())
+        here = os.getcwd()
         os.chdir(self.root)
         try:
-            with mock.patch.object(dvc.dvcfile, "modify_yaml", fast_lock), contextlib.closing(Repo(".")) as repo:
+            with (
+                warnings.catch_warnings(),
+                mock.patch.dict(os.environ, self.environment()),
+                fast_dvc(),
+                contextlib.closing(Repo(".")) as repo,
+            ):
+                warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)  # DVC's use of pygtrie
                 yield repo
         finally:
             os.chdir(here)
-            os.environ.clear()
-            os.environ.update(before)
 
     def environment(self) -> dict[str, str]:
         """The variables under which DVC and the stand-ins work on this study."""

@@ -10,7 +10,8 @@ from splitprobe import artifacts
 
 def test_json_is_strict_and_says_why_a_number_is_null(tmp_path):
     path = tmp_path / "deep" / "a.json"
-    artifacts.write_json(path, {"a": math.inf, "b": np.float32(0.5), "c": {"d": math.nan}, "e": [1, math.nan], "f": True})
+    value = {"a": math.inf, "b": np.float32(0.5), "c": {"d": math.nan}, "e": [1, math.nan], "f": True}
+    artifacts.write_json(path, value)
     text = path.read_text()
     assert "Infinity" not in text
     assert "NaN" not in text

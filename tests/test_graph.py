@@ -1,6 +1,5 @@
 """What a change re-runs, decided by DVC itself on the project's own dvc.yaml and params.yaml (see graph_tools)."""
 
-import difflib
 import json
 import os
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from graph_tools import ROOT, Changes, Study, dump, get_key, read_yaml, variables
+from graph_tools import ROOT, Changes, Study, dump, get_key, read_yaml, set_key, variables
 
 SCALE, PACKAGE = "demo", "src/splitprobe"
 SCRIPTS = {"train_target", "train_mine", "train_generator", "run_mle"}  # what runs for every cell
@@ -79,17 +78,15 @@ def test_instance_names_are_readable(study):
 
 def test_slow_stages_can_be_restored(study):
     """A plain output with `cache: false` would silently keep a stage out of DVC's run cache."""
-    for name in work(study.stages()):
-        stage = study.stages()[name]
-        for out in stage.outs:
+    for name, stage in study.stages().items():
+        for out in stage.outs if work([name]) else ():
             assert out.use_cache or out.plot, f"{name}: {out.def_path} must be cached or a plot"
             assert out.def_path.startswith(("data/", "plots/")), f"{name}: {out.def_path}"
 
 
 def test_git_sees_reports_and_no_data(study):
-    seen = subprocess.run(
-        ["git", "ls-files", "--others", "--cached", "--exclude-standard"], cwd=study.root, capture_output=True, text=True
-    ).stdout.split()
+    command = ["git", "ls-files", "--others", "--cached", "--exclude-standard"]
+    seen = subprocess.run(command, cwd=study.root, capture_output=True, text=True, check=True).stdout.split()
     assert [path for path in seen if path.startswith("data/")] == ["data/raw/README.md"]
     assert "dvc.lock" in seen
     for stage in study.stages().values():
@@ -109,7 +106,7 @@ HYPERPARAMETERS = {  # factor, cells that are affected, scripts (None: all)
     f"scales.{SCALE}.generator.epochs": (2, lambda cell: True, {"train_generator"}),
     "attack.mle.paper.momentum": (0.5, lambda cell: True, {"run_mle"}),
     f"scales.{SCALE}.mle.steps": (2, lambda cell: True, {"run_mle"}),
-    f"scales.{SCALE}.mine.epochs": (2, lambda cell: True, {"train_mine"}),
+    f"scales.{SCALE}.mine.paper.epochs": (2, lambda cell: True, {"train_mine"}),
     "cost.runs": (2, lambda cell: True, {"measure_cost"}),
     "scales.paper.target.epochs": (2, lambda cell: False, None),
     "scales.paper.data.objects.train": (2, lambda cell: False, None),
@@ -121,6 +118,7 @@ SOURCES = {  # cells that are affected, scripts (None: all)
     "defenses/base.py": (lambda cell: True, None),
     "models/cnn.py": (lambda cell: cell["model"] == "cnn", None),
     "training.py": (lambda cell: True, None),
+    "target.py": (lambda cell: True, None),
     "attacks/mle.py": (lambda cell: True, {"run_mle"}),
     "attacks/generator.py": (lambda cell: True, {"train_generator"}),
     "attacks/base.py": (lambda cell: True, {"run_mle", "train_generator"}),
@@ -155,7 +153,7 @@ def test_a_hyperparameter_reaches_only_what_reads_it(study, changed_values, key)
     _, chosen, scripts = HYPERPARAMETERS[key]
     due, names = changed_values.due(key), cells(study, chosen)
     assert work(due) == instances(study, names, scripts)
-    assert ("build_table@table2" in due) == (bool(names) and scripts != {"measure_cost"}) or scripts == {"measure_cost"}
+    assert ("build_table@table2" in due) == bool(names)
     assert "build_table@table1" not in due
 
 
@@ -190,38 +188,41 @@ def test_order_in_the_files_means_nothing(study):
         assert study.changes().due() == set()
 
 
-def test_an_override_on_the_command_line_changes_one_line(tmp_path):
-    """`dvc exp run -S` writes params.yaml anew: its lines must survive that, or the change drowns in a large diff."""
+def test_an_override_on_the_command_line_keeps_the_remarks(tmp_path):
+    """`dvc exp run -S` writes params.yaml anew."""
     from dvc.utils.hydra import apply_overrides
+
+    def remarks(text: str) -> list[str]:
+        return [line.partition("# ")[2] for line in text.splitlines() if "# " in line]
 
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
-    before = path.read_text().splitlines()
-    apply_overrides(path, ["loss.lambda_dcor=2.0"])
-    changed = [line for line in difflib.ndiff(before, path.read_text().splitlines()) if line[0] in "+-"]
-    assert len(changed) == 2 and all("lambda_dcor" in line for line in changed), "\n".join(changed)
+    before, tree = path.read_text(), read_yaml(path)
+    apply_overrides(path, ["loss.lambda_dcor=0.123"])
+    set_key(tree, "loss.lambda_dcor", 0.123)
+    assert read_yaml(path) == tree
+    assert remarks(path.read_text()) == remarks(before)
 
 
-def test_one_value_runs_one_cell_and_back_from_cache(changing):
+def test_one_value_runs_one_defense(changing):
     """Really run, so that the reasoning of Changes.due is checked too."""
-    names = cells(changing, lambda cell: cell["tune"] == "loss")
-    before = get_key(read_yaml(changing.root / "params.yaml"), "loss.lambda_dcor")
-    changing.set("loss.lambda_dcor", before / 2)
+    changing.set("loss.lambda_dcor", 0.123)
     due = changing.changes().due()
     ran = changing.repro()
-    assert work(ran) == instances(changing, names) and set(ran) == due
-    changing.set("loss.lambda_dcor", before)
-    assert work(changing.repro()) == set(), "the old value's results must come from DVC's cache"
+    assert work(ran) == instances(changing, cells(changing, lambda cell: cell["tune"] == "loss"))
+    assert set(ran) == due and "build_table@table2" in due
 
 
-FOO = {"dataset": "objects", "model": "cnn", "cut": 2, "defense": "foo", "tune": "defense.foo"}
+FOO = {
+    "dataset": "objects", "model": "cnn", "cut": 2, "defense": "foo", "tune": "defense.foo",
+    "start": "prepared/objects/summary.json",
+}  # fmt: skip
 
 
 def add_foo(study: Study) -> None:
     """The four edits that add a defense to Table II."""
     (study.root / PACKAGE / "defenses/foo.py").write_text("# a new defense\n")
-    cell = {**FOO, "start": "prepared/objects/summary.json"}
-    study.change("dvc.yaml", lambda tree: next(v for v in tree["vars"] if "cells" in v)["cells"].update({"cnn/foo": cell}))
+    study.change("dvc.yaml", lambda tree: [v["cells"].update({"cnn/foo": FOO}) for v in tree["vars"] if "cells" in v])
     study.change("params.yaml", lambda tree: tree["defense"].update(foo={"strength": 1.0}))
     study.change("params.yaml", lambda tree: tree["rows"]["table2"].append("cnn/foo"))
 
@@ -259,10 +260,6 @@ def test_changing_the_scale_and_back_repeats_nothing(changing):
     changing.set("scale", SCALE)
     assert changing.repro(*wanted) == [], "the first scale's results must come from DVC's cache"
     assert everything(changing.root, SCALE) == before and everything(changing.root, "small") == small
-    shutil.rmtree(changing.root / "data" / SCALE)
-    shutil.rmtree(changing.root / "plots" / SCALE)
-    assert changing.repro(*wanted) == [], "deleted results must come from DVC's cache"
-    assert all((changing.root / out.def_path).exists() for name in wanted for out in changing.stages()[name].outs)
 
 
 def test_metrics_show_prints_one_line_per_row(study):
@@ -273,5 +270,8 @@ def test_metrics_show_prints_one_line_per_row(study):
 
 
 def test_plots_show_lists_curves_and_figures(study):
-    listed = json.loads(command(study, "dvc", "plots", "show", "--json"))
-    print(listed)
+    shown = json.loads(command(study, "dvc", "plots", "show", "--json"))
+    assert not shown.get("errors")
+    kinds = {path: {plot["type"] for plot in plots} for path, plots in shown["data"].items()}
+    declared = {out.def_path for stage in study.stages().values() for out in stage.outs if out.plot}
+    assert kinds == {path: {"image" if path.endswith(".png") else "vega"} for path in declared}

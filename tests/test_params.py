@@ -72,7 +72,7 @@ def test_exponents_without_a_dot_are_numbers(tmp_path: Path):
 def test_quoted_exponents_are_refused(tmp_path: Path):
     path = tmp_path / "params.yaml"
     path.write_text("scale: a\nscales: {a: {}}\nseed: 1\nloss: {rate: '2e-4'}\n")
-    with pytest.raises(ParamsError, match="loss.rate = '2e-4'"):
+    with pytest.raises(ParamsError, match=r"loss\.rate = '2e-4'"):
         Params.load(path).section("loss", Inner)
 
 

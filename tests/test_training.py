@@ -64,7 +64,8 @@ def test_the_seed_matters(params, paths, cpu, make_cell):
 def test_an_inference_time_defense_reuses_the_weights(params, paths, cpu, make_cell):
     plain = train_target(make_cell(), params, paths, cpu)
     noisy = train_target(make_cell("gaussian_noise", start="targets/cnn/unprotected.pt"), params, paths, cpu)
-    ours, theirs = (load_target(paths.target(f"cnn/{n}"), cpu).edge.state_dict() for n in ("gaussian_noise", "unprotected"))
+    names = ("cnn/gaussian_noise", "cnn/unprotected")
+    ours, theirs = (load_target(paths.target(name), cpu).edge.state_dict() for name in names)
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
     assert noisy["training"] == {**plain["training"], "reused_from": "cnn/unprotected"}
     assert noisy["draws"] == 3
@@ -82,9 +83,10 @@ def test_the_curve_names_every_term(params, paths, cpu, make_cell):
 def test_a_dead_edge_is_warned_about_and_stays_finite(params, cpu, make_cell, caplog):
     blueprint = Blueprint.from_params(make_cell("siftfunnel"), Shape(3, 32, 4, 8), params)
     trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-6, "constant"), cpu, 1)
-    last_bias = [m for m in trainer.edge.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (5, 5)][0].bias
+    convolutions = [m for m in trainer.edge.modules() if isinstance(m, torch.nn.Conv2d)]
+    last = next(m for m in convolutions if m.kernel_size == (5, 5))
     with torch.no_grad():
-        last_bias.fill_(-1e3)
+        last.bias.fill_(-1e3)
     images, labels = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8), torch.arange(16) % 4
     (row,) = trainer.fit((images, labels), (images, labels), "dead")
     assert row["dead_channels"] == 12
@@ -95,11 +97,13 @@ def test_a_dead_edge_is_warned_about_and_stays_finite(params, cpu, make_cell, ca
 
 def test_bfloat16_agrees_with_float32_within_what_two_seeds_differ_by(params, make_cell):
     losses = {}
-    images, labels = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 4
+    source = torch.Generator().manual_seed(0)
+    images, labels = torch.randint(0, 256, (32, 3, 32, 32), generator=source).to(torch.uint8), torch.arange(32) % 4
     for precision, seed in (("float32", 1), ("bfloat16", 1), ("float32", 2)):
         runtime = runtimes.Runtime(torch.device("cpu"), precision, True, precision)
         blueprint = Blueprint.from_params(make_cell("siftfunnel"), Shape(3, 32, 4, 8), params)
-        trainer = Trainer(blueprint, params.section("training", Settings), params.scaled("target", Schedule), runtime, seed)
+        settings, schedule = params.section("training", Settings), params.scaled("target", Schedule)
+        trainer = Trainer(blueprint, settings, schedule, runtime, seed)
         with runtime.seeded(seed, "layers"):
             losses[precision, seed] = trainer.epoch(images, labels)["loss"]
     same = abs(losses["float32", 1] - losses["bfloat16", 1])

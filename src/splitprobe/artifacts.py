@@ -61,7 +61,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); `dvc repro` writes it anew once it is deleted") from error
+        raise ValueError(
+            f"{path} is not valid JSON ({error}); `dvc repro` writes it anew once it is deleted"
+        ) from error
 
 
 def write_csv(path: Path, rows: Sequence[Mapping], columns: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ def augment(x: Tensor, flip: bool, jitter: float, generator: torch.Generator) ->
     """Flip half of the images and jitter brightness, contrast, saturation and hue by +-``jitter``; x (B, C, H, W).
 
     Brightness, contrast and saturation are factors in [1 - jitter, 1 + jitter]; hue turns by up to jitter of a full
-    circle. Differs from torchvision's ColorJitter: fixed order, one clamp at the end, and hue is a rotation in YIQ, which
-    makes all four one affine map of the colors. On gray images saturation and hue do nothing.
+    circle. Differs from torchvision's ColorJitter: fixed order, one clamp at the end, and hue is a rotation in YIQ,
+    which makes all four one affine map of the colors. On gray images saturation and hue do nothing.
     """
     if flip:
         flipped = torch.rand(len(x), device=x.device, generator=generator) < 0.5

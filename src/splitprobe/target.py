@@ -161,10 +161,7 @@ def with_defense(target: Target, blueprint: Blueprint) -> Target:
     Raises ValueError when that defense needs another architecture than the weights have.
     """
     edge, cloud = blueprint.build()
-    same = all(
-        ours.keys() == theirs.keys() and all(ours[k].shape == theirs[k].shape for k in ours)
-        for ours, theirs in ((edge.state_dict(), target.edge.state_dict()), (cloud.state_dict(), target.cloud.state_dict()))
-    )
-    if not same:
+    shapes = [{k: v.shape for k, v in half.state_dict().items()} for half in (edge, cloud, target.edge, target.cloud)]
+    if shapes[:2] != shapes[2:]:
         raise ValueError(f"{blueprint.cell.name} cannot start from {target.cell.name}: their networks differ")
     return replace(target, blueprint=blueprint)

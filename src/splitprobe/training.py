@@ -77,7 +77,7 @@ class Rate:
 
 
 def batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Index batches of one shuffled epoch; a short last one is dropped, because distance correlation depends on size."""
+    """Index batches of one shuffled epoch; a short last one is dropped: distance correlation depends on the size."""
     order = torch.randperm(n, device=generator.device, generator=generator)
     size = min(size, n)
     yield from order[: n - n % size].split(size)
@@ -86,7 +86,9 @@ def batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
 class Trainer:
     """Trains edge and cloud of one cell; ``images`` are uint8 (N, C, H, W) on the device, ``labels`` (N,)."""
 
-    def __init__(self, blueprint: Blueprint, settings: Settings, schedule: Schedule, runtime: Runtime, seed: int) -> None:
+    def __init__(
+        self, blueprint: Blueprint, settings: Settings, schedule: Schedule, runtime: Runtime, seed: int
+    ) -> None:
         self.settings, self.schedule, self.runtime, self.seed = settings, schedule, runtime, seed
         self.defense: Defense = blueprint.defense
         # one seed for every cell: two defenses that share layers start from the same weights
@@ -100,7 +102,8 @@ class Trainer:
         self.rate = Rate(
             self.optimizer, schedule.schedule, schedule.epochs, settings.plateau_factor, settings.plateau_patience
         )
-        self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in ("order", "view", "noise"))
+        uses = ("order", "view", "noise")
+        self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in uses)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Batch, dict[str, Tensor]]:
         """One forward pass in training mode: the batch and its loss terms, the task's first."""

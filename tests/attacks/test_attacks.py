@@ -55,7 +55,7 @@ def test_the_gray_box_attack_is_there_only_for_a_changed_architecture(make_targe
 
 def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, images):
     params.tree["scales"]["demo"]["generator"] |= {"epochs": 40, "lr": 2e-2}
-    (attack,), attacked = lookup(ATTACKS, "generator", "attack")(make_target(), params, images[:8])
+    (attack,), _ = lookup(ATTACKS, "generator", "attack")(make_target(), params, images[:8])
     attack.fit(images[8:])
     errors = [row["black_box_mse"] for row in attack.curve]
     assert errors[-1] < errors[0] / 2

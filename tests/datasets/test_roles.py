@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from splitprobe.datasets.base import ROLES, DataError
+from splitprobe.datasets.base import ROLES, DataError, Dataset
 from splitprobe.datasets.split import UNUSED, draw
 
 LABELS = np.repeat([0, 1, 2], [100, 60, 40])
@@ -65,3 +65,15 @@ def test_shortage_by_groups(make_source):
     source = make_source(train=100, validation=20, test=40, auxiliary=20)
     with pytest.raises(DataError, match="validation asked 20, available 0"):
         drawn(source, groups=np.zeros(200, int))
+
+
+def test_the_first_images_of_a_role_hold_all_classes():
+    labels = np.repeat([0, 1, 2], [10, 6, 2])  # as files are sorted: class after class
+    images = np.arange(18, dtype=np.uint8).reshape(18, 1, 1, 1)
+    dataset = Dataset(images, labels, np.full(18, 2, np.uint8), ("a", "b", "c"), 18)
+    pixels, drawn_labels = dataset.role("test")
+    assert drawn_labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0]
+    numbers = pixels.ravel()
+    assert (labels[numbers] == drawn_labels).all() and sorted(numbers) == list(range(18))
+    assert numbers[drawn_labels == 0].tolist() != list(range(10))
+    assert (dataset.role("test")[0] == pixels).all()

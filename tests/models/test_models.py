@@ -19,7 +19,8 @@ def network(shape: Shape) -> torch.nn.Sequential:
 
 
 def siftfunnel(tail: str = "code", funnel: bool = True, attention: bool = True) -> SiftFunnel:
-    return SiftFunnel(SiftSettings(Architecture(12, tail, 32, 4, 6, funnel, attention), Loss(3.5, 0.35, 0.8, 0.6, 0.03)))
+    architecture = Architecture(12, tail, 32, 4, 6, funnel, attention)
+    return SiftFunnel(SiftSettings(architecture, Loss(3.5, 0.35, 0.8, 0.6, 0.03)))
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4])

@@ -71,7 +71,9 @@ def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor, seed: int) -
         results[attack.name] = {"access": attack.access, **attack.facts(), **scores, "failed": failed}
         pictures[attack.name] = _picture(x_hat)
         verdict = " (no better than the mean image: failed)" if failed else ""
-        log.info("  %s, %s: %.2f dB, SSIM %.3f%s", attack.name, attack.access, scores["psnr_db"], scores["ssim"], verdict)
+        log.info(
+            "  %s, %s: %.2f dB, SSIM %.3f%s", attack.name, attack.access, scores["psnr_db"], scores["ssim"], verdict
+        )
     log.info("  floor, the mean image: %.2f dB", floors["mean_image"]["psnr_db"])
     return floors, results, pictures
 

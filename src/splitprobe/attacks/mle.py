@@ -2,10 +2,10 @@
 
 ``paper`` is the authors' optimizer: SGD from Gaussian noise on the mean over batch and feature, plus the root of a
 batch-wide total variation. Its gradients are so small that it often ends where it started; the result shows it.
-``tuned`` is an attack that moves: Adam from gray (with a little noise, since a constant image ties every max-pool and can
-leave a funnel without gradient), a sum per image (relative to the feature's own energy, so that one
-total-variation weight means the same for every defense), pixels kept in [0, 1], learning rate and total variation
-chosen on auxiliary images with a stated number of trials.
+``tuned`` is an attack that moves: Adam from gray (with a little noise, since a constant image ties every max-pool and
+can leave a funnel without gradient), a sum per image (relative to the feature's own energy, so that one weight of the
+total variation means the same for every defense), pixels kept in [0, 1], learning rate and total variation chosen on
+auxiliary images with a stated number of trials.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Mle(Attack):
         return loss
 
     def descend(self, x: Tensor, z: Tensor, optimizer: torch.optim.Optimizer, steps: int) -> Tensor:
-        """All iterations; x_hat (N, C, H, W) clamped to [0, 1]. The curve's PSNR is for the reader, never for choosing."""
+        """All iterations; x_hat (N, C, H, W) in [0, 1]. The curve's PSNR is for the reader, never for choosing."""
         every = max(1, steps // CURVE_POINTS)
         bar = progress(range(steps), f"{self.target.cell.name} mle {self.name}")
         self.start_psnr_db = self._psnr(x)

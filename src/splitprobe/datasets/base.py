@@ -76,10 +76,19 @@ class Dataset:
     rejected: list[Rejected] = field(default_factory=list)
 
     def role(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images (n, H, W, C) and labels (n,) of one role; raises ValueError for an unknown role."""
+        """Images (n, H, W, C) and labels (n,) of one role; raises ValueError for an unknown role.
+
+        The order is a fixed shuffle with the classes taking turns, so the first few images already hold all classes.
+        """
         if name not in ROLES:
             raise ValueError(f"role = {name!r}: choose one of {', '.join(ROLES)}")
-        mine = self.split == ROLES.index(name)
+        mine = np.flatnonzero(self.split == ROLES.index(name))
+        # by class; the fixed seed makes every stage see the same order
+        mine = np.random.default_rng(0).permutation(mine)
+        mine = mine[np.argsort(self.labels[mine], kind="stable")]
+        count = np.bincount(self.labels[mine])
+        turn = np.arange(len(mine)) - np.repeat(np.cumsum(count) - count, count)
+        mine = mine[np.argsort(turn, kind="stable")]
         return self.images[mine], self.labels[mine]
 
     def class_counts(self) -> dict[str, dict[str, int]]:

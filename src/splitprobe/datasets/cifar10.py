@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky, 2009) in the layouts it comes in; ``raw`` is the folder or file, or the folder around it.
+"""CIFAR-10 (Krizhevsky, 2009) in the layouts it comes in; ``raw`` is the folder, the one around it, or the archive.
 
 - ``cifar-10-batches-py/`` or ``cifar-10-python.tar.gz``, the official Python archive;
 - Hugging Face ``uoft-cs/cifar10``: ``train-*.parquet`` and ``test-*.parquet`` (needs pyarrow);
@@ -7,8 +7,8 @@
 Test is drawn from the official test set, the other three roles from the official training set.
 """
 
-import fnmatch
 import io
+import itertools
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -32,7 +32,7 @@ ADVICE = (
 
 
 def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
-    """Read whichever layout lies at ``source.raw`` and draw the roles, each with equally many images of all classes.
+    """Read whichever layout lies at ``source.raw`` and draw the roles, balanced over the classes.
 
     Raises DataError when no layout is there and ``download`` is off or fails, when one is incomplete or damaged, or
     when a role asks for more than there is.
@@ -74,9 +74,8 @@ def _from_batches(
     test = np.arange(len(labels)) >= len(labels) - len(parts[-1][1])
     split = _drawn(labels, test, source, rng, where)
     used = np.flatnonzero(split != UNUSED)
-    pixels = np.concatenate([pixels for pixels, _ in parts])
-    del parts
-    chosen = images.resized((pixels[i] for i in used), len(used), source, settings)
+    every = itertools.chain.from_iterable(pixels for pixels, _ in parts)
+    chosen = images.resized(itertools.compress(every, split != UNUSED), len(used), source, settings)
     return Dataset(chosen, labels[used], split[used], CLASSES, len(labels))
 
 
@@ -89,9 +88,8 @@ def _batch(read: Callable[[str], bytes], name: str, where: Path) -> tuple[np.nda
         labels = np.asarray(batch["labels"], np.int64)
     except Exception as error:  # a damaged pickle raises nearly anything
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(
-            f"{where}: {name} is missing or no batch of CIFAR-10 ({reason}); fetch the archive again"
-        ) from error
+        what = f"{name} is missing or no batch of CIFAR-10 ({reason})"
+        raise DataError(f"{where}: {what}; fetch the archive again") from error
     if len(labels) != len(pixels):
         raise DataError(f"{where}: {name} holds {len(pixels)} images and {len(labels)} labels; fetch the archive again")
     return pixels, labels
@@ -112,7 +110,10 @@ class BatchUnpickler(pickle.Unpickler):
 
 def _dtype(code: str | bytes, align: bool = False, copy: bool = False) -> np.dtype:
     # the official files say align=0, which numpy 2.4 deprecates
-    return np.dtype(code.decode() if isinstance(code, bytes) else code, bool(align), bool(copy))
+    dtype = np.dtype(code.decode() if isinstance(code, bytes) else code, bool(align), bool(copy))
+    if dtype.kind not in "biuf":
+        raise pickle.UnpicklingError(f"an array of {dtype} has no place in a batch of CIFAR-10")
+    return dtype
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -126,7 +127,7 @@ def _unpacked(archive: Path) -> Callable[[str], bytes]:
             content = {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{archive} is no whole .tar.gz ({error}): fetch it again; {ADVICE}") from error
-    return content.__getitem__
+    return content.pop  # each batch is read once, and its memory is wanted back
 
 
 def _from_parquet(path: Path, source: Source, settings: Settings, rng: np.random.Generator) -> Dataset:
@@ -136,7 +137,7 @@ def _from_parquet(path: Path, source: Source, settings: Settings, rng: np.random
         raise DataError(f"{path} holds parquet files, and reading them needs `pip install pyarrow`") from None
     encoded, labels, names, test = [], [], [], []
     for half in ("train", "test"):
-        files = sorted(f for f in path.rglob("*.parquet") if fnmatch.fnmatch(f.name, f"{half}-*"))
+        files = sorted(path.rglob(f"{half}-*.parquet"))
         if not files:
             raise DataError(f"{path} holds no {half}-*.parquet: {ADVICE}")
         for file in files:

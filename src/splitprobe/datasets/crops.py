@@ -32,16 +32,15 @@ def load_crops(files: Mapping[str, str], source: Source, settings: Settings, rng
     classes = sorted(files)
     photographs = [open_photograph(files[name]).convert("L" if source.channels == 1 else "RGB") for name in classes]
     boxes = [cut(image.size, source.wanted, settings, files[n]) for n, image in zip(classes, photographs, strict=True)]
-    total = sum(source.wanted.values())
-    images = np.empty((total, source.side, source.side, source.channels), np.uint8)
-    labels, split, i = np.empty(total, np.int64), np.empty(total, np.uint8), 0
-    for code, (role, count) in enumerate(source.wanted.items()):
-        for k in range(count):
-            label = k % len(classes)
-            place = f"the {role} part of {files[classes[label]]}"
-            images[i] = _crop(photographs[label], boxes[label][role], source, settings, rng, place)
-            labels[i], split[i], i = label, code, i + 1
-    return Dataset(images, labels, split, tuple(classes), kept=total)
+    counts = list(source.wanted.values())
+    split = np.repeat(np.arange(len(ROLES), dtype=np.uint8), counts)
+    labels = np.concatenate([np.arange(n) % len(classes) for n in counts])  # the classes take turns
+    images = np.empty((len(split), source.side, source.side, source.channels), np.uint8)
+    for i, (label, code) in enumerate(zip(labels, split, strict=True)):
+        role = ROLES[code]
+        place = f"the {role} part of {files[classes[label]]}"
+        images[i] = _crop(photographs[label], boxes[label][role], source, settings, rng, place)
+    return Dataset(images, labels, split, tuple(classes), kept=len(images))
 
 
 def open_photograph(file: str) -> Image.Image:
@@ -63,15 +62,12 @@ def cut(size: tuple[int, int], wanted: Mapping[str, int], settings: Settings, fi
     """
     width, height = size
     if min(size) // 2 < settings.crop_min:
-        raise DataError(
-            f"{file} measures {width}x{height} px, too little for four parts of data.crop_min = {settings.crop_min}"
-        )
+        need = f"four parts of data.crop_min = {settings.crop_min}"
+        raise DataError(f"{file} measures {width}x{height} px, too little for {need}")
     train, validation, test, auxiliary = (wanted[role] for role in ROLES)
     x = _divide(width, train + validation, test + auxiliary, settings.crop_max)
-    left, right = (
-        _divide(height, train, validation, settings.crop_max),
-        _divide(height, test, auxiliary, settings.crop_max),
-    )
+    left = _divide(height, train, validation, settings.crop_max)
+    right = _divide(height, test, auxiliary, settings.crop_max)
     return {
         "train": (0, 0, x, left),
         "validation": (0, left, x, height),

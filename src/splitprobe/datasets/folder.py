@@ -61,13 +61,13 @@ def load(
         rejected += torn
     index = np.flatnonzero(readable)
     names = sorted({listed[i].label for i in index})
-    _check_classes(path, names, classes, official)
+    _check_classes(f"{path}{_summary(rejected)}", names, classes, official)
     code = {name: k for k, name in enumerate(names)}
     labels = np.array([code[listed[i].label] for i in index], np.int64)
     try:
         split = draw(labels, groups[index], test[index] if official else None, source, rng)
     except DataError as error:
-        raise DataError(f"{path}: {error} (rejected files: {len(rejected)})") from None
+        raise DataError(f"{path}{_summary(rejected)}: {error}") from None
     used = np.flatnonzero(split != UNUSED)
     kept = images.compact(pixels, index[used])
     return Dataset(kept, labels[used], split[used], tuple(names), len(index), rejected)
@@ -121,11 +121,11 @@ def read_groups(tree: Tree, files: Sequence[str]) -> np.ndarray:
     if identity is None or "path" not in columns:
         log.info("%s has no column path with patient, subject or identity: images are split one by one", manifest)
         return groups
-    # the paths count from the manifest's own folder, or from the archive's top
-    patients: dict[str, str] = {}
+    here, patients = posixpath.dirname(manifest), {}
     for row in rows:
         path = posixpath.normpath((row[columns["path"]] or "").replace("\\", "/"))
-        for name in (path, posixpath.join(posixpath.dirname(manifest), path)):
+        # the paths count from the archive's top, from the manifest's own folder, or from the folder above it
+        for name in (path, posixpath.join(here, path), posixpath.join(here, path.partition("/")[2])):
             patients[name] = (row[identity] or "").strip()
     named = [i for i, file in enumerate(files) if patients.get(file)]
     if not named:
@@ -147,10 +147,14 @@ def _drop_torn_groups(
     return readable & ~torn, [Rejected(listed[i].file, reason) for i in np.flatnonzero(torn)]
 
 
-def _check_classes(path: Path, found: Sequence[str], wanted: Sequence[str], official: bool) -> None:
+def _summary(rejected: Sequence[Rejected]) -> str:
+    return f" ({len(rejected)} files rejected, such as {rejected[0].file}: {rejected[0].reason})" if rejected else ""
+
+
+def _check_classes(where: str, found: Sequence[str], wanted: Sequence[str], official: bool) -> None:
     if len(found) < 2:
         here = f"only the class {found[0]!r}" if found else "no class folder with a readable image"
-        raise DataError(f"{path} holds {here}; needed: {LAYOUT}")
+        raise DataError(f"{where} holds {here}; needed: {LAYOUT}")
     if wanted and (list(found) != list(wanted) or not official):
         halves = "train and test folders" if official else "no train and test folders"
-        raise DataError(f"{path} holds {halves} of {', '.join(found)}; needed: both, of {', '.join(wanted)}")
+        raise DataError(f"{where} holds {halves} of {', '.join(found)}; needed: both, of {', '.join(wanted)}")

@@ -30,8 +30,8 @@ def prepare(name: str, params: Params, paths: Paths) -> dict[str, Any]:
         dataset = load(source, settings, rng, paths.root)
     except DataError as error:
         raise DataError(f"{key}: {error}") from error
-    provenance = artifacts.provenance(params.scale, params.seed, "cpu")
-    summary = {**summarize(name, source, dataset), **provenance}
+    summary = summarize(name, source, dataset)
+    summary["provenance"] = artifacts.provenance(params.scale, params.seed, "cpu")
     _write(name, dataset, summary, paths)
     _report(name, dataset, summary, paths)
     return summary

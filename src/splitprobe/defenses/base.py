@@ -58,7 +58,7 @@ class Defense:
         return edge, cloud
 
     def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """What leaves the device for z (B, c, h, w), in training and inference alike; noise comes from the generator."""
+        """What leaves the device for z (B, c, h, w), in training and inference; noise comes from the generator."""
         return z
 
     def task_loss(self, logits: Tensor, y: Tensor) -> Tensor:

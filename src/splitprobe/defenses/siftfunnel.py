@@ -5,7 +5,7 @@ convolutions down to a few channels, attention (SE, CBAM); the cloud expands the
 equation (15): alpha KL + lambda_dcor dCor^2(x, z) + lambda_pearson Pearson(z) + lambda_l1 mean|z|.
 Differs from the authors: x in dCor is seen before normalization (an affine map per channel, no selection on test data).
 Both published forms of the tail are here: their code's (16,354 edge parameters at width 128, 12 channels) and the
-paper's wording (14,890; the paper prints 14,911). Expected: a few points of accuracy lost, decoders near the mean image.
+paper's wording (14,890; the paper prints 14,911). Expected: some points of accuracy lost, decoders near the mean image.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class SiftFunnel(Defense):
     def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
         """Replace the last edge block by attention, funnel, attention; let the cloud expand the channels first."""
         if len(edge) < 3:
-            raise ParamsError("cut = 1: SiftFunnel replaces the last edge block and needs at least two; use cut 2 or more")
+            raise ParamsError("cut = 1: SiftFunnel replaces the last of at least two edge blocks; use cut 2 or more")
         how, last = self.settings.architecture, edge[-1]
         inside, channels = last.in_channels, how.channels if how.funnel else last.out_channels
         narrowed = inside // 4

@@ -1,6 +1,7 @@
 """Building blocks shared by the networks: normalization, attention, channel expansion, transposed convolutions.
 
-Source: the paper's section on SiftFunnel; CBAM (Woo 2018), squeeze-and-excitation (Hu 2018), triplet attention (Misra 2021).
+Source: the paper's section on SiftFunnel; squeeze-and-excitation (Hu 2018), CBAM (Woo 2018), triplet attention
+(Misra 2021).
 """
 
 import torch
@@ -90,7 +91,7 @@ class Cbam(nn.Module):
 
 
 class ChannelExpand(nn.Sequential):
-    """The cloud's first step behind a funnel: more channels at the same size (the authors call it Up), then attention."""
+    """The cloud's first step behind a funnel: more channels, same size (the authors call it Up), then attention."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(

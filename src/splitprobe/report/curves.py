@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from splitprobe.artifacts import read_csv
 from splitprobe.cells import Paths
@@ -84,6 +85,7 @@ def read(r: Results, panel: Panel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The panel's columns that a cell has: positions and values, points without a value left out."""
     lines, series = read_csv(r.curve(panel.stage)), {}
     for column in panel.columns:
+        # attacks of different lengths share a file: the shorter one leaves fields empty
         points = [(float(next(iter(line.values()))), float(line[column])) for line in lines if line.get(column)]
         if points:
             series[column] = tuple(np.array(points).T)
@@ -91,22 +93,27 @@ def read(r: Results, panel: Panel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _panel(axes: Axes, panel: Panel, results: Sequence[Results], names: Mapping[str, str]) -> None:
-    ends = []
+    ends = []  # what the labels to the right stand for
     for i, r in enumerate(results):
         color = COLORS[i % len(COLORS)]
         series = read(r, panel)
         for column, (x, y) in series.items():
             axes.plot(x, y, color=color, linestyle=panel.columns[column], marker="o" if len(x) == 1 else None, ms=3)
         if series:
-            x, y = next(iter(series.values()))
+            x, y = next(iter(series.values()))  # the solid line carries the name
             ends.append((names[r.cell], color, x[-1], y[-1]))
     axes.set_title(panel.title, pad=18 if panel.remark else 7)
     axes.text(0, 1.03, panel.remark, transform=axes.transAxes, fontsize=8, color=QUIET)
     axes.set_ylabel(panel.unit)
     axes.set_xlabel("step" if panel.stage == "mle" else "epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    axes.margins(x=0.01)
     if panel.log:
         axes.set_yscale("log")
-    axes.margins(x=0.01)
+        axes.yaxis.set_major_formatter("{x:g}")
+        # between the powers of ten only where there is at most one of them, so that labels never crowd
+        low, high = axes.get_ylim()
+        axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
     if ends:
         _label(axes, ends)
     else:
@@ -115,7 +122,7 @@ def _panel(axes: Axes, panel: Panel, results: Sequence[Results], names: Mapping[
 
 def _label(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> None:
     """Name each line to the right of the axes at the height of its end, moved apart where ends are close."""
-    axes.autoscale_view()
+    axes.autoscale_view()  # limits are lazy; the transform below needs them now
     inside = axes.transData + axes.transAxes.inverted()
     spots = [inside.transform((x, y)) for _, _, x, y in ends]
     height = axes.get_window_extent().height / axes.figure.dpi * 72
@@ -130,6 +137,7 @@ def spread(heights: Sequence[float], apart: float) -> list[float]:
     """Heights in [0, 1] moved as little as a simple sweep can so that neighbors are ``apart``; the order is kept."""
     order = np.argsort(heights, kind="stable")
     moved = np.asarray(heights, float)[order]
+    # upward first; what that pushed past the top comes back down
     for i in range(1, len(moved)):
         moved[i] = max(moved[i], moved[i - 1] + apart)
     moved[-1] = min(moved[-1], 1.0)

@@ -67,6 +67,7 @@ def _blocks(results: Sequence[Results]) -> Iterator[Block]:
     names, shown = labels(results), None
     for r in results:
         generator, mle = r.images("generator"), r.images("mle")
+        # MLE attacks the first of the same test images, so one comparison serves both panels
         if shown is None or not np.array_equal(shown, generator["x"]):
             shown = generator["x"]
             yield Block("Original", [Strip("", shown[:IMAGES])], [Strip("", mle["x"][:IMAGES])])
@@ -123,8 +124,8 @@ class Page:
         self.text(MARGIN, 24, "Test images rebuilt from the transmitted feature", 24, weight="bold")
         caption = (
             f"Scale {scale}: {data(results)}. {origin(results)}. Right of each line: mean PSNR and SSIM over all "
-            f"attacked images. {DAGGER} No better than the mean image ({floors[0]} left, {floors[1]} right): a failed "
-            "attack, not privacy."
+            f"attacked images. {DAGGER} By MSE no better than the mean image ({floors[0]} left, {floors[1]} right): a "
+            "failed attack, not privacy."
         )
         lines = textwrap.fill(caption, self.width // 9)
         self.text(MARGIN, 46, lines, 15, va="top", color=QUIET, linespacing=1.35)

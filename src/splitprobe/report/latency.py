@@ -43,6 +43,7 @@ def _timing(r: Results, device: str) -> Mapping:
 def _ratio(results: Sequence[Results], r: Results, device: str) -> Flat:
     """Edge latency as a multiple of the unprotected row's, or the reason why there is none."""
     own, base = _timing(r, device), reference(results, r)
+    # both of one device: a ratio across devices would say nothing about the defense
     if own.get("edge_latency_ms") is None:
         return {"ratio": None, "ratio_reason": own.get("edge_latency_ms_reason", "no reason was recorded")}
     if base is None or not _timing(base, device).get("edge_latency_ms"):
@@ -128,7 +129,7 @@ def _remarks(results: Sequence[Results]) -> list[str]:
         timed = [r["cost"][device] for r in results if r["cost"][device] is not None]
         if timed:
             batch, runs, warmup = (distinct(t[key] for t in timed) for key in ("batch", "runs", "warmup"))
-            threads = f", {distinct(t['threads'] for t in timed)} threads" if device == "cpu" else ""
+            threads = f"; threads: {distinct(t['threads'] for t in timed)}" if device == "cpu" else ""
             lines.append(f"{label}: batch of {batch}, {runs} timed runs after {warmup} for warming up{threads}.")
     return [
         *lines,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
 FAILED = (
-    f"{DAGGER} No better than answering the mean image: a failed attack, not privacy. "
+    f"{DAGGER} By MSE no better than answering the mean image: a failed attack, not privacy. "
     "A stronger or better tuned attacker may still succeed there."
 )
 

@@ -2,8 +2,8 @@
 
 ``table1.csv`` is Table I, ``table2.csv`` Table II (CIFAR-10, CNN), ``latency.csv`` the sentence that ends Section 6.3.
 MSE is summed over the color channels, PSNR a mean over batches, SSIM taken with the batch as a third spatial axis. An
-empty cell is a number that the available text of the paper no longer shows. Columns ending in ``_derived`` are not
-printed there: they follow from its percentages.
+empty cell is a number that the available text of the paper no longer shows. Columns ending in ``_inferred`` are not
+printed there: they follow from its percentages or from the size of its sources.
 """
 
 from pathlib import Path

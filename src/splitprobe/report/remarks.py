@@ -45,17 +45,18 @@ def warning(results: Sequence[Results]) -> list[str]:
         f"at side {_common(sets, 'side')} with {_common(sets, 'train')} training images. "
         "Compare the order of the rows, not the digits.",
         "",
-        "Both numbers follow the paper's conventions: SSIM takes the batch as a third spatial axis and comes out far "
-        "higher than image by image, MSE is summed over the color channels (3 times the usual for RGB), PSNR is a mean "
-        "over batches. MLE is the variant with the paper's settings; the paper's own values near 6 to 7 dB lie below "
-        "every floor: an optimization that did not move, not privacy. The printed MSE and PSNR of MID and of DPSGD's "
-        "generator contradict each other; they are quoted as they stand.",
+        "Both numbers follow the paper's conventions: SSIM takes the batch as a third spatial axis, which puts blurred "
+        "images far higher (and flat ones lower) than SSIM image by image; MSE is summed over the color channels (3 "
+        "times the usual for RGB); PSNR is a mean over batches. MLE is the variant with the paper's settings; the "
+        "paper's own values near 6 to 7 dB lie below every floor: an optimization that did not move, not privacy. The "
+        "printed MSE and PSNR of MID and of DPSGD's generator contradict each other; they are quoted as they stand.",
     ]
 
 
 def remarks(results: Sequence[Results]) -> list[str]:
     """Units, and what was tuned on what with how many trials."""
     decoders = _decoders(results)
+    # deterministic defenses have one draw, so the largest number is the setting
     draws = max(r["target"].get("draws", 1) for r in results)
     drawn = f", averaged over {draws} draws where a defense is random" if draws > 1 else ""
     return [
@@ -89,6 +90,7 @@ def _mle(name: str, attacks: Sequence[Mapping]) -> str:
 
 def _mine(name: str, estimates: Sequence[Mapping]) -> str:
     """An estimator's budget, and the most it can say."""
+    # the cap depends on the batch size alone, so rows agree in it up to the last digits
     caps = dict.fromkeys(round(e["cap_nats"], 4) for e in estimates if e["cap_nats"] is not None)
     why = _common(estimates, "cap_nats_reason") or "no reason was recorded"
     cap = f"it cannot exceed {distinct(caps)} nats" if caps else f"no cap is stated: {why}"

@@ -19,6 +19,7 @@ STAGES = {
     "cost": "measure_cost",
 }
 NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
+# a row is part of file names, so nothing that leads out of a folder may pass
 NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 
@@ -71,6 +72,7 @@ def rows(params: Params, name: str) -> list[str]:
     Raises ParamsError when it is no list of distinct names.
     """
     key = f"rows.{name}"
+    # this list alone, so that another table's rows do not rebuild this one
     params.read.add(key)
     names = params.raw(key)
     if not isinstance(names, list) or not names:
@@ -111,6 +113,7 @@ def _existing(key: str, cell: str, stage: str, file: Path) -> Path:
 
 def labels(results: Sequence[Results]) -> dict[str, str]:
     """Cell to title; titles that several cells share are told apart by the cell's name."""
+    # one defense may stand in several rows, with other settings or on another model
     titles = [r.title for r in results]
     return {r.cell: r.title if titles.count(r.title) == 1 else f"{r.title} ({r.cell})" for r in results}
 

@@ -1,6 +1,7 @@
 """How figures look, and how they are written: the same bytes for the same numbers on every machine."""
 
 import io
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def write(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or PDF, by the path's suffix, without dates or versions inside."""
     buffer = io.BytesIO()
     if path.suffix == ".pdf":
+        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports each step of embedding a font
         nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
         figure.savefig(buffer, format="pdf", dpi=DPI, metadata=nothing)
     else:

@@ -45,6 +45,7 @@ def _summary(paths: Paths, name: str) -> dict[str, Any]:
 
 
 def _percent(summary: dict[str, Any]) -> dict[str, float]:
+    # of the images used: those kept may be many more than a small scale draws
     total = sum(summary["counts"][part] for part in PARTS)
     return {part: 100 * summary["counts"][part] / total for part in PARTS}
 
@@ -98,18 +99,18 @@ def _paper(names: list[str]) -> list[str]:
     lines = []
     for name in names:
         line = paper.find("table1", name)
-        if line:
+        if line:  # a role that the paper does not have has no line here
             head = [str(line["title"]), name, number(line["classes"], 0), number(line["images"], 0)]
             lines.append([*head, *(_share(line, part) for part in ("train", "test", "auxiliary"))])
     if not lines:
-        return [f"None of these roles is in the paper ({NONE})."]
+        return ["The paper has none of these roles."]
     auxiliary = [f"{p['title']}'s auxiliary images: {p['auxiliary']}." for p in map(_printed, names) if p]
-    return [*grid(header, lines, left=2), "", "≈: derived from the paper's percentages. " + " ".join(auxiliary)]
+    return [*grid(header, lines, left=2), "", "≈: inferred, not printed in the paper. " + " ".join(auxiliary)]
 
 
 def _share(line: paper.Record, part: str) -> str:
-    """A part of the paper's dataset: its printed percentage and, where it can be derived, the number of images."""
-    share, images = line[f"{part}_percent"], line[f"{part}_images_derived"]
+    """A part of the paper's dataset: its printed percentage and, where it can be inferred, the number of images."""
+    share, images = line[f"{part}_percent"], line[f"{part}_images_inferred"]
     shown = [] if share is None else [f"{share:g} %"]
     if images is not None:
         shown.append(f"≈ {number(images, 0)}")

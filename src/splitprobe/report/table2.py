@@ -37,6 +37,7 @@ def build(params: Params, paths: Paths) -> Table:
 def _row(results: Sequence[Results], r: Results) -> Flat:
     """The row's JSON: what a reader of ``dvc metrics show`` needs first."""
     own, effective = accuracy(results, r), r["information"]["effective"]
+    # most important first; dvc sorts its columns by name, but the file itself is read too
     row = {key: own[key] for key in ("accuracy_percent", "accuracy_change_points")}
     for name, decoder in r["generator"]["decoders"].items():
         row |= {f"generator_{name}_{key}": decoder[key] for key in ("psnr_db", "ssim")}
@@ -45,6 +46,7 @@ def _row(results: Sequence[Results], r: Results) -> Flat:
         row[f"mi_{name}_nats"] = r["information"]["mine"][name]["mi_nats"]
     row |= {key: effective[key] for key in ("nonzero_per_image", "dead_channels")}
     row |= {key: r["target"][key] for key in ("edge_parameters", "z_bytes")}
+    # without a floor beside it, a low PSNR looks like protection
     floor = r["generator"]["floors"]["mean_image"]["psnr_db"]
     return row | {"failed_attacks": failed_attacks(r), "floor_mean_image_psnr_db": floor}
 
@@ -52,6 +54,7 @@ def _row(results: Sequence[Results], r: Results) -> Flat:
 def _lines(results: Sequence[Results], r: Results) -> list[Flat]:
     """The row's CSV lines, one per decoder: everything the stages recorded, then the paper's values."""
     target, information = r["target"], r["information"]
+    # accuracy is left out here: the table has it in percent
     sizes = {k: v for k, v in target.items() if k.startswith(("validation", "edge", "cloud", "z_bytes"))}
     records = [("", accuracy(results, r)), ("", sizes), ("training_", target["training"])]
     records += [("setting_", target["settings"]), ("z_", information["effective"])]

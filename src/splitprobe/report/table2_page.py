@@ -21,6 +21,7 @@ def _scored(notes: Notes, attack: Mapping, key: str, decimals: int) -> str:
 def _accuracy(notes: Notes, results: Sequence[Results], r: Results) -> tuple[str, str]:
     """Accuracy, and its change with a sign; the unprotected row itself has no change."""
     record = accuracy(results, r)
+    # with its sign: a defense may also gain accuracy
     change = record["accuracy_change_points"]
     text = f"{change:+.1f}" if change is not None else notes.value(record, "accuracy_change_points", 1)
     return notes.value(record, "accuracy_percent", 1), NONE if r.defense == "unprotected" else text
@@ -89,6 +90,7 @@ def beside_the_paper(results: Sequence[Results]) -> list[str]:
         for i, decoder in enumerate(r["generator"]["decoders"].values()):
             theirs = printed(r, decoder["access"])
             scores = _compared(notes, "generator", decoder, theirs)
+            # the paper repeats the method's numbers in its gray-box lines; once is enough
             head, tail = _method(notes, results, r, theirs) if i == 0 else ([""] * 2, [""] * 6)
             lines.append(["" if i else names[r.cell], decoder["access"], *head, *scores, *tail])
     for label, *images in floors(results):
@@ -108,6 +110,7 @@ def _method(notes: Notes, results: Sequence[Results], r: Results, theirs: Mappin
     their_change = theirs.get("accuracy_change_points")
     if their_change is not None:
         change += f" ({their_change:+.2f})"
+    # the estimator of the paper, since the calibrated one measures on another scale
     mi, z = r["information"]["mine"]["paper"], r["information"]["effective"]
     return (
         [beside(percent, theirs.get("accuracy_percent"), 2), change],

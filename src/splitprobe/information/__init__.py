@@ -1,0 +1,1 @@
+"""How much z says about x: mutual information (two MINE estimators) and effective information, with closed forms."""

@@ -1,0 +1,153 @@
+"""The two critics T(x, z) behind the Donsker-Varadhan bound: T on joint pairs, log-mean-exp of T on marginal pairs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CHUNK = 1024  # images per block of all-pairs scores; changes memory, not results
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """log of the mean of exp over all values, in float32 and without overflow for values of any size."""
+    values = values.float()
+    return torch.logsumexp(values.flatten(), 0) - math.log(values.numel())
+
+
+class PaperCritic(nn.Module):
+    """The paper's ConvMINE: convolutions on the image beside the zero-padded feature, a sigmoid, a mean over all.
+
+    T lies in (0, 1), so that the estimate cannot pass :func:`paper_cap`. z sits in the upper left corner: it meets only
+    that corner of the image, which is why values at different feature sizes must not be compared. 172,916 parameters
+    for 3 image and 256 feature channels. Raises ValueError for a feature larger than the image.
+    """
+
+    counts_joint = False  # its permutation's fixed points put joint pairs among the marginal ones already
+
+    def __init__(self, x_shape: tuple[int, int, int], z_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        if z_shape[1] > x_shape[1] or z_shape[2] > x_shape[2]:
+            raise ValueError(f"z is {z_shape} and x {x_shape}: this estimator needs a feature no larger than the image")
+        # one convolution of the concatenation, written as a sum: that of z then runs on z's own small grid
+        self.on_x = nn.Conv2d(x_shape[0], 64, 3, padding=1)
+        self.on_z = nn.Conv2d(z_shape[0], 64, 3, padding=1, bias=False)
+        bound = 1 / math.sqrt(9 * (x_shape[0] + z_shape[0]))  # the initialization of the one convolution
+        for parameter in (*self.on_x.parameters(), *self.on_z.parameters()):
+            nn.init.uniform_(parameter, -bound, bound)
+        self.rest = nn.Sequential(
+            nn.Tanh(), nn.Conv2d(64, 32, 3, padding=1), nn.Tanh(), nn.Conv2d(32, 16, 3, padding=1),
+            nn.Tanh(), nn.Conv2d(16, 4, 3, padding=1), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def on_padded_z(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """The first convolution's share of z, as if z were zero-padded to the image's size."""
+        right, below = min(1, size[1] - z.shape[3]), min(1, size[0] - z.shape[2])
+        part = self.on_z(F.pad(z, (0, right, 0, below)))  # one more row and column still feel z
+        return F.pad(part, (0, size[1] - part.shape[3], 0, size[0] - part.shape[2]))
+
+    def score(self, from_x: Tensor, from_z: Tensor) -> Tensor:
+        """T of each pair (B,), from the two shares of the first convolution."""
+        return self.rest(from_x + from_z).float().mean((1, 2, 3))
+
+    def forward(self, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """T of the B joint pairs (B,), log-mean-exp of T on B randomly permuted ones (fixed points allowed)."""
+        from_x, from_z = self.on_x(x), self.on_padded_z(z, tuple(x.shape[2:]))
+        order = torch.randperm(len(z), device=z.device, generator=generator)
+        return self.score(from_x, from_z), log_mean_exp(self.score(from_x, from_z[order]))
+
+
+def paper_cap(batch: int) -> float:
+    """The most the paper's estimate reaches in nats: T is 1 on joint pairs and 0 on all others but one fixed point.
+
+    One is the mean number of fixed points of a permutation; a single batch with none of them can reach 1.
+    """
+    return 1 - math.log(1 + (math.e - 1) / batch)
+
+
+def common_grid(x_size: int, z_size: int, largest: int) -> int:
+    """The finest grid, at most ``largest`` cells a side, that divides both sizes."""
+    shared = math.gcd(x_size, z_size)
+    return max(d for d in range(1, min(shared, largest) + 1) if shared % d == 0)
+
+
+class Tower(nn.Module):
+    """A small network beside a linear map, which alone is right for Gaussians: (B, c, h, w) to (B, width + 1, h, w)."""
+
+    def __init__(self, channels: int, width: int, kernel: int) -> None:
+        super().__init__()
+        first = nn.Conv2d(channels, width, kernel, padding=kernel // 2)
+        self.curved = nn.Sequential(first, nn.SiLU(), nn.Conv2d(width, width + 1, 1))
+        self.straight = nn.Conv2d(channels, width + 1, 1, bias=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The sum of both."""
+        return self.curved(values) + self.straight(values)
+
+
+class SeparableCritic(nn.Module):
+    """T(x, z) = <f(x), g(z)> + u(x) + v(z), scored on all pairs of a batch at the price of two small networks.
+
+    Image and feature are folded (space to depth, losing nothing) onto one grid, so that each cell of z meets its own
+    part of the image and the convolutions run on few cells; both are standardized per channel with the statistics of
+    fit images (as released), an invertible map that leaves I unchanged; dead channels stay constant. All B (B - 1)
+    off-diagonal pairs are the marginal sample: every derangement at once, at the price of one matrix product.
+    T is soft-limited to +-``limit``: the bound holds for any T, and one far-off pair can no longer decide the mean of
+    exp T. ``like`` is a batch of x and released z that gives shapes and statistics.
+    """
+
+    counts_joint = True  # the product of the empirical marginals holds each joint pair with weight 1/n: see mine.bound
+
+    def __init__(self, like: tuple[Tensor, Tensor], width: int, grid: int, limit: float) -> None:
+        super().__init__()
+        sizes = zip(like[0].shape[2:], like[1].shape[2:], strict=True)
+        self.grid, self.limit = tuple(common_grid(a, b, grid) for a, b in sizes), limit
+        for name, values in zip("xz", like, strict=True):
+            deviation, mean = torch.std_mean(values, (0, 2, 3), keepdim=True)
+            self.register_buffer(f"{name}_mean", mean)
+            self.register_buffer(f"{name}_std", torch.where(deviation > 1e-6, deviation, 1.0))
+        kernel = 3 if max(self.grid) > 1 else 1
+        self.f, self.g = (Tower(self.fold(t[:1]).shape[1], width, kernel) for t in like)
+        self.scale = (width * self.grid[0] * self.grid[1]) ** -0.5
+
+    def fold(self, values: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C H W / (h w), h, w) on the common grid (h, w)."""
+        n, c, h, w = values.shape
+        rows, columns = self.grid
+        cells = values.reshape(n, c, rows, h // rows, columns, w // columns)
+        return cells.permute(0, 1, 3, 5, 2, 4).reshape(n, -1, rows, columns)
+
+    def embed(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Both towers' outputs (B, width + 1, h, w) in float32, in blocks."""
+        a, b = [], []
+        for part, other in zip(x.split(CHUNK), z.split(CHUNK), strict=True):
+            a.append(self.f(self.fold((part - self.x_mean) / self.x_std)).float())
+            b.append(self.g(self.fold((other - self.z_mean) / self.z_std)).float())
+        return torch.cat(a), torch.cat(b)
+
+    def scores(self, a: Tensor, b: Tensor) -> Tensor:
+        """T of every pair (rows of a, rows of b), from the towers' outputs."""
+        with torch.autocast(a.device.type, enabled=False):  # the product is what exp is taken of
+            inner = a[:, :-1].flatten(1) @ b[:, :-1].flatten(1).T * self.scale
+            raw = inner + a[:, -1].mean((1, 2))[:, None] + b[:, -1].mean((1, 2))[None, :]
+            return self.limit * torch.tanh(raw / self.limit)
+
+    def forward(self, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """T of the B joint pairs (B,) and log-mean-exp of T on all B (B - 1) others; draws nothing from ``generator``.
+
+        Raises ValueError for a single pair.
+        """
+        n = len(x)
+        if n < 2:
+            raise ValueError(f"a batch of {n}: marginal pairs need at least 2 images")
+        a, b = self.embed(x, z)
+        joint, others = [], []
+        columns = torch.arange(n, device=a.device)
+        for rows, part in zip(columns.split(CHUNK), a.split(CHUNK), strict=True):
+            values = self.scores(part, b)
+            same = columns[None, :] == rows[:, None]
+            joint.append(values[same])
+            others.append(torch.logsumexp(values.masked_fill(same, -math.inf), 1))
+        return torch.cat(joint), torch.logsumexp(torch.cat(others), 0) - math.log(n * (n - 1))

@@ -1,0 +1,219 @@
+"""MINE, the neural estimate of I(x; z) in nats: the paper's form, and one calibrated on data with a known answer.
+
+Both maximize the Donsker-Varadhan bound E[T] - log E[exp T] (the paper's equations 10 and 11) over a critic, on the
+images the target was trained on, and are read on held-out images: mean and spread over the last epochs, never the best
+one. For a deterministic edge on continuous data I is infinite; the estimate says what its critic can see of it, up to
+its cap. Differs from the authors: they print the best epoch on auxiliary images (kept as ``best_epoch_nats``) and halve
+the learning rate while the estimate improves; here it falls linearly to zero, so that the last epochs agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LinearLR, LRScheduler
+
+from splitprobe.information.critics import PaperCritic, SeparableCritic, log_mean_exp, paper_cap
+from splitprobe.params import bounded
+from splitprobe.runtime import Runtime, progress
+
+Release = Callable[[Tensor, torch.Generator], Tensor]
+LIKE = 2048  # fit images behind the statistics that x and z are standardized with
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What both variants share: AdamW."""
+
+    lr: float = bounded(1e-7, 1.0)
+    betas: tuple[float, ...] = bounded(0.0, 0.99999)
+    weight_decay: float = bounded(0.0, 10.0)
+    batch_size: int = bounded(2, 4096)
+
+
+@dataclass(frozen=True)
+class Separable:
+    """The calibrated critic's size: channels of its hidden layer, cells a side of the common grid."""
+
+    width: int = bounded(1, 1024)
+    grid: int = bounded(1, 64)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section ``mine``; ``average`` is the number of last epochs that are averaged."""
+
+    average: int = bounded(1, 1000)
+    paper: Optimizer
+    calibrated: Optimizer
+    critic: Separable
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Epochs and images of one variant."""
+
+    epochs: int = bounded(1, 10000)
+    fit_images: int = bounded(2, 10_000_000)
+    held_out_images: int = bounded(2, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The section ``scales.<scale>.mine``."""
+
+    paper: Budget
+    calibrated: Budget
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """x (N, C, H, W), uint8 or float, and z (N, c, h, w) before release, on the device.
+
+    ``release`` is drawn anew each time a batch is taken; ``normalize`` is the edge's own first step, on x in [0, 1]
+    (uint8 is divided by 255, float is taken as it is).
+    """
+
+    x: Tensor
+    z: Tensor
+    release: Release
+    normalize: Callable[[Tensor], Tensor]
+
+    def first(self, n: int) -> Pairs:
+        """The first n pairs."""
+        return Pairs(self.x[:n], self.z[:n], self.release, self.normalize)
+
+    @torch.no_grad()
+    def take(self, part: Tensor | slice, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Normalized float32 x and freshly released z at the given places."""
+        x = self.x[part]
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        return self.normalize(x), self.release(self.z[part], noise)
+
+
+def bound(joint: Tensor, log_marginal: Tensor, share: float) -> Tensor:
+    """The Donsker-Varadhan value in nats, of T on joint pairs and the log-mean-exp of T on marginal ones.
+
+    ``share`` is the weight of joint pairs in the product of the marginals. Of n images, each of x paired with each of
+    z, it is 1/n, and the value cannot pass log n whatever T is (by Jensen): what n samples can certify. With a share
+    of 0 (the paper's equation 11) a T without limits has no cap at all once it tells joint pairs from all others.
+    """
+    if share:
+        with_joint = log_mean_exp(joint) + math.log(share)
+        log_marginal = torch.logaddexp(with_joint, log_marginal + math.log1p(-share))
+    return joint.float().mean() - log_marginal
+
+
+class Mine:
+    """One critic in training."""
+
+    def __init__(self, critic: nn.Module, settings: Optimizer, runtime: Runtime, seed: int, name: str) -> None:
+        self.critic, self.settings, self.runtime, self.seed, self.name = critic, settings, runtime, seed, name
+        self.optimizer = torch.optim.AdamW(
+            critic.parameters(), settings.lr, settings.betas, weight_decay=settings.weight_decay
+        )
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A generator of this estimator's own."""
+        return self.runtime.generator(self.seed, "mine", self.name, purpose)
+
+    def value(self, x: Tensor, z: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """The bound on one batch of released z out of a set of n images."""
+        with self.runtime.autocast():
+            joint, log_marginal = self.critic(x, z, generator)
+        return bound(joint, log_marginal, 1 / n if self.critic.counts_joint else 0)
+
+    def epoch(self, fit: Pairs, order: torch.Generator, noise: torch.Generator, decay: LRScheduler) -> float:
+        """One pass; the mean bound on the fit batches, each before its own step."""
+        self.critic.train()
+        size = self.batch(fit)
+        index = torch.randperm(len(fit.x), device=order.device, generator=order)
+        values = []
+        for part in index[: len(index) - len(index) % size].split(size):
+            value = self.value(*fit.take(part, noise), len(fit.x), order)
+            self.optimizer.zero_grad(set_to_none=True)
+            (-value).backward()
+            self.optimizer.step()
+            decay.step()
+            values.append(value.detach())
+        return torch.stack(values).mean().item()
+
+    def batch(self, pairs: Pairs) -> int:
+        """The batch size, or all pairs when they are fewer."""
+        return min(self.settings.batch_size, len(pairs.x))
+
+    @torch.no_grad()
+    def held_out(self, pairs: Pairs, size: int) -> float:
+        """The bound on held-out pairs, averaged over full batches of ``size``; the same noise and pairs every epoch."""
+        self.critic.eval()
+        noise, order = self.generator("held-out noise"), self.generator("held-out pairs")
+        starts = range(0, len(pairs.x) - size + 1, size)
+        return torch.stack(
+            [self.value(*pairs.take(slice(start, start + size), noise), size, order) for start in starts]
+        ).mean().item()  # fmt: skip
+
+    def run(self, fit: Pairs, held: Pairs, epochs: int, held_out_batch: int, label: str) -> list[dict[str, float]]:
+        """All epochs: fit and held-out nats of each."""
+        order, noise, rows = self.generator("order"), self.generator("noise"), []
+        steps = epochs * (len(fit.x) // self.batch(fit))
+        decay = LinearLR(self.optimizer, 1, 0, steps)
+        bar = progress(range(1, epochs + 1), label)
+        for epoch in bar:
+            fit_nats = self.epoch(fit, order, noise, decay)
+            rows.append({"epoch": epoch, "fit_nats": fit_nats, "nats": self.held_out(held, held_out_batch)})
+            bar.set_postfix(loss=f"{-fit_nats:.3f}", held_out_nats=f"{rows[-1]['nats']:.3f}")
+        return rows
+
+
+def summary(rows: list[dict[str, float]], average: int, **facts: object) -> dict[str, Any]:
+    """Mean and spread of the last epochs on held-out images, their mean on fit images, the best epoch, ``facts``."""
+    last = rows[-average:]
+    held = torch.tensor([row["nats"] for row in last], dtype=torch.float64)
+    return {
+        "mi_nats": held.mean().item(),
+        "mi_nats_std": held.std().item() if len(last) > 1 else math.nan,
+        "fit_nats": sum(row["fit_nats"] for row in last) / len(last),
+        "best_epoch_nats": max(row["nats"] for row in rows),
+        "epochs": len(rows),
+        "averaged_epochs": len(last),
+        **facts,
+    }
+
+
+def estimate_paper(
+    fit: Pairs, held: Pairs, settings: Settings, budget: Budget, runtime: Runtime, seed: int, label: str
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """The paper's estimator on normalized x: its summary with the cap, and its curve.
+
+    Raises ValueError for a feature larger than the image.
+    """
+    fit, held, how = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.paper
+    with runtime.seeded(seed, "mine paper"):
+        critic = runtime.place(PaperCritic(tuple(fit.x.shape[1:]), tuple(fit.z.shape[1:])))
+    mine = Mine(critic, how, runtime, seed, "paper")
+    rows = mine.run(fit, held, budget.epochs, mine.batch(held), f"{label} paper")
+    facts = {"batch_size": mine.batch(fit), "fit_images": len(fit.x), "held_out_images": len(held.x)}
+    return summary(rows, settings.average, cap_nats=paper_cap(mine.batch(held)), **facts), rows
+
+
+def estimate_calibrated(
+    fit: Pairs, held: Pairs, settings: Settings, budget: Budget, runtime: Runtime, seed: int, label: str
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """The calibrated estimator: all held-out pairs in one value, which cannot pass log n of the n held-out images.
+
+    Raises ValueError for fewer than 2 held-out images.
+    """
+    fit, held, how = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.calibrated
+    like = fit.take(slice(LIKE), runtime.generator(seed, "mine statistics"))
+    limit = math.log(max(len(fit.x), 2))  # no larger T pays on the fit images
+    with runtime.seeded(seed, "mine calibrated"):
+        critic = runtime.place(SeparableCritic(like, settings.critic.width, settings.critic.grid, limit))
+    mine = Mine(critic, how, runtime, seed, "calibrated")
+    rows = mine.run(fit, held, budget.epochs, len(held.x), f"{label} calibrated")
+    facts = {"batch_size": mine.batch(fit), "fit_images": len(fit.x), "held_out_images": len(held.x)}
+    return summary(rows, settings.average, cap_nats=math.log(len(held.x)), **facts), rows

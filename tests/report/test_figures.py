@@ -1,0 +1,218 @@
+"""Figures from a fabricated repository: the images' own pixels, stable bytes, and labels that do not collide."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fabricated import GRID
+from PIL import Image
+
+from splitprobe.artifacts import read_npz, write_csv
+from splitprobe.params import ParamsError
+from splitprobe.report import curves, figure4
+from splitprobe.report.figures import build_figure
+from splitprobe.report.results import collect
+from splitprobe.report.style import styled
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def few(repository):
+    """Two rows only: drawing is what takes the time."""
+    for name in ("figure4", "curves"):
+        repository.rows[name] = ["cnn/noise", "cnn/siftfunnel"]
+    return repository
+
+
+def picture(repository, name: str) -> Image.Image:
+    build_figure(name, repository.params(), repository.paths)
+    return Image.open(io.BytesIO(repository.paths.figure(name, "png").read_bytes()))
+
+
+def pixels(repository, name: str) -> np.ndarray:
+    return np.asarray(picture(repository, name).convert("RGB"))
+
+
+def written(repository, name: str) -> list[bytes]:
+    return [repository.paths.figure(name, suffix).read_bytes() for suffix in ("png", "pdf")]
+
+
+def rebuilt(repository, name: str) -> list[bytes]:
+    build_figure(name, repository.params(), repository.paths)
+    return written(repository, name)
+
+
+def words(figure) -> str:
+    """All text of a figure."""
+    return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def find(page: np.ndarray, tile: np.ndarray) -> list[tuple[int, int]]:
+    """Where a tile (h, w, 3) stands in a page, pixel for pixel."""
+    h, w = tile.shape[:2]
+    starts = np.argwhere((page[: 1 - h or None, : 1 - w or None] == tile[0, 0]).all(-1))
+    return [(y, x) for y, x in starts if np.array_equal(page[y : y + h, x : x + w], tile)]
+
+
+def test_figure4_shows_the_images_own_pixels_in_few_and_stable_bytes(few):
+    page = pixels(few, "figure4")
+    arrays = read_npz(few.paths.result("cnn/siftfunnel", "generator.npz"))
+
+    def doubled(image: np.ndarray) -> np.ndarray:
+        return image.repeat(2, 0).repeat(2, 1)
+
+    assert len(find(page, doubled(arrays["x"][0]))) == 2  # the originals head both panels
+    assert len(find(page, doubled(arrays["x"][7]))) == 2
+    (black,), (gray,) = (find(page, doubled(arrays[name][3])) for name in ("black_box", "gray_box"))
+    assert black[1] == gray[1]
+    assert black[0] < gray[0]
+    tuned = read_npz(few.paths.result("cnn/siftfunnel", "mle.npz"))["tuned"][0]
+    assert len(find(page, doubled(tuned))) == 1
+    first, again = written(few, "figure4"), rebuilt(few, "figure4")
+    assert first == again
+    assert len(first[0]) < 300_000
+    assert Image.open(io.BytesIO(first[0])).info.get("Software") is None
+    assert first[1].startswith(b"%PDF")
+    assert b"CreationDate" not in first[1]
+
+
+def test_figure4_labels_scores_and_failures(few):
+    with styled():
+        text = words(figure4.draw(few.params(), few.paths))
+    for part in (
+        "Gaussian\nnoise",
+        "black-box",
+        "gray-box",
+        "paper's\nsettings",
+        "19.6 dB\n0.59",
+        "11.7 dB†\n0.27",
+        "A  Generator attack, 800 test images",
+        "B  MLE attack (white-box), 64 test images",
+        "(12.2 dB left, 12.2 dB right)",
+    ):
+        assert part in text
+    assert "Seed 0; CPU, 2 threads, float32" in text.replace("\n", " ")
+
+
+def test_figure4_of_gray_images_is_gray(few):
+    few.cell("cnn/noise", GRID["noise"], channels=1, images=4)
+    few.rows["figure4"] = ["cnn/noise"]
+    page = picture(few, "figure4")
+    assert page.mode == "L"
+    x = read_npz(few.paths.result("cnn/noise", "generator.npz"))["x"][3]
+    assert len(find(np.asarray(page.convert("RGB")), x.repeat(3, 2).repeat(2, 0).repeat(2, 1))) == 2
+
+
+def test_figure4_repeats_the_originals_for_another_dataset(few):
+    few.cell("xray/unprotected", GRID["unprotected"], channels=1, side=64)
+    few.rows["figure4"].append("xray/unprotected")
+    found = collect(few.params(), few.paths, "figure4", ("target", "generator", "mle"))
+    names = [block.name for block in figure4._blocks(found)]
+    assert names == ["Original", "Gaussian noise", "SiftFunnel", "Original", "Unprotected"]
+
+
+def test_figure4_with_a_score_that_is_absent(few):
+    def diverge(record):
+        record["decoders"]["black_box"] |= {"psnr_db": None, "ssim": None, "failed": True}
+
+    few.edit("cnn/noise", "generator", diverge)
+    with styled():
+        assert "n/a†\nn/a" in words(figure4.draw(few.params(), few.paths))
+
+
+@pytest.mark.parametrize(("side", "factor"), [(8, 8), (28, 2), (32, 2), (64, 1), (100, 1)])
+def test_enlarged_by_whole_factors(side, factor):
+    images = np.arange(2 * side * side, dtype=np.uint8).reshape(2, side, side, 1)
+    strip = figure4.enlarged(images)
+    assert strip.shape == (side * factor, 2 * side * factor + figure4.GAP, 3)
+    assert np.array_equal(strip[::factor, : side * factor : factor, 1], images[0, :, :, 0])
+    assert (strip[:, side * factor : side * factor + figure4.GAP] == 255).all()
+
+
+def test_curves_figure(few):
+    page = pixels(few, "curves")
+    first = written(few, "curves")
+    assert first == rebuilt(few, "curves")
+    assert len(first[0]) < 300_000
+    assert page.std() > 10
+
+
+def test_curves_draw_what_the_files_have(few):
+    with styled():
+        figure = curves.draw(few.params(), few.paths)
+    loss, _, paper, _, generator, mle = figure.axes
+    assert [axes.get_title(loc="left") for axes in (loss, paper)] == [curves.PANELS[0].title, curves.PANELS[2].title]
+    # the noise cell reuses weights: its curve has no lines, so the loss panel shows one cell
+    assert [text.get_text() for text in loss.texts if text.get_text()] == ["SiftFunnel"]
+    assert generator.get_yscale() == "log"
+    y = mle.lines[2].get_ydata()
+    assert y[-1] == pytest.approx(5.5 + (11.0 - 5.5) * (1 - np.exp(-12 / 4)))
+    assert {mle.lines[i].get_color() for i in (0, 1)} == {curves.COLORS[0]}
+    assert {mle.lines[i].get_color() for i in (2, 3)} == {curves.COLORS[1]}
+    assert "Gaussian noise uses the weights of cnn/unprotected" in words(figure).replace("\n", " ")
+
+
+def test_curves_without_any_training(few):
+    few.rows["curves"] = ["cnn/noise"]
+    with styled():
+        figure = curves.draw(few.params(), few.paths)
+    assert "no curve" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_curves_leave_out_empty_fields(few):
+    few.rows["curves"] = ["cnn/noise"]
+    lines = [{"step": 0, "tuned_psnr_db": 5.0}, {"step": 1, "paper_psnr_db": 6.0}, {"step": 2, "tuned_psnr_db": 9.0}]
+    write_csv(few.paths.curve("cnn/noise", "mle"), lines, ["step", "paper_psnr_db", "tuned_psnr_db"])
+    (cell,) = collect(few.params(), few.paths, "curves", ("target",))
+    series = curves.read(cell, curves.PANELS[5])
+    assert [values.tolist() for values in series["tuned_psnr_db"]] == [[0, 2], [5, 9]]
+    assert [values.tolist() for values in series["paper_psnr_db"]] == [[1], [6]]
+
+
+def test_spread_keeps_order_and_distance():
+    moved = curves.spread([0.5, 0.52, 0.99, 0.98, 0.0], 0.1)
+    assert np.argsort(moved).tolist() == np.argsort([0.5, 0.52, 0.99, 0.98, 0.0]).tolist()
+    assert np.diff(np.sort(moved)).min() > 0.1 - 1e-12
+    assert max(moved) <= 1
+    assert moved[4] == 0.0
+    assert curves.spread([0.3, 0.7], 0.1) == [0.3, 0.7]
+
+
+def test_errors_name_what_is_missing(few):
+    with pytest.raises(ValueError, match=r"no figure 'figure9'; known figures: figure4, curves"):
+        build_figure("figure9", few.params(), few.paths)
+    few.paths.curve("cnn/noise", "mine").unlink()
+    with pytest.raises(ParamsError, match=r"rows\.curves: 'cnn/noise' .*stage train_mine@cnn/noise"):
+        build_figure("curves", few.params(), few.paths)
+    few.paths.result("cnn/noise", "generator.npz").unlink()
+    with pytest.raises(ParamsError, match=r"rows\.figure4: 'cnn/noise' .*stage train_generator@cnn/noise"):
+        build_figure("figure4", few.params(), few.paths)
+
+
+def stage(repository, rows: dict) -> subprocess.CompletedProcess:
+    """Run the stage script for Figure 4 with these rows."""
+    tree = {"scale": "demo", "seed": 0, "scales": {"demo": {}}, "rows": rows}
+    (repository.paths.root / "params.yaml").write_text(json.dumps(tree))  # JSON is YAML
+    command = [sys.executable, str(ROOT / "stages" / "build_figure.py"), "figure4"]
+    how = {"env": {**os.environ, "PYTHONPATH": str(ROOT / "src")}, "capture_output": True, "text": True}
+    return subprocess.run(command, cwd=repository.paths.root, check=False, **how)
+
+
+def test_stage_script_says_where_the_figure_is_and_no_more(few):
+    run = stage(few, {"figure4": ["cnn/noise"]})
+    assert run.returncode == 0, run.stderr
+    where, done = run.stderr.splitlines()  # the font library's own log would be hundreds of lines
+    assert where == "figure4: plots/demo/figure4.png and plots/demo/figure4.pdf"
+    assert done.startswith("done in")
+
+
+def test_stage_script_ends_in_one_line_on_a_mistake(few):
+    run = stage(few, {})
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: rows.figure4: missing from params.yaml")

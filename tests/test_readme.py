@@ -1,0 +1,231 @@
+"""README.md opens with claim, results and a command, and nothing it names is missing: paths, commands, keys, stages."""
+
+import contextlib
+import fnmatch
+import io
+import re
+import shlex
+from collections.abc import Callable
+
+import pytest
+import tomlkit
+from graph_tools import ROOT, get_key, read_yaml, variables
+
+SHELLS = {"", "bash", "sh", "shell", "console"}
+PLACEHOLDER = re.compile(r"[<>{}*…]|\.\.\.")
+FIRST_COMMAND = 25  # the line before which it must come
+STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
+INSTANCES = {f"{name}@{key}" for name, stage in STAGES.items() for key in variables()[stage["foreach"][2:-1]]}
+OUTPUTS = ("data/", "metrics/", "plots/")  # may be named before they are built, but not linked
+
+
+def blocks(text: str) -> list[tuple[int, list[str]]]:
+    """Shell blocks: the number of their first line in the text, and their lines with continued ones joined."""
+    found = []
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if match[1] in SHELLS:
+            lines = [line.removeprefix("$ ") for line in match[2].replace("\\\n", " ").splitlines()]
+            found.append((text[: match.start(2)].count("\n") + 1, lines))
+    return found
+
+
+def split(line: str) -> list[list[str]]:
+    """The commands of a shell line as words, without remarks and what may precede a command."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+    lexer.whitespace_split, commands = True, [[]]
+    for word in lexer:
+        if set(word) <= set("|&;"):
+            commands.append([])
+        elif commands[-1] or not re.match(r"\w+=|do$|time$", word):
+            commands[-1].append(word)
+    return [command for command in commands if command]
+
+
+def commands(text: str) -> list[list[str]]:
+    """All commands of the shell blocks."""
+    return [command for _, lines in blocks(text) for line in lines for command in split(line)]
+
+
+def spans(text: str) -> list[str]:
+    """What stands in backticks outside of code blocks."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def opening_problems(text: str) -> list[str]:
+    """Title, one sentence, a table and an image, then a command, all on the first screen."""
+    found = [number for number, lines in blocks(text) if any(map(split, lines))]
+    if not found:
+        return ["no code block holds a command"]
+    lines = text.splitlines()[: found[0] - 1]
+    paragraphs = [part.replace("\n", " ") for part in re.split(r"\n\s*\n", "\n".join(lines[1:]).strip())]
+    claim = next((part.strip("*_ ") for part in paragraphs if part and part[0] not in "#|![<`"), "")
+    problems = []
+    if found[0] >= FIRST_COMMAND:
+        problems.append(f"the first command stands in line {found[0]}, not before {FIRST_COMMAND}")
+    if not (lines and lines[0].startswith("# ")):
+        problems.append("the first line is no title")
+    if not re.fullmatch(r"[^.!?]+[.!?]", re.sub(r"(?<=\w)\.(?=\w)", "", claim)):
+        problems.append("the first paragraph is not one sentence")
+    if not any(re.match(r"\|\s*:?-+", line) for line in lines):
+        problems.append("no table before the first command")
+    if not any("![" in line or "<img" in line for line in lines):
+        problems.append("no image before the first command")
+    return problems
+
+
+def is_path(word: str) -> bool:
+    """Whether a word looks like a path of this repository."""
+    if PLACEHOLDER.search(word) or not re.fullmatch(r"[\w.@/-]+", word):
+        return False
+    names = {path.name for path in ROOT.iterdir()} | {"stages", "src", "tests", "data", "metrics", "plots", "dvc.lock"}
+    return word.split("/")[0] in names and ("/" in word or "." in word)
+
+
+def path_problems(text: str) -> list[str]:
+    """Links, and words in backticks or commands, that name no file or folder."""
+    links = re.findall(r"\]\(([^)\s]+)[^)]*\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    links = [link.split("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
+    problems = [f"link to {link}: no such file" for link in links if not (ROOT / link).exists()]
+    words = [word for span in spans(text) for word in span.split()]
+    words += [word for command in commands(text) for word in command]
+    for word in filter(is_path, words):
+        if not (ROOT / word).exists() and not word.startswith(OUTPUTS):
+            problems.append(f"{word}: no such file or folder")
+    return problems
+
+
+def parsed(arguments: list[str]) -> str:
+    """What DVC's own parser objects to in a command line, which is not run."""
+    from dvc.cli import DvcParserError, parse_args
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            parse_args(arguments)
+        except DvcParserError:
+            return f"dvc {shlex.join(arguments)}: DVC knows no such command or option"
+        except SystemExit:  # --help, --version
+            pass
+    return ""
+
+
+def known_command(words: list[str]) -> bool:
+    """Whether the plain words after ``dvc`` in running text lead to a command, as far as DVC's parser has names."""
+    from dvc.cli.parser import get_main_parser
+
+    parser = get_main_parser()
+    for word in words:
+        groups = [a for a in parser._actions if isinstance(a.choices, dict)]
+        if not groups:
+            break
+        if word not in groups[0].choices:
+            return False
+        parser = groups[0].choices[word]
+    return True
+
+
+def dvc_problems(text: str) -> list[str]:
+    """DVC commands that do not exist, and keys of -S that params.yaml lacks."""
+    problems, params = [], read_yaml(ROOT / "params.yaml")
+    for words in commands(text):
+        if words[0] == "dvc":
+            problems.append(parsed([word for word in words[1:] if not PLACEHOLDER.search(word)]))
+    for span in spans(text):
+        if span.startswith("dvc "):
+            words = re.match(r"(?:[a-z-]+ ?)*", span.removeprefix("dvc "))[0].split()
+            if not known_command([word for word in words if not word.startswith("-")]):
+                problems.append(f"`{span}`: DVC knows no such command")
+    for key in re.findall(r"(?:-S|--set-param)[ =]['\"]?\+*([\w./]+)=", text):
+        try:
+            get_key(params, key)
+        except KeyError:
+            problems.append(f"-S {key}: params.yaml has no such key")
+    return [problem for problem in problems if problem]
+
+
+def stage_problems(text: str) -> list[str]:
+    """Targets of `dvc repro`, and names with an @, that dvc.yaml does not define."""
+    known = INSTANCES | STAGES.keys()
+    words = {word for span in spans(text) for word in span.split() if re.match(r"\w+@", word)}
+    for command in [*commands(text), *(span.split() for span in spans(text))]:
+        if command[:2] == ["dvc", "repro"]:
+            words |= {word for word in command[2:] if word[0] not in "-{" and word.strip(".")}
+    return [
+        f"{word}: dvc.yaml has no such stage"
+        for word in sorted(words)
+        if not any(fnmatch.fnmatchcase(name, re.sub(r"<[^>]*>|…", "*", word)) for name in known)
+    ]
+
+
+def install_problems(text: str) -> list[str]:
+    """Extras of `pip install` that pyproject.toml lacks."""
+    extras = tomlkit.parse((ROOT / "pyproject.toml").read_text())["project"].get("optional-dependencies", {})
+    named = re.findall(r"(?:\.|splitprobe)\[([\w, -]+)\]", text)
+    wrong = {extra.strip() for group in named for extra in group.split(",")} - set(extras)
+    return [f"extra {extra!r}: pyproject.toml has only {', '.join(extras)}" for extra in sorted(wrong)]
+
+
+CHECKS: list[Callable[[str], list[str]]] = [
+    opening_problems, path_problems, dvc_problems, stage_problems, install_problems,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_readme(check):
+    path = ROOT / "README.md"
+    assert path.is_file(), "README.md is missing"
+    problems = check(path.read_text())
+    assert not problems, "README.md: " + "; ".join(problems)
+
+
+GOOD = """# splitprobe
+
+What leaks from 32.5 %
+of a network.
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+![Figure](pyproject.toml)
+
+```bash
+pip install -e ".[test]"            # once
+SCALE=1 dvc repro train_target@cnn/siftfunnel && dvc metrics show metrics/demo/table2 --md
+dvc exp run -S loss.lambda_dcor=2.0 \\
+    -S scale=paper
+dvc repro --glob 'run_mle@cnn/*'
+```
+
+`dvc repro <stage>`, `dvc exp run -S seed=3`, `run_mle@<cell>`, `src/splitprobe/params.py`, `data/demo/new.npz`, `a/b`.
+"""
+
+
+def test_a_good_page_passes():
+    assert [problem for check in CHECKS for problem in check(GOOD)] == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("# splitprobe", "## splitprobe", "no title"),
+        ("of a network.", "of it. And more.", "not one sentence"),
+        ("|---|---|", "", "no table"),
+        ("![Figure](pyproject.toml)", "", "no image"),
+        ("# splitprobe\n", "# splitprobe\n" + "\n" * 20, "stands in line 33"),
+        ("](pyproject.toml)", "](plots/none.png)", "link to plots/none.png: no such file"),
+        ("splitprobe/params.py", "splitprobe/parms.py", "src/splitprobe/parms.py: no such file or folder"),
+        ("dvc metrics show", "dvc metrics shw", "no such command or option"),
+        ("--md", "--mdd", "no such command or option"),
+        ("`dvc exp run", "`dvc exp rum", "DVC knows no such command"),
+        ("loss.lambda_dcor", "loss.lambda_dcr", "-S loss.lambda_dcr: params.yaml has no such key"),
+        ("S seed=3", "S seeds=3", "-S seeds: params.yaml has no such key"),
+        ("cnn/siftfunnel", "cnn/siftfunel", "train_target@cnn/siftfunel: dvc.yaml has no such stage"),
+        ("`run_mle@<cell>`", "`run_mls@<cell>`", "run_mls@<cell>: dvc.yaml has no such stage"),
+        ("'run_mle@cnn/*'", "'run_mle@cmm/*'", "run_mle@cmm/*: dvc.yaml has no such stage"),
+        (".[test]", ".[tests]", "extra 'tests'"),
+    ],
+)
+def test_a_mistake_is_named(right, wrong, message):
+    assert right in GOOD
+    problems = [problem for check in CHECKS for problem in check(GOOD.replace(right, wrong))]
+    assert len(problems) == 1 and message in problems[0], problems

@@ -1,0 +1,478 @@
+"""The shape of the project: who imports whom, what each stage declares and reads, where things lie."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from graph_tools import ROOT, Study, files, get_key, keys, read_yaml, set_key, variables
+
+from splitprobe.cells import Cell
+from splitprobe.datasets import ROLES
+from splitprobe.defenses import DEFENSES
+from splitprobe.params import Params, typed
+from splitprobe.registry import lookup
+
+PACKAGE = ROOT / "src" / "splitprobe"
+VARIABLES, PARAMS, PIPELINE = variables(), read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "dvc.yaml")["stages"]
+CELLS = VARIABLES["cells"]
+# each group may import itself and what stands above it
+GROUPS = (
+    {"params", "cells", "artifacts", "runtime", "registry"},
+    {"datasets", "models", "measures", "losses", "augment"},
+    {"defenses"},
+    {"target", "training"},
+    {"attacks", "information", "cost"},
+)
+REPORT_MAY_IMPORT = {"numpy", "matplotlib", "PIL"}
+TOP_LEVEL = {
+    "dvc.yaml", "dvc.lock", "params.yaml", "pyproject.toml", "README.md", "LICENSE",
+    "stages", "src", "data", "metrics", "plots", "tests",
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------- imports
+
+
+def module_name(path: Path) -> str:
+    """``target`` or ``models.cnn``; a package's own file is ``models.__init__``."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under ``if TYPE_CHECKING``."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
+            yield from runtime_nodes(child)
+
+
+def imported_names(tree: ast.AST) -> set[str]:
+    """Dotted names that a file imports, at its top or within functions; ``from a import b`` gives a and a.b."""
+    names = set()
+    for node in runtime_nodes(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"line {node.lineno}: relative import; this project writes them out"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def ours(names: set[str]) -> set[str]:
+    """The modules of this package behind dotted names; a module brings the ``__init__`` of its package along."""
+    found = set()
+    for name in names:
+        parts = name.split(".")
+        if parts[0] == "splitprobe" and len(parts) > 1:
+            inside = ".".join(parts[1:])
+            found |= {inside, f"{inside}.__init__", f"{parts[1]}.__init__"} & MODULES.keys()
+    return found
+
+
+IMPORTS = {name: ours(imported_names(tree)) - {name} for name, tree in TREES.items()}
+
+
+def room(module: str) -> str:
+    """The first part of a module's name: a file of the package or one of its folders."""
+    return module.split(".")[0]
+
+
+def level(module: str) -> int:
+    """Position of a module's group; fails for a module that is in none."""
+    for i, group in enumerate(GROUPS):
+        if room(module) in group:
+            return i
+    pytest.fail(f"{MODULES[module].relative_to(ROOT)} belongs to no group: add its room to GROUPS in this file")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__"])
+def test_imports_go_one_way(module):
+    if room(module) == "report":
+        wrong = {name for name in IMPORTS[module] if room(name) != "report" and level(name) > 0}
+        assert not wrong, f"{module} imports {sorted(wrong)}; report may import {sorted(GROUPS[0])} only"
+        return
+    wrong = {name for name in IMPORTS[module] if room(name) == "report" or level(name) > level(module)}
+    assert not wrong, f"{module} imports {sorted(wrong)}, which stand below it"
+
+
+@pytest.mark.parametrize("folder", ["defenses", "attacks"])
+def test_methods_never_import_each_other(folder):
+    for module in MODULES:
+        if room(module) == folder:
+            wrong = {n for n in IMPORTS[module] if room(n) == folder} - {f"{folder}.base", f"{folder}.__init__"}
+            assert not wrong, f"{module} imports {sorted(wrong)}; only {folder}.base may be shared"
+
+
+def test_no_import_cycles():
+    """Imports within functions count too, but for a package's ``__init__``, which every module of it brings along."""
+    left = {name: {n for n in found if not n.endswith("__init__")} for name, found in IMPORTS.items()}
+    while free := {name for name, found in left.items() if not found & left.keys()}:
+        left = {name: found for name, found in left.items() if name not in free}
+    assert not left, f"a cycle among {sorted(left)}"
+
+
+def test_report_imports_little():
+    for module in MODULES:
+        if room(module) == "report":
+            names = {name.split(".")[0] for name in imported_names(TREES[module])} - {"splitprobe", "__future__"}
+            wrong = names - REPORT_MAY_IMPORT - sys.stdlib_module_names
+            assert not wrong, f"{module} imports {sorted(wrong)}"
+
+
+def test_building_reports_never_loads_torch():
+    """Also not through what it imports: a second and more for every table."""
+    scripts = [str(path) for path in sorted((ROOT / "stages").glob("build_*.py"))]
+    code = "import runpy, sys; [runpy.run_path(p) for p in sys.argv[1:]]; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *scripts], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "False"
+
+
+# ---------------------------------------------------------------- what stages declare
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory) -> dict:
+    """DVC's own view of all stage instances, at scale demo."""
+    study = Study.create(tmp_path_factory.mktemp("structure") / "study")
+    study.set("scale", "demo")
+    return study.stages()
+
+
+INSTANCES = [f"{script}@{key}" for script, group in PIPELINE.items() for key in VARIABLES[group["foreach"][2:-1]]]
+# nothing of these is declared by any stage
+UNDECLARED = {
+    "params": "hands out values that DVC tracks itself",
+    "cells": "file names, which dvc.yaml repeats",
+    "artifacts": "file formats; a change of content changes the file",
+    "runtime": "device, precision and log; the same numbers up to rounding",
+    "registry": "looks a name up",
+    "*.__init__": "registries: importing a further method changes nothing for the others",
+}
+# a change of these reaches a stage through prepare's output; not of datasets.base, whose Dataset orders the images
+# when they are read
+BY_DATA = {name for name in MODULES if room(name) == "datasets"} - {"datasets.base"}
+# a change of these reaches a stage that loads a checkpoint through this file: all of them are dependencies of
+# train_target, which writes it anew
+BY_CHECKPOINT = {
+    "models.<model>": "in the checkpoint's digest of sources",
+    "models.layers": "in the digest",
+    "models.split": "in the digest",
+    "defenses.base": "in the digest",
+    "defenses.<defense>": "in the digest",
+    "losses": "used in training only: what matters changes the weights",
+    "augment": "used in training only",
+}
+
+
+def registered(module: str, instance: str, script: ast.AST) -> set[str]:
+    """The modules that a stage instance looks up in a registry: its cell's defense and model, what its script names."""
+    lines = {
+        key.value: value.value.split(":")[0]
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and isinstance(value, ast.Constant) and ":" in str(value.value)
+    }
+    cell = CELLS.get(instance.split("@")[1])
+    if room(module) in ("models", "defenses") and cell:
+        lines = {cell["model"]: lines.get(cell["model"]), cell["defense"]: lines.get(cell["defense"])}
+    elif room(module) == "attacks":
+        named = {node.value for node in ast.walk(script) if isinstance(node, ast.Constant)}
+        lines = {name: target for name, target in lines.items() if name in named}
+    return ours({target for target in lines.values() if target})
+
+
+def closure(instance: str) -> set[str]:
+    """All modules of this package that a stage instance may run."""
+    script = ast.parse((ROOT / "stages" / f"{instance.split('@')[0]}.py").read_text())
+    found, new = set(), ours(imported_names(script))
+    while new:
+        found |= new
+        new = {
+            n for m in new for n in IMPORTS[m] | (registered(m, instance, script) if "__init__" in m else set())
+        } - found
+    return found
+
+
+def covered(module: str, paths: list[str]) -> bool:
+    """Whether a module's file or a folder around it is among the declared dependencies."""
+    file = f"src/splitprobe/{module.replace('.', '/')}.py"
+    return any(file == path or file.startswith(f"{path}/") for path in paths)
+
+
+@pytest.mark.parametrize("instance", INSTANCES)
+def test_stages_declare_the_code_they_run(stages, instance):
+    stage, (script, key) = stages[instance], instance.split("@")
+    declared, exempt = files(stage), set(UNDECLARED)
+    assert f"stages/{script}.py" in declared and f"stages/{script}.py" in stage.cmd
+    if any("/prepared/" in path for path in declared):
+        exempt |= BY_DATA
+    if any(path.endswith(".pt") for path in declared) and script != "train_target":
+        names = {"<model>": CELLS[key]["model"], "<defense>": CELLS[key]["defense"]}
+        exempt |= {re.sub("<.*>", lambda found: names[found[0]], name) for name in BY_CHECKPOINT}
+    missing = {
+        module
+        for module in closure(instance)
+        if not {module, room(module), f"*.{module.split('.')[-1]}"} & exempt and not covered(module, declared)
+    }
+    assert not missing, f"{instance} runs {sorted(missing)} without depending on them in dvc.yaml"
+
+
+def test_what_the_checkpoint_carries_makes_train_target_run(stages):
+    for cell, facts in CELLS.items():
+        for name in BY_CHECKPOINT:
+            module = name.replace("<model>", facts["model"]).replace("<defense>", facts["defense"])
+            assert covered(module, files(stages[f"train_target@{cell}"])), f"train_target must depend on {module}"
+
+
+# ---------------------------------------------------------------- which params stages read
+
+
+class Recorder(Params):
+    """Notes every key that is read, and with which dataclass."""
+
+    def __init__(self, tree: dict) -> None:
+        self.classes: dict[str, type] = {}
+        super().__init__(tree)
+        self.read.clear()
+
+    def raw(self, key):
+        self.read.add(key)
+        return super().raw(key)
+
+    def section(self, key, cls):
+        self.classes[key] = cls
+        return super().section(key, cls)
+
+    def __getattribute__(self, name):
+        if name == "seed":
+            self.read.add(name)
+        return super().__getattribute__(name)
+
+
+SMALL = {  # as little work as the ranges allow
+    "runtime": {"device": "cpu", "precision": "float32", "channels_last": True, "threads": 1},
+    "training.batch_size": 16,
+    "attack.generator.batch_size": 16,
+    "attack.mle.tuned.lr": [0.1],
+    "attack.mle.tuned.tv": [0.0],
+    "cost": {"batch": 1, "warmup": 1, "runs": 10},
+}
+SMALL_SCALE = {"width": 8, "epochs": 1, "steps": 2, "images": 4, "trial_images": 2, "trial_steps": 2}
+FEWER = 16  # times fewer images of each role, in the real proportions, which crops of a photograph need
+
+
+def attacked() -> set[str]:
+    """Cells whose results are made: those that are timed, and one for each table and figure."""
+    return {*VARIABLES["timed"], *(listed[0] for listed in PARAMS["rows"].values())} & CELLS.keys()
+
+
+def trained() -> set[str]:
+    """Cells that are trained: the attacked ones, one for each defense, and those whose weights these adopt."""
+    found = attacked() | set({cell["defense"]: name for name, cell in reversed(CELLS.items())}.values())
+    while more := {CELLS[name]["start"].removeprefix("targets/")[:-3] for name in found} & CELLS.keys() - found:
+        found |= more
+    return found
+
+
+def sample() -> list[str]:
+    """Stage instances that together run every script, every defense's training, and every table and figure."""
+    wanted = {"train_target": trained(), "prepare": set(VARIABLES["datasets"])}
+    pairs = [(instance, *instance.split("@")) for instance in INSTANCES]
+    return [i for i, script, key in pairs if script.startswith("build") or key in wanted.get(script, attacked())]
+
+
+def small() -> dict:
+    """params.yaml at scale demo with little data and work."""
+    tree = copy.deepcopy(PARAMS)
+    tree["scale"], scale = "demo", tree["scales"]["demo"]
+    for key in leaves(scale):
+        name = key.split(".")[-1]
+        if name in SMALL_SCALE:
+            set_key(scale, key, SMALL_SCALE[name])
+        elif name in ROLES or name.endswith("_images"):
+            set_key(scale, key, get_key(scale, key) // FEWER)
+    for key, value in SMALL.items():
+        set_key(tree, key, value)
+    tree["rows"] = {
+        k: [row for row in rows if row not in CELLS or row in attacked()] for k, rows in tree["rows"].items()
+    }
+    return tree
+
+
+@pytest.fixture(scope="module")
+def recorded(stages, tmp_path_factory) -> dict[str, Recorder | Exception]:
+    """What each stage script read when it was really run, on tiny data, with the command line of dvc.yaml."""
+    found: dict[str, Recorder | Exception] = {}
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("recorded"))
+        for instance in sample():
+            params = Recorder(small())
+            patch.setattr(Params, "load", lambda *_, params=params: params)
+            _, script, *arguments = stages[instance].cmd.split()
+            try:
+                runpy.run_path(str(ROOT / script))["main"](arguments)
+                found[instance] = params
+            except Exception as error:
+                found[instance] = error
+    torch.set_num_threads(threads)
+    return found
+
+
+@pytest.mark.parametrize("instance", sample())
+def test_stages_declare_the_params_they_read(stages, recorded, instance):
+    params = recorded[instance]
+    if isinstance(params, Exception):
+        raise params
+    assert sorted(set(keys(stages[instance]))) == sorted(params.read)
+
+
+def all_of(recorded: dict[str, Recorder | Exception]) -> list[Recorder]:
+    """The records of all stages; fails when one did not run."""
+    failed = [instance for instance, params in recorded.items() if isinstance(params, Exception)]
+    assert not failed, f"not run: {failed}"
+    return list(recorded.values())
+
+
+def test_every_value_is_read(recorded):
+    """A key that no stage reads would be a knob without a wire."""
+    read = {"scale"}.union(*(params.read for params in all_of(recorded)))
+    tree = {**PARAMS, "scales": {"demo": PARAMS["scales"]["demo"]}}
+    unread = {key for key in leaves(tree) if not any(key == r or key.startswith(f"{r}.") for r in read)}
+    assert not unread, f"no stage reads {sorted(unread)}"
+
+
+def leaves(tree: dict, above: str = "") -> Iterator[str]:
+    """Dotted names of all values."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
+
+
+# ---------------------------------------------------------------- params.yaml and the cells
+
+
+SCALES = list(PARAMS["scales"])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_section_is_well_typed_at_every_scale(recorded, scale):
+    classes = {key: cls for params in all_of(recorded) for key, cls in params.classes.items()}
+    assert {"training", "attack.mle", "data", "cost", "loss", "scales.demo.target"} <= classes.keys()
+    params = Params({**Params.load(ROOT / "params.yaml").tree, "scale": scale})
+    for key, cls in classes.items():
+        params.section(key.replace("scales.demo.", f"scales.{scale}."), cls)
+
+
+def test_scales_hold_the_same_keys():
+    for name in SCALES:
+        assert set(leaves(PARAMS["scales"][name])) == set(leaves(PARAMS["scales"]["demo"])), name
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_a_defense_has_file_section_and_cell(name):
+    assert DEFENSES[name].startswith(f"splitprobe.defenses.{name}:"), "a defense's file bears its name"
+    assert (PACKAGE / "defenses" / f"{name}.py").is_file()
+    lookup(DEFENSES, name, "defense").from_params(name, Params.load(ROOT / "params.yaml"))
+    assert any(cell["defense"] == name for cell in CELLS.values()), f"no cell of dvc.yaml uses {name}"
+
+
+def test_defenses_are_all_registered():
+    sections, present = set(PARAMS["defense"]), {path.stem for path in PACKAGE.glob("defenses/*.py")}
+    assert sections == set(DEFENSES) == present - {"__init__", "base"}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_are_sound(name):
+    cell = typed(Cell, {"name": name, **CELLS[name]}, name)
+    assert re.fullmatch(r"[a-z0-9_-]+/[a-z0-9_-]+", name), "<table group>/<row>; DVC stumbles over @ and ."
+    assert cell.dataset in VARIABLES["datasets"]
+    get_key(PARAMS, cell.tune)
+    if not cell.reuses_weights:
+        assert cell.start == f"prepared/{cell.dataset}/summary.json"
+        return
+    source = CELLS[cell.start.removeprefix("targets/").removesuffix(".pt")]
+    assert [source[k] for k in ("dataset", "model", "cut")] == [cell.dataset, cell.model, cell.cut]
+
+
+def test_rows_are_built():
+    """Each table and figure has its rows, and all that they need is made."""
+    rows, known = PARAMS["rows"], VARIABLES
+    assert rows.keys() == known["tables"].keys() | known["figures"].keys()
+    for name, listed in rows.items():
+        folder = {**known["tables"], **known["figures"]}[name]["reads"]
+        for row in listed:
+            path = f"prepared/{row}" if row in known["datasets"] else f"{folder.split('/')[0]}/{row}"
+            assert row in CELLS or row in known["datasets"], f"rows.{name}: dvc.yaml has no {row}"
+            assert path.startswith(folder), f"rows.{name}: {row} is not below {folder}, which the stage depends on"
+    assert set(rows["latency"]) <= set(known["timed"]), "a cell of the latency table must be timed"
+
+
+def test_params_are_explained():
+    """Every number outside `scales` has a remark on its line or on a section around it."""
+    above: list[tuple[int, str, bool]] = []
+    for number, line in enumerate((ROOT / "params.yaml").read_text().splitlines(), 1):
+        assert len(line) <= 120, f"params.yaml:{number} has more than 120 columns"
+        found = re.match(r"( *)([\w.]+):\s*([^#]*?)\s*(#.*)?$", line)
+        if not found:
+            continue
+        indent, key, value, remark = len(found[1]), found[2], found[3], bool(found[4])
+        above = [entry for entry in above if entry[0] < indent]
+        explained = remark or any(entry[2] for entry in above)
+        inside_scales = any(entry[1] == "scales" for entry in above)
+        if re.match(r"[\[+-]?[\d.]", value) and not inside_scales:
+            assert explained, f"params.yaml:{number}: {key} needs a remark: unit, range or reason"
+        above.append((indent, key, remark))
+
+
+# ---------------------------------------------------------------- files
+
+
+def tracked() -> list[Path]:
+    """Files that git tracks or would track; skips outside a repository of git's."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not in a git repository")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_top_level_is_as_agreed():
+    names = {path.relative_to(ROOT).parts[0] for path in tracked()}
+    assert {name for name in names if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_a_stage_is_a_short_script():
+    scripts = {path.stem: path for path in (ROOT / "stages").glob("*.py")}
+    assert scripts.keys() == PIPELINE.keys()
+    for name, path in scripts.items():
+        assert len(path.read_text().splitlines()) <= 40, f"{name}: the work belongs in src"
+
+
+def test_no_file_knows_this_machine():
+    """Nothing that only works in somebody's own folders; tests may use a temporary one."""
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        names = ("work", "home", "root", "Users") + (() if "tests" in path.relative_to(ROOT).parts else ("tmp",))
+        found = re.search(rf"(?<![\w.])/({'|'.join(names)})/\S*", text)
+        assert not found, f"{path.relative_to(ROOT)} mentions {found[0]}"
