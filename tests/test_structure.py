@@ -27,7 +27,7 @@ CELLS = VARIABLES["cells"]
 # each group may import itself and what stands above it
 GROUPS = (
     {"params", "cells", "artifacts", "runtime", "registry"},
-    {"datasets", "models", "measures", "losses", "augment"},
+    {"datasets", "models", "measures", "losses", "augment", "schedule"},
     {"defenses"},
     {"target", "training"},
     {"attacks", "information", "cost"},
@@ -48,7 +48,7 @@ def module_name(path: Path) -> str:
 
 
 MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in MODULES.items()}
 
 
 def runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
@@ -202,9 +202,8 @@ def closure(instance: str) -> set[str]:
     found, new = set(), ours(imported_names(script))
     while new:
         found |= new
-        new = {
-            n for m in new for n in IMPORTS[m] | (registered(m, instance, script) if "__init__" in m else set())
-        } - found
+        looked_up = [registered(module, instance, script) for module in new if module.endswith("__init__")]
+        new = set().union(*looked_up, *(IMPORTS[module] for module in new)) - found
     return found
 
 
@@ -237,6 +236,15 @@ def test_what_the_checkpoint_carries_makes_train_target_run(stages):
         for name in BY_CHECKPOINT:
             module = name.replace("<model>", facts["model"]).replace("<defense>", facts["defense"])
             assert covered(module, files(stages[f"train_target@{cell}"])), f"train_target must depend on {module}"
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_the_checkpoint_digests_what_it_carries(make_target, monkeypatch, defense):
+    target, read, original = make_target(defense), set(), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(module_name(path)) or original(path))
+    target.blueprint.source_digest()
+    names = {name for name, reason in BY_CHECKPOINT.items() if "digest" in reason}
+    assert {name.replace("<model>", "cnn").replace("<defense>", defense) for name in names} <= read
 
 
 # ---------------------------------------------------------------- which params stages read
@@ -308,9 +316,8 @@ def small() -> dict:
             set_key(scale, key, get_key(scale, key) // FEWER)
     for key, value in SMALL.items():
         set_key(tree, key, value)
-    tree["rows"] = {
-        k: [row for row in rows if row not in CELLS or row in attacked()] for k, rows in tree["rows"].items()
-    }
+    made = attacked() | set(VARIABLES["datasets"])
+    tree["rows"] = {name: [row for row in rows if row in made] for name, rows in tree["rows"].items()}
     return tree
 
 

@@ -7,8 +7,9 @@ import torch
 from splitprobe import runtime as runtimes
 from splitprobe.artifacts import read_csv
 from splitprobe.models.split import Shape
+from splitprobe.schedule import Adam, Rate, Schedule, batches
 from splitprobe.target import Blueprint, load_target
-from splitprobe.training import Rate, Schedule, Settings, Trainer, batches, train_target
+from splitprobe.training import Settings, Trainer, train_target
 
 
 def test_an_epoch_shuffles_all_full_batches():
@@ -22,7 +23,8 @@ def test_an_epoch_shuffles_all_full_batches():
 def test_rates():
     def run(kind, losses, factor=0.5, patience=1):
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
-        rate, seen = Rate(optimizer, kind, len(losses), factor, patience), []
+        settings = Adam(16, (0.5, 0.9), True, factor, patience)
+        rate, seen = Rate(optimizer, Schedule(len(losses), 1.0, kind), settings), []
         for loss in losses:
             seen.append(optimizer.param_groups[0]["lr"])
             optimizer.step()

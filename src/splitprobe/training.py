@@ -21,6 +21,7 @@ from splitprobe.models import count
 from splitprobe.models.split import Shape
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import Runtime, progress
+from splitprobe.schedule import Adam, Rate, Schedule, batches
 from splitprobe.target import Blueprint, Target, load_target, with_defense
 
 log = logging.getLogger("splitprobe")
@@ -35,52 +36,13 @@ class Width:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Adam):
     """The section ``training``: shared by all defenses, so that rows differ by their method alone."""
 
-    batch_size: int = bounded(2, 65536)
-    betas: tuple[float, ...] = bounded(0.0, 0.99999)
-    amsgrad: bool
     weight_decay: float = bounded(0.0, 1.0)
-    plateau_factor: float = bounded(0.01, 0.99)
-    plateau_patience: int = bounded(1, 10000)
     flip: bool
     jitter: float = bounded(0.0, 0.5)
     draws: int = bounded(1, 1000)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The section ``scales.<scale>.target``."""
-
-    epochs: int = bounded(1, 100000)
-    lr: float = bounded(1e-7, 1.0)
-    schedule: str = bounded(choices=("constant", "cosine", "plateau"))
-
-
-class Rate:
-    """The learning rate over epochs: constant, cosine to zero, or halved when the validation loss stops falling."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, kind: str, epochs: int, factor: float, patience: int) -> None:
-        self.kind, self.scheduler = kind, None
-        if kind == "cosine":
-            self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-        elif kind == "plateau":
-            self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
-
-    def step(self, held_out_loss: float) -> None:
-        """End an epoch."""
-        if self.kind == "plateau":
-            self.scheduler.step(held_out_loss)
-        elif self.scheduler:
-            self.scheduler.step()
-
-
-def batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Index batches of one shuffled epoch; a short last one is dropped: distance correlation depends on the size."""
-    order = torch.randperm(n, device=generator.device, generator=generator)
-    size = min(size, n)
-    yield from order[: n - n % size].split(size)
 
 
 class Trainer:
@@ -95,13 +57,8 @@ class Trainer:
         with runtime.seeded(seed, "weights"):
             self.edge, self.cloud = (runtime.place(half) for half in blueprint.build())
         self.net = nn.ModuleList((self.edge, self.cloud))
-        self.optimizer = torch.optim.Adam(
-            self.net.parameters(), schedule.lr, settings.betas, weight_decay=settings.weight_decay,
-            amsgrad=settings.amsgrad,
-        )  # fmt: skip
-        self.rate = Rate(
-            self.optimizer, schedule.schedule, schedule.epochs, settings.plateau_factor, settings.plateau_patience
-        )
+        self.optimizer = settings.optimizer(self.net.parameters(), schedule.lr, settings.weight_decay)
+        self.rate = Rate(self.optimizer, schedule, settings)
         uses = ("order", "view", "noise")
         self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in uses)
 

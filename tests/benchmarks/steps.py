@@ -22,8 +22,9 @@ from splitprobe.cells import Cell
 from splitprobe.models.split import Shape
 from splitprobe.params import Params
 from splitprobe.registry import lookup
+from splitprobe.schedule import Schedule
 from splitprobe.target import Blueprint, Target
-from splitprobe.training import Schedule, Settings, Trainer
+from splitprobe.training import Settings, Trainer
 
 SHAPE = Shape(channels=3, side=32, classes=10, width=32)
 BATCH, ROUNDS = 128, 15

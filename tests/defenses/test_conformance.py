@@ -10,8 +10,9 @@ from splitprobe.defenses.base import Batch
 from splitprobe.models.split import Shape
 from splitprobe.params import Params, ParamsError
 from splitprobe.registry import lookup
+from splitprobe.schedule import Schedule
 from splitprobe.target import Blueprint, Target, load_target
-from splitprobe.training import Schedule, Settings, Trainer
+from splitprobe.training import Settings, Trainer
 
 pytestmark = pytest.mark.parametrize("name", list(DEFENSES))
 

@@ -21,30 +21,22 @@ from splitprobe.models import count
 from splitprobe.models.decoders import black_box
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import progress
+from splitprobe.schedule import Adam, Rate, Schedule, batches
 from splitprobe.target import Target
-from splitprobe.training import Rate, batches
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Adam):
     """The section ``attack.generator``."""
 
     decoders: tuple[str, ...] = bounded(choices=("black_box", "gray_box"))
-    batch_size: int = bounded(2, 65536)
-    betas: tuple[float, ...] = bounded(0.0, 0.99999)
-    amsgrad: bool
     holdout: float = bounded(0.01, 0.5)
-    plateau_factor: float = bounded(0.01, 0.99)
-    plateau_patience: int = bounded(1, 10000)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Plan(Schedule):
     """The section ``scales.<scale>.generator``."""
 
-    epochs: int = bounded(1, 100000)
-    lr: float = bounded(1e-7, 1.0)
-    schedule: str = bounded(choices=("constant", "cosine", "plateau"))
     images: int = bounded(1, 10_000_000)
 
 
@@ -54,14 +46,14 @@ class Generator(Attack):
     family, kind = "generator", "decoders"
 
     def __init__(
-        self, name: str, target: Target, seed: int, decoder: Callable[[], nn.Module], settings: Settings, plan: Schedule
+        self, name: str, target: Target, seed: int, decoder: Callable[[], nn.Module], settings: Settings, plan: Plan
     ) -> None:
         super().__init__(name, target, seed)
         self.access = name.replace("_", "-")
         self.settings, self.plan = settings, plan
         with target.runtime.seeded(seed, "decoder"):
             self.decoder = target.runtime.place(decoder())
-        self.optimizer = torch.optim.Adam(self.decoder.parameters(), plan.lr, settings.betas, amsgrad=settings.amsgrad)
+        self.optimizer = settings.optimizer(self.decoder.parameters(), plan.lr)
         self.best_epoch, self.holdout_mse, self.sizes = 0, float("inf"), (0, 0)
 
     def step(self, z: Tensor, images: Tensor) -> Tensor:
@@ -82,7 +74,7 @@ class Generator(Attack):
         release, noise, order = self.target.defense.release, self.generator("release"), self.generator("order")
         held_z, held_images = release(z[-held:], self.generator("holdout")), auxiliary[-held:]
         plan, settings, best = self.plan, self.settings, None
-        rate = Rate(self.optimizer, plan.schedule, plan.epochs, settings.plateau_factor, settings.plateau_patience)
+        rate = Rate(self.optimizer, plan, settings)
         bar = progress(range(1, plan.epochs + 1), f"{self.target.cell.name} {self.name}")
         for epoch in bar:
             self.decoder.train()
@@ -127,7 +119,7 @@ def build(target: Target, params: Params, test: Tensor) -> tuple[list[Attack], T
 
     A gray-box decoder exists only where the defense changes the architecture.
     """
-    settings, plan = params.section("attack.generator", Settings), params.scaled("generator", Schedule)
+    settings, plan = params.section("attack.generator", Settings), params.scaled("generator", Plan)
     shape, cut = target.blueprint.shape, target.cell.cut
     layout = (target.edge[-1].out_channels, cut, shape.width, shape.channels)
     makers: dict[str, Callable[[], nn.Module | None]] = {

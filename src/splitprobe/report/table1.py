@@ -7,7 +7,7 @@ from splitprobe.cells import Paths
 from splitprobe.params import Params
 from splitprobe.report import paper
 from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, number
-from splitprobe.report.results import absent, rows
+from splitprobe.report.results import absent, distinct, rows
 from splitprobe.report.table import Flat, Table, flat
 
 PARTS = ("train", "validation", "test", "auxiliary")
@@ -26,7 +26,8 @@ NOTES = (
 def build(params: Params, paths: Paths) -> Table:
     """Table I for the datasets that ``rows.table1`` lists."""
     summaries = {name: _summary(paths, name) for name in rows(params, "table1")}
-    caption = [f"**Scale {params.scale}**, seed {params.seed}: the data that the other tables and figures rest on."]
+    seed = distinct(summary["provenance"]["seed"] for summary in summaries.values())
+    caption = [f"**Scale {params.scale}**, seed {seed}: the data that the other tables and figures rest on."]
     page = document(
         "Table I: datasets",
         caption,
