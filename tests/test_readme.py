@@ -3,6 +3,7 @@
 import contextlib
 import fnmatch
 import io
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -229,3 +230,29 @@ def test_a_mistake_is_named(right, wrong, message):
     assert right in GOOD
     problems = [problem for check in CHECKS for problem in check(GOOD.replace(right, wrong))]
     assert len(problems) == 1 and message in problems[0], problems
+
+
+ROWS = {
+    "Unprotected": "unprotected",
+    "Gaussian noise": "gaussian_noise",
+    "Dropout": "dropout",
+    "SiftFunnel": "siftfunnel",
+}
+COLUMNS = (
+    "accuracy_percent", "generator_black_box_psnr_db", "generator_gray_box_psnr_db", "mle_tuned_psnr_db",
+    "mi_calibrated_nats", "edge_parameters",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("title", list(ROWS))
+def test_the_results_table_is_the_committed_one(title):
+    text = (ROOT / "README.md").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith(f"| {title}"))
+    shown = [re.sub(r"[^\d.–-]", "", cell) for cell in line.strip("| ").split("|")[1:]]
+    committed = json.loads((ROOT / f"metrics/small/table2/cnn/{ROWS[title]}.json").read_text())
+    for value, column in zip(shown, COLUMNS, strict=True):
+        if value == "–":
+            assert column not in committed
+        else:
+            digits = len(value.partition(".")[2])
+            assert float(value) == pytest.approx(round(committed[column], digits)), f"{title}: {column}"

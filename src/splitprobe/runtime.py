@@ -178,6 +178,6 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
     log.info("done in %.1f s", time.perf_counter() - begin)
 
 
-def progress(steps: range, label: str) -> tqdm:
+def progress(steps: range, label: str, unit: str = "epoch") -> tqdm:
     """A progress bar with time left on a terminal, nothing in a log file; ``set_postfix`` shows the loss terms."""
-    return tqdm(steps, desc=label, disable=None, leave=False, dynamic_ncols=True, unit="epoch")
+    return tqdm(steps, desc=label, disable=None, leave=False, dynamic_ncols=True, unit=unit)

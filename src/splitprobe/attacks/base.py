@@ -74,7 +74,8 @@ def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor, seed: int) -
         log.info(
             "  %s, %s: %.2f dB, SSIM %.3f%s", attack.name, attack.access, scores["psnr_db"], scores["ssim"], verdict
         )
-    log.info("  floor, the mean image: %.2f dB", floors["mean_image"]["psnr_db"])
+    named = (f"{name.replace('_', ' ')} {floor['psnr_db']:.2f} dB" for name, floor in floors.items())
+    log.info("  floors: %s", ", ".join(named))
     return floors, results, pictures
 
 

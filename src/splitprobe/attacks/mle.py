@@ -93,7 +93,7 @@ class Mle(Attack):
     def descend(self, x: Tensor, z: Tensor, optimizer: torch.optim.Optimizer, steps: int) -> Tensor:
         """All iterations; x_hat (N, C, H, W) in [0, 1]. The curve's PSNR is for the reader, never for choosing."""
         every = max(1, steps // CURVE_POINTS)
-        bar = progress(range(steps), f"{self.target.cell.name} mle {self.name}")
+        bar = progress(range(steps), f"{self.target.cell.name} MLE {self.name}", "step")
         self.start_psnr_db = self._psnr(x)
         for i in bar:
             before = self._psnr(x) if i % every == 0 else None
@@ -175,7 +175,7 @@ class TunedMle(Mle):
         tv = torch.tensor([tv for _, tv in self.trials], device=z.device)
         self.weights = tv.repeat_interleave(len(images))
         many = z.repeat(len(self.trials), 1, 1, 1)
-        for _ in progress(range(self.plan.trial_steps), f"{self.target.cell.name} mle trials"):
+        for _ in progress(range(self.plan.trial_steps), f"{self.target.cell.name} MLE trials", "step"):
             loss = self.loss(torch.cat(starts), many)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

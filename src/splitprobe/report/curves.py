@@ -69,7 +69,7 @@ def draw(params: Params, paths: Paths) -> Figure:
 
 def _places(longest: int) -> dict[str, float]:
     """Where the axes lie when labels of so many letters stand right of each, as matplotlib fractions."""
-    left, labels_right = 0.75, 0.3 + 0.066 * longest  # inches
+    left, labels_right = 0.95, 0.3 + 0.066 * longest  # inches; room for ticks such as -0.0004
     width = (WIDTH - 2 * (left + labels_right)) / 2
     across = {"left": left / WIDTH, "right": 1 - labels_right / WIDTH, "wspace": (labels_right + left) / width}
     return {**across, "top": 0.895, "bottom": 0.045, "hspace": 0.36}
