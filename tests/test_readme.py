@@ -240,7 +240,7 @@ ROWS = {
 }
 COLUMNS = (
     "accuracy_percent", "generator_black_box_psnr_db", "generator_gray_box_psnr_db", "mle_tuned_psnr_db",
-    "mi_calibrated_nats", "edge_parameters",
+    "edge_parameters",
 )  # fmt: skip
 
 

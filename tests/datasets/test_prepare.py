@@ -46,7 +46,8 @@ def test_what_is_written_is_what_is_read_back(paths, pets, caplog):
     assert summary["class_counts"]["auxiliary"] == {"cat": 3, "dog": 3}
     assert summary["classes"] == ["cat", "dog"] and summary["kept"] == 20 and summary["rejected"] == 7
     assert (summary["channels"], summary["side"], summary["bytes"]) == (3, 8, 20 * 8 * 8 * 3)
-    assert (summary["title"], summary["source"], summary["scale"], summary["seed"]) == ("Pets", "folder", "demo", 5)
+    assert (summary["title"], summary["source"]) == ("Pets", "folder")
+    assert (summary["provenance"]["scale"], summary["provenance"]["seed"]) == ("demo", 5)
     assert json.loads(paths.summary("pets").read_text()) == summary
     with open(paths.rejected("pets"), newline="") as stream:
         assert next(csv.reader(stream)) == ["file", "reason"]
