@@ -62,8 +62,8 @@ def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, imag
     assert attack.holdout_mse == min(errors)
     assert attack.best_epoch == 1 + errors.index(min(errors))
     assert attack.sizes == (36, 4)
-    z = attack.target.features(images[-4:])
-    assert attack.error(z, images[-4:]) == pytest.approx(min(errors), abs=1e-7)
+    held = attack.shuffled(images[8:])[-4:]
+    assert attack.error(attack.target.features(held), held) == pytest.approx(min(errors), abs=1e-7)
 
 
 def test_the_generator_sees_fresh_noise_at_each_step(make_target, params, images, monkeypatch):
@@ -99,6 +99,15 @@ def test_an_attack_at_the_mean_image_is_failed_and_one_that_knows_is_not(make_ta
     _, results, _ = judge([attack], images[8:], images[:8], 1)
     assert results["paper"]["failed"] is False
     assert results["paper"]["psnr_db"] > 100
+
+
+def test_the_held_out_part_is_a_fair_sample_of_sorted_images(make_target, params, images):
+    (attack,), _ = lookup(ATTACKS, "generator", "attack")(make_target(), params, images)
+    ordered = torch.arange(200).reshape(200, 1, 1, 1)
+    shuffled = attack.shuffled(ordered).flatten()
+    assert sorted(shuffled.tolist()) == list(range(200))
+    assert torch.equal(shuffled, attack.shuffled(ordered).flatten())
+    assert 60 < shuffled[-50:].float().mean() < 140  # the tail of the order given would be 174.5
 
 
 def test_total_variation_by_hand():
@@ -145,11 +154,12 @@ def test_trials_in_one_batch_equal_trials_one_by_one(make_target, images):
     target, plan = make_target(), Plan(images=2, steps=12, trial_images=2, trial_steps=12)
     joint = TunedMle(target, 1, Tuned(0.05, (0.02, 0.1), (0.0, 0.5)), plan, images[:2])
     joint.fit(images[8:])
-    z, errors = target.features(images[-2:]), []
+    trial = joint.shuffled(images[8:])[:2]
+    z, errors = target.features(trial), []
     for lr, tv in joint.trials:
-        single = TunedMle(target, 1, Tuned(0.05, (lr,), (tv,)), plan, images[-2:])
+        single = TunedMle(target, 1, Tuned(0.05, (lr,), (tv,)), plan, trial)
         x_hat = single.reconstruct(z, (3, 32, 32))
-        errors.append((x_hat - images[-2:].float() / 255).square().mean().item())
+        errors.append((x_hat - trial.float() / 255).square().mean().item())
     assert (joint.lr, joint.tv) == joint.trials[errors.index(min(errors))]
 
 

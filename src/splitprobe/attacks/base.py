@@ -45,6 +45,11 @@ class Attack:
         """What the result states beside the scores: budget, settings, size."""
         return {}
 
+    def shuffled(self, images: Tensor) -> Tensor:
+        """The images in this attack's own order, so that a held-out tail of them is a fair sample of the classes."""
+        order = torch.randperm(len(images), device=images.device, generator=self.generator("split"))
+        return images[order]
+
     def generator(self, *purpose: str) -> torch.Generator:
         """A generator of this attack's own, by purpose."""
         return self.target.runtime.generator(self.seed, "attack", self.name, *purpose)

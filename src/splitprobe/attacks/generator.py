@@ -68,6 +68,7 @@ class Generator(Attack):
 
     def fit(self, auxiliary: Tensor) -> None:
         """Train on auxiliary images, keep the epoch that is best on the held-out part of them."""
+        auxiliary = self.shuffled(auxiliary)
         held = max(1, round(len(auxiliary) * self.settings.holdout))
         self.sizes = (len(auxiliary) - held, held)
         z = self.target.features(auxiliary)  # once: only the release is drawn anew

@@ -163,11 +163,11 @@ class TunedMle(Mle):
         return (0.5 + self.start_noise * noise).clamp(0, 1).requires_grad_()
 
     def fit(self, auxiliary: Tensor) -> None:
-        """Run every trial on the last auxiliary images, keep the one with the smallest mean squared error.
+        """Run every trial on a few auxiliary images, keep the one with the smallest mean squared error.
 
         All trials share one batch: images do not interact, so each has its own learning rate and weight.
         """
-        images = auxiliary[-self.plan.trial_images :]
+        images = self.shuffled(auxiliary)[: self.plan.trial_images]
         z = released(self.target, images, self.seed)
         starts = [self.start(images.shape) for _ in self.trials]
         groups = [{"params": [x], "lr": lr} for x, (lr, _) in zip(starts, self.trials, strict=True)]
