@@ -1,6 +1,7 @@
 """README.md opens with claim, results and a command, and nothing it names is missing: paths, commands, keys, stages."""
 
 import contextlib
+import csv
 import fnmatch
 import io
 import json
@@ -256,3 +257,17 @@ def test_the_results_table_is_the_committed_one(title):
         else:
             digits = len(value.partition(".")[2])
             assert float(value) == pytest.approx(round(committed[column], digits)), f"{title}: {column}"
+
+
+def test_floors_and_failures_are_the_committed_ones():
+    text = (ROOT / "README.md").read_text()
+    with open(ROOT / "metrics/small/table2.csv", newline="") as stream:
+        lines = {line["row"]: line for line in csv.DictReader(stream)}
+    (shown,) = (line for line in text.splitlines() if line.startswith("| *no feature: the mean image*"))
+    (floor,) = (line for row, line in lines.items() if row.startswith("floor: mean aux"))
+    black, gray, mle = (float(number) for number in re.findall(r"([\d.]+) dB", shown))
+    assert black == gray == pytest.approx(round(float(floor["generator_psnr_db"]), 1))
+    assert mle == pytest.approx(round(float(floor["mle_tuned_psnr_db"]), 1))
+    for title, name in ROWS.items():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {title}"))
+        assert ("†" in line) == (lines[f"cnn/{name}"]["mle_tuned_failed"] == "True"), title
