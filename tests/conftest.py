@@ -34,6 +34,7 @@ def tree() -> dict:
     tree = copy.deepcopy(dict(Params.load(ROOT / "params.yaml").tree))
     tree["scales"] = {"demo": {**tree["scales"]["demo"], **copy.deepcopy(TINY)}}
     tree["training"] = {**tree["training"], "batch_size": 16}
+    tree["defense"]["dpsgd"] |= {"batch_size": 8, "physical_batch_size": 4}
     return tree
 
 
@@ -49,8 +50,10 @@ def cpu() -> runtimes.Runtime:
 
 @pytest.fixture
 def make_cell():
-    def make(defense: str = "unprotected", cut: int = 2, start: str = "prepared/objects/summary.json") -> Cell:
-        return Cell(f"cnn/{defense}", "objects", "cnn", cut, defense, f"defense.{defense}", start)
+    def make(
+        defense: str = "unprotected", cut: int = 2, start: str = "prepared/objects/summary.json", variant: str = "none"
+    ) -> Cell:
+        return Cell(f"cnn/{defense}", "objects", "cnn", cut, defense, variant, f"defense.{defense}", start)
 
     return make
 
@@ -59,8 +62,9 @@ def make_cell():
 def make_target(params: Params, cpu: runtimes.Runtime, make_cell):
     """An untrained target of a defense, frozen."""
 
-    def make(defense: str = "unprotected", cut: int = 2) -> Target:
-        blueprint = Blueprint.from_params(make_cell(defense, cut), Shape(3, 32, 4, 8), params)
+    def make(defense: str = "unprotected", cut: int = 2, variant: str = "none") -> Target:
+        cell = make_cell(defense, cut, variant=variant)
+        blueprint = Blueprint.from_params(cell, Shape(3, 32, 4, 8), params)
         with cpu.seeded(0, "test"):
             edge, cloud = (cpu.place(half) for half in blueprint.build())
         return Target(blueprint, edge, cloud, cpu, {"scale": "demo", "seed": 1, "training": {}}).freeze()

@@ -175,6 +175,7 @@ BY_CHECKPOINT = {
     "defenses.<defense>": "in the digest",
     "losses": "used in training only: what matters changes the weights",
     "augment": "used in training only",
+    "models.mirror": "a defense's adversary is used in training only; train_generator declares its own use",
 }
 
 
@@ -275,6 +276,7 @@ class Recorder(Params):
 SMALL = {  # as little work as the ranges allow
     "runtime": {"device": "cpu", "precision": "float32", "channels_last": True, "threads": 1},
     "training.batch_size": 16,
+    "defense.dpsgd.batch_size": 16,
     "attack.generator.batch_size": 16,
     "attack.mle.tuned.lr": [0.1],
     "attack.mle.tuned.tv": [0.0],

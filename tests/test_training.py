@@ -84,7 +84,7 @@ def test_the_curve_names_every_term(params, paths, cpu, make_cell):
 
 def test_a_dead_edge_is_warned_about_and_stays_finite(params, cpu, make_cell, caplog):
     blueprint = Blueprint.from_params(make_cell("siftfunnel"), Shape(3, 32, 4, 8), params)
-    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-6, "constant"), cpu, 1)
+    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-6, "constant"), cpu, 1, 16)
     convolutions = [m for m in trainer.edge.modules() if isinstance(m, torch.nn.Conv2d)]
     last = next(m for m in convolutions if m.kernel_size == (5, 5))
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_bfloat16_agrees_with_float32_within_what_two_seeds_differ_by(params, ma
         runtime = runtimes.Runtime(torch.device("cpu"), precision, True, precision)
         blueprint = Blueprint.from_params(make_cell("siftfunnel"), Shape(3, 32, 4, 8), params)
         settings, schedule = params.section("training", Settings), params.scaled("target", Schedule)
-        trainer = Trainer(blueprint, settings, schedule, runtime, seed)
+        trainer = Trainer(blueprint, settings, schedule, runtime, seed, len(images))
         with runtime.seeded(seed, "layers"):
             losses[precision, seed] = trainer.epoch(images, labels)["loss"]
     same = abs(losses["float32", 1] - losses["bfloat16", 1])

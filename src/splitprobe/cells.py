@@ -10,6 +10,7 @@ class Cell:
 
     ``name`` is ``<table group>/<row>``; ``start`` is the file below ``data/<scale>/`` that training begins with:
     the data set's summary for fresh weights, another cell's target for a method that acts at inference only.
+    ``variant`` is a section of ``variants`` in params.yaml that changes some of the defense's settings.
     """
 
     name: str
@@ -17,6 +18,7 @@ class Cell:
     model: str
     cut: int
     defense: str
+    variant: str
     tune: str
     start: str
 

@@ -1,6 +1,7 @@
-"""Terms of the training losses: distance correlation, Pearson correlation, smoothed labels. All in float32.
+"""Terms of the training losses: distance and Pearson correlation, smoothed labels, Gaussian KL. All in float32.
 
-Source: the paper's equations (12)-(15). Each is tested against a slow form that follows its formula line by line.
+Source: the paper's equations (12)-(15), unless a function says otherwise. Each is tested against a slow form that
+follows its formula line by line.
 """
 
 import torch
@@ -74,3 +75,9 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 def kl_divergence(logits: Tensor, targets: Tensor) -> Tensor:
     """KL(targets || p), averaged over the batch; targets (B, classes) are probabilities, so none is negative."""
     return soft_cross_entropy(logits, targets) + torch.special.xlogy(targets, targets).sum(1).mean()
+
+
+def gaussian_kl(mean: Tensor, deviation: Tensor) -> Tensor:
+    """KL(N(mean, deviation^2) || N(0, 1)) in nats, entry by entry, for tensors of one shape."""
+    mean, deviation = mean.float(), deviation.float()
+    return (mean.square() + deviation.square() - 1) / 2 - deviation.log()

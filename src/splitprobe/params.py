@@ -16,9 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 T = TypeVar("T")
 TOP_LEVEL = (
     "scale", "seed", "runtime", "scales", "data", "normalization", "model", "training",
-    "loss", "defense", "mine", "attack", "cost", "rows",
+    "loss", "defense", "variants", "mine", "attack", "cost", "rows", "sweeps",
 )  # fmt: skip
 PER_SCALE = ("data", "model", "target", "mine", "generator", "mle", "cost")
+
+
+VARIED = ("defense", "loss")  # what a variant may change; schedules and data stay equal for all
 
 
 class ParamsError(ValueError):
@@ -86,6 +89,17 @@ def _check_range(value: Any, limits: Mapping, key: str) -> None:
             raise ParamsError(f"{key} = {item!r}: must be at most {limits['high']}")
 
 
+def _merged(tree: Mapping, changes: Mapping, key: str) -> dict:
+    """The tree with the values of ``changes`` in it, which must stand there already."""
+    merged = dict(tree)
+    for name, value in changes.items():
+        if name not in tree:
+            raise ParamsError(f"{key}.{name} = {value!r}: unknown key; known here: {', '.join(tree)}")
+        inside = isinstance(value, Mapping) and isinstance(tree[name], Mapping)
+        merged[name] = _merged(tree[name], value, f"{key}.{name}") if inside else value
+    return merged
+
+
 class Params:
     """The tree of params.yaml. ``read`` lists the dotted keys handed out, which a test compares with dvc.yaml."""
 
@@ -118,6 +132,22 @@ class Params:
     def scaled(self, name: str, cls: type[T]) -> T:
         """The section ``scales.<the chosen scale>.<name>``, typed."""
         return self.section(f"scales.{self.scale}.{name}", cls)
+
+    def varied(self, name: str) -> "Params":
+        """The same params with the settings that ``variants.<name>`` changes; raises ParamsError for a bad variant."""
+        key = f"variants.{name}"
+        self.read.add(key)
+        changes = {k: v for k, v in self.raw(key).items() if k != "title"}
+        for part, value in changes.items():
+            if part not in VARIED:
+                raise ParamsError(f"{key}.{part} = {value!r}: a variant has a title and may change {', '.join(VARIED)}")
+        other = Params(_merged(self.tree, changes, key))
+        other.seed, other.read = self.seed, self.read
+        return other
+
+    def variant_title(self, name: str) -> str | None:
+        """How tables call the variant; None where it goes by the defense's own title."""
+        return self.raw(f"variants.{name}").get("title")
 
     def raw(self, key: str) -> Any:
         """The untyped value at a dotted key; raises ParamsError when there is none."""

@@ -41,7 +41,8 @@ class Blueprint:
         """Read the model's and the defense's sections; raises ParamsError."""
         model = params.section(f"model.{cell.model}", lookup(MODELS, cell.model, "model").Settings)
         normalization = params.section("normalization", Normalization)
-        defense = lookup(DEFENSES, cell.defense, "defense").from_params(cell.defense, params)
+        kind = lookup(DEFENSES, cell.defense, "defense")
+        defense = kind.from_params(cell.defense, params.varied(cell.variant))
         return cls(cell, shape, model, normalization, defense)
 
     def build(self) -> tuple[nn.Sequential, nn.Sequential]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from splitprobe.augment import augment
 from splitprobe.cells import Cell, Paths
 from splitprobe.datasets.base import Dataset
 from splitprobe.datasets.prepare import open_dataset
-from splitprobe.defenses.base import Batch, Defense
+from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.models import count
 from splitprobe.models.split import Shape
 from splitprobe.params import Params, bounded
@@ -46,10 +47,10 @@ class Settings(Adam):
 
 
 class Trainer:
-    """Trains edge and cloud of one cell; ``images`` are uint8 (N, C, H, W) on the device, ``labels`` (N,)."""
+    """Trains edge and cloud of one cell on ``size`` images: uint8 (N, C, H, W) on the device, labels (N,)."""
 
     def __init__(
-        self, blueprint: Blueprint, settings: Settings, schedule: Schedule, runtime: Runtime, seed: int
+        self, blueprint: Blueprint, settings: Settings, schedule: Schedule, runtime: Runtime, seed: int, size: int
     ) -> None:
         self.settings, self.schedule, self.runtime, self.seed = settings, schedule, runtime, seed
         self.defense: Defense = blueprint.defense
@@ -61,35 +62,53 @@ class Trainer:
         self.rate = Rate(self.optimizer, schedule, settings)
         uses = ("order", "view", "noise")
         self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in uses)
+        shape, cut = blueprint.shape, blueprint.cell.cut
+        site = Site(shape, cut, self.edge[-1].out_channels, size, schedule.epochs, runtime, seed)
+        self.defense.prepare(site)
+        self.draw = lambda: batches(size, settings.batch_size, self.order)
+        private = self.defense.make_private(self.net, self.optimizer, site)
+        if private is not None:
+            self.optimizer, self.draw = private
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Batch, dict[str, Tensor]]:
-        """One forward pass in training mode: the batch and its loss terms, the task's first."""
+    def forward(self, x: Tensor, y: Tensor) -> Batch:
+        """One forward pass in training mode."""
+        activations = []
         with self.runtime.autocast():
-            z = self.edge(x)
-            hidden, activations = self.defense.release(z, self.noise), []
+            z = x
+            for layer in self.edge:
+                z = layer(z)
+                activations.append(z)
+            hidden = self.defense.release(z, self.noise)
             for layer in self.cloud:
                 hidden = layer(hidden)
                 activations.append(hidden)
-        batch = Batch(x, y, z, hidden, tuple(activations))
-        return batch, {"task": self.defense.task_loss(hidden, y), **self.defense.penalty(batch)}
+        return Batch(x, y, z, hidden, tuple(activations[1:]))  # the first is the normalized image
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss, the task's first."""
+        return {"task": self.defense.task_loss(batch.logits, batch.y), **self.defense.penalty(batch)}
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Batch, dict[str, Tensor]]:
-        """One optimizer step on uint8 images; the terms' first is their sum."""
+        """One optimizer step on uint8 images: the batch, and the loss, its terms and the defense's own readings."""
         x = augment(images.float() / 255, self.settings.flip, self.settings.jitter, self.views)
-        batch, terms = self.forward(x, labels)
+        batch = self.forward(x, labels)
+        readings = self.defense.inner_step(batch)
+        terms = self.terms(batch)
         loss = sum(terms.values())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        return batch, {"loss": loss, **terms}
+        return batch, {"loss": loss, **terms, **readings}
 
     def epoch(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """One pass over the training images; the mean of each loss term, and the channels of z that stayed zero."""
+        """One pass over the training images: the mean of each step's values, the defense's readings at the end, and
+        the channels of z that stayed zero.
+        """
         self.net.train()
         sums: dict[str, Tensor] = {}
         alive: Tensor | None = None
-        count = 0
-        for index in batches(len(images), self.settings.batch_size, self.order):
+        batch, count = None, 0
+        for index in self.draw():
             batch, terms = self.step(images[index], labels[index])
             with torch.no_grad():
                 for name, value in terms.items():
@@ -97,15 +116,27 @@ class Trainer:
                 active = (batch.z != 0).any(0).flatten(1).any(1)
                 alive = active if alive is None else alive | active
             count += 1
-        dead = (~alive).sum().item()
-        return {**{name: (total / count).item() for name, total in sums.items()}, "dead_channels": dead}
+        if batch is None:
+            raise ValueError("an epoch without a single image: the private batches are too small for this data set")
+        means = {name: (total / count).item() for name, total in sums.items()}
+        watched = {name: value.item() for name, value in self.defense.watch(batch).items()}
+        return {**means, **watched, "dead_channels": (~alive).sum().item()}
 
     def fit(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], label: str) -> Iterator[dict]:
-        """Train for all epochs, yielding one curve row each; ends with the weights of the best validation accuracy."""
+        """Train for all epochs, yielding one curve row each; ends with the weights of the best validation accuracy.
+
+        Stops at the first epoch whose loss is not finite, with a warning; raises ValueError if that is the first one.
+        """
         best, best_accuracy = None, -1.0
         bar = progress(range(1, self.schedule.epochs + 1), label)
         for epoch in bar:
-            row = {"epoch": epoch, **self.epoch(*train)}
+            scheduled = self.defense.begin_epoch(epoch)
+            row = {"epoch": epoch, **self.epoch(*train), **scheduled}
+            if not math.isfinite(row["loss"]):
+                log.warning("%s, epoch %d: the loss is %g, training stops here", label, epoch, row["loss"])
+                if best is None:
+                    raise ValueError(f"{label}: the loss diverged in the first epoch: lower the defense's weights")
+                break
             loss, accuracy = self.validate(*validation)
             if row["dead_channels"] == batch_channels(self.edge):
                 log.warning("%s, epoch %d: every channel of z is dead, nothing of the image is sent", label, epoch)
@@ -123,11 +154,12 @@ class Trainer:
         self.net.eval()
         noise = self.runtime.generator(self.seed, "validation")
         loss = correct = 0.0
-        for part, y in zip(images.split(512), labels.split(512), strict=True):
-            with self.runtime.autocast():
-                logits = self.cloud(self.defense.release(self.edge(part.float() / 255), noise)).float()
-            loss += self.defense.task_loss(logits, y).item() * len(y)
-            correct += (logits.argmax(1) == y).sum().item()
+        with self.runtime.seeded(self.seed, "validation"):  # a cloud may draw too, from torch's global generator
+            for part, y in zip(images.split(512), labels.split(512), strict=True):
+                with self.runtime.autocast():
+                    logits = self.cloud(self.defense.release(self.edge(part.float() / 255), noise)).float()
+                loss += self.defense.task_loss(logits, y).item() * len(y)
+                correct += (logits.argmax(1) == y).sum().item()
         return loss / len(labels), correct / len(labels)
 
 
@@ -137,12 +169,17 @@ def batch_channels(edge: nn.Sequential) -> int:
 
 
 def accuracy(target: Target, images: Tensor, labels: Tensor, draws: int, seed: int) -> float:
-    """Top-1 accuracy in [0, 1] on uint8 images, averaged over ``draws`` releases where the defense is stochastic."""
-    z = target.features(images)
-    draws = draws if target.defense.stochastic else 1
+    """Top-1 accuracy in [0, 1] on uint8 images, averaged over ``draws`` passes where edge or cloud is stochastic."""
+    z, release = target.features(images), target.defense.release
     noise = target.runtime.generator(seed, "accuracy")
-    hits = [(target.logits(target.defense.release(z, noise)).argmax(1) == labels).float().mean() for _ in range(draws)]
-    return torch.stack(hits).mean().item()
+    with target.runtime.seeded(seed, "accuracy"):
+        passes = [target.logits(release(z, noise)) for _ in range(needed(target.defense, draws))]
+    return torch.stack([(logits.argmax(1) == labels).float().mean() for logits in passes]).mean().item()
+
+
+def needed(defense: Defense, draws: int) -> int:
+    """How many passes a mean needs: one where nothing is drawn."""
+    return draws if defense.stochastic or defense.stochastic_cloud else 1
 
 
 def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
@@ -163,22 +200,24 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
         target = with_defense(source, blueprint)
         training = {**source.record["training"], "reused_from": source.cell.name}
     else:
-        trainer = Trainer(blueprint, settings, schedule, runtime, params.seed)
+        trainer = Trainer(blueprint, settings, schedule, runtime, params.seed, len(roles["train"][0]))
         log.info("%s: %d epochs on %d images, %s", cell.name, schedule.epochs, len(roles["train"][0]), runtime.name)
         with runtime.seeded(params.seed, "layers"):  # nn.Dropout draws from torch's global generator
             history = list(trainer.fit(roles["train"], roles["validation"], cell.name))
         best = max(history, key=lambda row: row["validation_accuracy"])["epoch"]
         training = {
-            **asdict(schedule), "batch_size": settings.batch_size, "weight_decay": settings.weight_decay,
-            "best_epoch": best, "reused_from": None,
+            **asdict(schedule), "batch_size": blueprint.defense.batch_size or settings.batch_size,
+            "weight_decay": settings.weight_decay, "best_epoch": best,
+            "diverged_epoch": None if len(history) == schedule.epochs else len(history) + 1, "reused_from": None,
         }  # fmt: skip
         target = Target(blueprint, trainer.edge, trainer.cloud, runtime, {}).freeze()
     target.record = {"scale": params.scale, "seed": params.seed, "training": training}
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell.name),
         "cell": asdict(cell),
-        "title": target.defense.title,
+        "title": params.variant_title(cell.variant) or target.defense.title,
         "settings": target.defense.plain(),
+        "facts": target.defense.facts(),
         "dataset": {
             **{k: summary[k] for k in ("title", "source", "side", "channels")},
             "classes": len(summary["classes"]),
@@ -187,7 +226,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
         "training": training,
         "accuracy": accuracy(target, *roles["test"], settings.draws, params.seed),
         "validation_accuracy": accuracy(target, *roles["validation"], settings.draws, params.seed),
-        "draws": settings.draws if target.defense.stochastic else 1,
+        "draws": needed(target.defense, settings.draws),
         **size(target, roles["test"][0][:1]),
     }
     target.save(paths.target(cell.name))

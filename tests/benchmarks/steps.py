@@ -19,6 +19,7 @@ from splitprobe import losses, runtime
 from splitprobe.attacks import ATTACKS, generator
 from splitprobe.attacks.mle import Plan, Tuned, TunedMle
 from splitprobe.cells import Cell
+from splitprobe.defenses import DEFENSES
 from splitprobe.models.split import Shape
 from splitprobe.params import Params
 from splitprobe.registry import lookup
@@ -47,28 +48,38 @@ def show(name: str, measured: tuple[float, float], against: str) -> None:
     print(f"{name:<38}{measured[0]:6.2f}x   of {against} ({measured[1]:.1f} ms)", flush=True)
 
 
-def blueprint(params: Params, defense: str) -> Blueprint:
+def blueprint(params: Params, defense: str, variant: str = "none") -> Blueprint:
     """The CNN of width 32 behind a defense."""
-    cell = Cell(f"cnn/{defense}", "objects", "cnn", 2, defense, f"defense.{defense}", "fresh")
+    cell = Cell(f"cnn/{defense}", "objects", "cnn", 2, defense, variant, f"defense.{defense}", "fresh")
     return Blueprint.from_params(cell, SHAPE, params)
 
 
+def trainer(params: Params, place: runtime.Runtime, defense: str, variant: str = "none") -> Trainer:
+    """Ready to step; the set is said to be large, which DP-SGD's batches need."""
+    settings = params.section("training", Settings)
+    one = Trainer(blueprint(params, defense, variant), settings, Schedule(2, 1e-4, "constant"), place, 1, 10_000)
+    one.net.train()
+    return one
+
+
 def training_steps(params: Params, place: runtime.Runtime, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """A training step with augmentation and penalties against forward, cross-entropy, backward, optimizer step."""
-    for defense in ("unprotected", "siftfunnel"):
-        settings = params.section("training", Settings)
-        one = Trainer(blueprint(params, defense), settings, Schedule(1, 1e-4, "constant"), place, 1)
-        x = images.float() / 255
+    """The loop's own cost, then each defense's step against the unprotected one."""
+    plain, x = trainer(params, place, "unprotected"), images.float() / 255
 
-        def bare(one: Trainer = one, x: torch.Tensor = x) -> None:
-            with place.autocast():
-                logits = one.cloud(one.edge(x))
-            loss = F.cross_entropy(logits.float(), labels)
-            one.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            one.optimizer.step()
+    def bare() -> None:
+        with place.autocast():
+            logits = plain.cloud(plain.edge(x))
+        loss = F.cross_entropy(logits.float(), labels)
+        plain.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        plain.optimizer.step()
 
-        show(f"{defense} training step", ratio(lambda one=one: one.step(images, labels), bare), "the bare step")
+    show("unprotected training step", ratio(lambda: plain.step(images, labels), bare), "forward, backward, Adam")
+    cells = [(name, "none") for name in DEFENSES if name != "unprotected"]
+    for name, variant in [*cells, ("dpsgd", "groupnorm"), ("bido", "bido_cka"), ("ae", "ae_adversarial")]:
+        one = trainer(params, place, name, variant)
+        measured = ratio(lambda one=one: one.step(images, labels), lambda: plain.step(images, labels))
+        show(f"{name if variant == 'none' else variant} training step", measured, "the unprotected step")
 
 
 def attack_steps(params: Params, place: runtime.Runtime, images: torch.Tensor) -> None:
@@ -143,7 +154,7 @@ def precisions(params: Params, images: torch.Tensor, labels: torch.Tensor) -> No
         for channels_last in (False, True):
             place = runtime.Runtime(torch.device("cpu"), precision, channels_last, "")
             settings = params.section("training", Settings)
-            one = Trainer(blueprint(params, "unprotected"), settings, Schedule(1, 1e-4, "constant"), place, 1)
+            one = Trainer(blueprint(params, "unprotected"), settings, Schedule(1, 1e-4, "constant"), place, 1, BATCH)
             resident = place.images(images.permute(0, 2, 3, 1).contiguous().numpy())
             times = []
             for _ in range(4):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from splitprobe.attacks.base import Attack, judge
 from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.base import Batch
 from splitprobe.models.split import Shape
@@ -15,13 +16,25 @@ from splitprobe.target import Blueprint, Target, load_target
 from splitprobe.training import Settings, Trainer
 
 pytestmark = pytest.mark.parametrize("name", list(DEFENSES))
+# the settings that take a defense's effect away, for each that keeps the plain architecture
+NO_EFFECT = {
+    "unprotected": {},
+    "gaussian_noise": {"sigma": 0.0},
+    "dropout": {"rate": 0.0},
+    "nls": {"factor": 0.0},
+    "bido": {"lambda_x": 0.0, "lambda_y": 0.0},
+    "vib": {"beta": 0.0, "sigma": 1e-6},
+    "infoscissors": {"weight": 0.0},
+    "nopeek": {"weight": 0.0},
+}
+ANOTHER_NETWORK = {"dpsgd", "mid", "ae", "siftfunnel"}
 
 
 @pytest.fixture
 def trainer(params, cpu, make_cell):
     def make(name: str, lr: float = 1e-3) -> Trainer:
         blueprint = Blueprint.from_params(make_cell(name), Shape(3, 32, 4, 8), params)
-        return Trainer(blueprint, params.section("training", Settings), Schedule(2, lr, "constant"), cpu, 1)
+        return Trainer(blueprint, params.section("training", Settings), Schedule(2, lr, "constant"), cpu, 1, 16)
 
     return make
 
@@ -37,9 +50,10 @@ def batch():
 def test_every_gradient_is_finite_and_reaches_the_edge(name, trainer, batch):
     trainer = trainer(name)
     trainer.net.train()
-    out, terms = trainer.forward(batch[0].float() / 255, batch[1])
+    out = trainer.forward(batch[0].float() / 255, batch[1])
     assert isinstance(out, Batch)
-    sum(terms.values()).backward()
+    trainer.defense.inner_step(out)
+    sum(trainer.terms(out).values()).backward()
     gradients = [p.grad for p in trainer.net.parameters()]
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
     assert any(g.abs().max() > 0 for g in (p.grad for p in trainer.edge.parameters()))
@@ -53,6 +67,40 @@ def test_the_same_seed_gives_the_same_weights(name, trainer, batch):
             one.epoch(*batch)
         runs.append(one.net.state_dict())
     assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
+
+
+def test_strength_zero_is_unprotected(name, trainer, params, batch):
+    assert (name in NO_EFFECT) is not (name in ANOTHER_NETWORK)
+    if name in ANOTHER_NETWORK:
+        plain, own = trainer("unprotected").net.state_dict(), trainer(name).net.state_dict()
+        assert [v.shape for v in own.values()] != [v.shape for v in plain.values()]
+        return
+    params.tree["defense"][name] |= NO_EFFECT[name]
+    gradients = []
+    for one in (trainer(name), trainer("unprotected")):
+        one.defense.begin_epoch(2)
+        with one.runtime.seeded(1, "layers"):
+            out = one.forward(batch[0].float() / 255, batch[1])
+        one.defense.inner_step(out)
+        sum(one.terms(out).values()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in one.net.parameters()]))
+    assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[1].norm()
+
+
+def test_the_released_feature_is_what_the_attacker_gets(name, make_target, cpu):
+    target, seen = make_target(name), []
+    images = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    class Curious(Attack):
+        access = "white-box"
+
+        def reconstruct(self, z, shape):
+            seen.append(z)
+            return torch.zeros(len(z), *shape)
+
+    judge([Curious("curious", target, 7)], images, images)
+    noise = cpu.generator(7, "intercepted")
+    assert torch.equal(seen[0], target.defense.release(target.features(images), noise))
 
 
 def test_training_lowers_the_loss(name, trainer, batch):

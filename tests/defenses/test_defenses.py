@@ -1,15 +1,23 @@
 import copy
+import math
 
 import pytest
 import torch
+from torch import distributions
+from torch.nn import functional as F
 
 from splitprobe.defenses import DEFENSES, dropout, gaussian_noise
 from splitprobe.defenses.base import Batch
 from splitprobe.defenses.siftfunnel import Architecture, Loss, SiftFunnel
 from splitprobe.defenses.siftfunnel import Settings as SiftSettings
 from splitprobe.losses import distance_correlation, kl_divergence, pearson, smoothed_labels
+from splitprobe.models import count
+from splitprobe.models.split import Shape
 from splitprobe.params import Params, ParamsError
 from splitprobe.registry import lookup
+from splitprobe.schedule import Schedule
+from splitprobe.target import Blueprint
+from splitprobe.training import Settings, Trainer
 
 
 @pytest.fixture
@@ -27,6 +35,102 @@ def test_dropout_zeroes_its_share_and_does_not_rescale(z, cpu):
     sent = dropout.FeatureDropout(dropout.Settings(0.8)).release(z, cpu.generator(0))
     assert (sent == 0).float().mean().item() == pytest.approx(0.8, abs=0.01)
     assert torch.equal(sent[sent != 0], z[sent != 0])
+
+
+PAPER_WIDTH = [  # edge parameters at width 128 on RGB, the paper's Table II, and those of the gray-box decoder
+    ("unprotected", "none", 299_520, None),
+    ("dpsgd", "none", 299_520, None),
+    ("mid", "none", 299_520, None),
+    ("ae", "none", 2_365_056, 2_006_659),
+    ("ae", "ae_adversarial", 2_365_056, 2_006_659),
+    ("siftfunnel", "architecture", 14_890, 80_555),
+]
+
+
+@pytest.mark.parametrize(("name", "variant", "edge_parameters", "decoder_parameters"), PAPER_WIDTH)
+def test_sizes_at_the_paper_s_width(params, make_cell, name, variant, edge_parameters, decoder_parameters):
+    with torch.device("meta"):  # MID's bottleneck has 268 million weights
+        blueprint = Blueprint.from_params(make_cell(name, variant=variant), Shape(3, 64, 10, 128), params)
+        edge, cloud = blueprint.build()
+        decoder = blueprint.defense.gray_box_decoder(edge[-1].out_channels, 2, 128, 3)
+    assert count.parameters(edge) == edge_parameters
+    assert (decoder and count.parameters(decoder)) == decoder_parameters
+    if name == "mid":
+        assert count.parameters(cloud[-2]) == 16384 * 16384 + 16384  # to the moments of half of 16,384
+
+
+def test_variants_change_what_they_name_and_nothing_else(params, make_cell):
+    def settings(name, variant):
+        return Blueprint.from_params(make_cell(name, variant=variant), Shape(3, 32, 4, 8), params).defense.plain()
+
+    plain, changed = settings("bido", "none"), settings("bido", "bido_cka")
+    differing = {key: value for key, value in changed.items() if plain[key] != value}
+    assert differing == {"lambda_x": 1.0, "lambda_y": 10.0, "estimator": "cka", "bandwidth": None}
+    assert settings("siftfunnel", "architecture")["architecture"] == settings("siftfunnel", "none")["architecture"]
+    assert settings("siftfunnel", "architecture")["loss"]["lambda_dcor"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"defense": {"bido": {"lambda_w": 1.0}}}, "variants.bido_cka.defense.bido.lambda_w = 1.0: unknown key"),
+        ({"training": {"batch_size": 1}}, "variants.bido_cka.training = .*may change defense, loss"),
+        ({"defense": {"bido": {"lambda_x": -1.0}}}, "defense.bido.lambda_x = -1.0: must be at least 0"),
+    ],
+)
+def test_a_wrong_variant_is_named(params, make_cell, changes, message):
+    params.tree["variants"]["bido_cka"] = changes
+    with pytest.raises(ParamsError, match=message):
+        Blueprint.from_params(make_cell("bido", variant="bido_cka"), Shape(3, 32, 4, 8), params)
+
+
+def test_the_funnel_without_losses_is_trained_with_cross_entropy(params, make_cell):
+    defense = Blueprint.from_params(make_cell("siftfunnel", variant="architecture"), Shape(3, 32, 4, 8), params).defense
+    logits, y = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 5
+    assert defense.task_loss(logits, y).item() == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-6)
+    batch = Batch(torch.rand(6, 3, 8, 8), y, torch.rand(6, 4, 4, 4), logits, ())
+    assert all(term == 0 for term in defense.penalty(batch).values())
+
+
+def test_mid_samples_in_training_and_at_test(make_target):
+    target = make_target("mid")
+    z = target.features(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))
+    assert not torch.equal(target.logits(z), target.logits(z))
+    moments = target.cloud[:-1](z)
+    mean, deviation = target.cloud[-1][0].moments(moments)
+    assert moments.shape == (4, 2 * mean.shape[1])
+    assert mean.shape[1] == 64 * 2 * 2 // 2
+    assert deviation.mean().item() == pytest.approx(math.log1p(math.exp(-5)), rel=0.1)  # softplus(0 - 5)
+
+
+def test_mid_and_vib_penalize_their_kl(make_target):
+    generator = torch.Generator().manual_seed(0)
+    z, y, logits = torch.rand(6, 4, 2, 2, generator=generator), torch.arange(6) % 3, torch.zeros(6, 3)
+    normal = distributions.Normal(0.0, 1.0)
+    vib = make_target("vib").defense
+    reference = distributions.kl_divergence(distributions.Normal(z, 0.5), normal).mean()
+    assert vib.penalty(Batch(z, y, z, logits, ()))["kl"].item() == pytest.approx(0.01 * reference.item(), rel=1e-5)
+    raw = torch.randn(6, 8, generator=generator)
+    deviation = F.softplus(raw[:, 4:] - 5)
+    reference = distributions.kl_divergence(distributions.Normal(raw[:, :4], deviation), normal).sum(1).mean()
+    mid = make_target("mid").defense
+    term = mid.penalty(Batch(z, y, z, logits, (z, raw, logits)))["kl"].item()
+    assert term == pytest.approx(0.01 * reference.item(), rel=1e-4)
+
+
+def test_the_adversary_is_rewarded_for_what_its_reconstructor_gets_wrong(params, make_cell, cpu):
+    blueprint = Blueprint.from_params(make_cell("ae", variant="ae_adversarial"), Shape(3, 32, 4, 8), params)
+    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-3, "constant"), cpu, 1, 16)
+    labels = torch.arange(16) % 4
+    images = (40 * labels[:, None, None, None] + torch.zeros(16, 3, 32, 32)).to(torch.uint8)
+    batch = trainer.forward(images.float() / 255, labels)
+    errors = [trainer.defense.inner_step(batch)["adversary_error"].item() for _ in range(20)]
+    assert errors[-1] < errors[0] / 1.5
+    reward = trainer.defense.penalty(batch)["adversary"]
+    assert reward.item() == pytest.approx(-trainer.defense.reconstruction_error(batch).item())
+    reward.backward()
+    assert all(p.grad is None or not p.requires_grad for p in trainer.defense.reconstructor.parameters())
+    assert any(p.grad.abs().max() > 0 for p in trainer.edge.parameters())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from splitprobe.defenses.siftfunnel import Architecture, Loss, SiftFunnel
 from splitprobe.defenses.siftfunnel import Settings as SiftSettings
 from splitprobe.models import count, layers, split
 from splitprobe.models.cnn import Settings
-from splitprobe.models.decoders import black_box
+from splitprobe.models.mirror import mirror
 from splitprobe.models.split import Normalization, Shape, Statistics
 from splitprobe.params import ParamsError
 
@@ -76,7 +76,7 @@ def test_siftfunnel_needs_two_blocks():
 @pytest.mark.parametrize(("cut", "expected"), [(1, 6_147), (2, 530_819), (3, 2_628_739), (4, 11_018_883)])
 def test_black_box_decoders_of_the_paper(cut, expected):
     z_channels = 128 * 2 ** (cut - 1)
-    decoder = black_box(z_channels, cut, 128, 3)
+    decoder = mirror(z_channels, cut, 128, 3)
     assert count.parameters(decoder) == expected
     x_hat = decoder(torch.randn(2, z_channels, 64 // 2**cut, 64 // 2**cut))
     assert x_hat.shape == (2, 3, 64, 64)
@@ -84,7 +84,7 @@ def test_black_box_decoders_of_the_paper(cut, expected):
 
 
 def test_siftfunnels_decoders_of_the_paper():
-    assert count.parameters(black_box(12, 2, 128, 3)) == 31_107
+    assert count.parameters(mirror(12, 2, 128, 3)) == 31_107
     gray = siftfunnel().gray_box_decoder(12, 2, 128, 3)
     assert count.parameters(gray) == 80_555
     assert gray(torch.randn(2, 12, 16, 16)).shape == (2, 3, 64, 64)
@@ -136,6 +136,6 @@ def test_counting_leaves_the_network_alone():
 
 
 def test_cells_know_whether_they_reuse_weights():
-    fresh = Cell("cnn/a", "objects", "cnn", 2, "a", "defense.a", "prepared/objects/summary.json")
+    fresh = Cell("cnn/a", "objects", "cnn", 2, "a", "none", "defense.a", "prepared/objects/summary.json")
     assert not fresh.reuses_weights
-    assert Cell("cnn/b", "objects", "cnn", 2, "b", "defense.b", "targets/cnn/a.pt").reuses_weights
+    assert Cell("cnn/b", "objects", "cnn", 2, "b", "none", "defense.b", "targets/cnn/a.pt").reuses_weights

@@ -1,28 +1,39 @@
-"""Fixtures: a fabricated repository of four cells and three data sets."""
+"""Fixtures: fabricated repositories, one of four cells and three data sets, one of all sixteen rows of Table II."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fabricated import GRID, Repository
+from fabricated import GRID, ORDER, OTHERS, Repository
+
+REPORTS = ("table2", "latency", "figure4", "curves", "tradeoff")
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fabricated once; each test gets a copy to change."""
     made = Repository(tmp_path_factory.mktemp("fabricated"))
-    for row, content in GRID.items():
+    for row, content in (GRID | OTHERS).items():
         made.cell(f"cnn/{row}", content)
     for name in ("objects", "faces", "xray"):
         made.dataset(name)
     return made.paths.root
 
 
-@pytest.fixture
-def repository(template: Path, tmp_path: Path) -> Repository:
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    made = Repository(tmp_path)
-    cells = [f"cnn/{row}" for row in GRID]
-    made.rows |= {name: list(cells) for name in ("table2", "latency", "figure4", "curves")}
+def copied(template: Path, root: Path, rows: Sequence[str]) -> Repository:
+    shutil.copytree(template, root, dirs_exist_ok=True)
+    made = Repository(root)
+    made.rows |= {name: [f"cnn/{row}" for row in rows] for name in REPORTS}
     made.rows["table1"] = ["objects", "faces", "xray"]
     return made
+
+
+@pytest.fixture
+def repository(template: Path, tmp_path: Path) -> Repository:
+    return copied(template, tmp_path, list(GRID))
+
+
+@pytest.fixture
+def full(template: Path, tmp_path: Path) -> Repository:
+    return copied(template, tmp_path, ORDER)

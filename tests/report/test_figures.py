@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fabricated import GRID
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from splitprobe.artifacts import read_npz, write_csv
@@ -17,7 +18,7 @@ from splitprobe.params import ParamsError
 from splitprobe.report import curves, figure4
 from splitprobe.report.figures import build_figure
 from splitprobe.report.results import collect
-from splitprobe.report.style import styled
+from splitprobe.report.style import COLORS, look, styled
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def few(repository):
     """Two rows only: drawing is what takes the time."""
-    for name in ("figure4", "curves"):
-        repository.rows[name] = ["cnn/noise", "cnn/siftfunnel"]
+    for name in ("figure4", "curves", "tradeoff"):
+        repository.rows[name] = ["cnn/gaussian_noise", "cnn/siftfunnel"]
     return repository
 
 
@@ -68,12 +69,14 @@ def test_figure4_shows_the_images_own_pixels_in_few_and_stable_bytes(few):
         return image.repeat(2, 0).repeat(2, 1)
 
     assert len(find(page, doubled(arrays["x"][0]))) == 2  # the originals head both panels
-    assert len(find(page, doubled(arrays["x"][7]))) == 2
+    assert len(find(page, doubled(arrays["x"][figure4.IMAGES - 1]))) == 2
+    assert not find(page, doubled(arrays["x"][figure4.IMAGES]))
     (black,), (gray,) = (find(page, doubled(arrays[name][3])) for name in ("black_box", "gray_box"))
     assert black[1] == gray[1]
     assert black[0] < gray[0]
-    tuned = read_npz(few.paths.result("cnn/siftfunnel", "mle.npz"))["tuned"][0]
-    assert len(find(page, doubled(tuned))) == 1
+    mle = read_npz(few.paths.result("cnn/siftfunnel", "mle.npz"))
+    assert len(find(page, doubled(mle["tuned"][0]))) == 1
+    assert not find(page, doubled(mle["paper"][0]))  # noise, in the caption only
     first, again = written(few, "figure4"), rebuilt(few, "figure4")
     assert first == again
     assert len(first[0]) < 300_000
@@ -88,24 +91,45 @@ def test_figure4_labels_scores_and_failures(few):
     for part in (
         "Gaussian\nnoise",
         "black-box",
+        "black-box,\n16 queries",
         "gray-box",
-        "paper's\nsettings",
+        "22.9 dB\n0.72",
         "19.6 dB\n0.59",
         "11.7 dB†\n0.27",
         "A  Generator attack, 800 test images",
         "B  MLE attack (white-box), 64 test images",
-        "(12.2 dB left, 12.2 dB right)",
     ):
         assert part in text
-    assert "Seed 0; CPU, 2 threads, float32" in text.replace("\n", " ")
+    caption = text.replace("\n", " ")
+    assert "Seed 0; CPU, 2 threads, float32" in caption
+    assert "(12.2 dB left, 12.2 dB right)" in caption
+    omitted = "Not shown: MLE with the paper's settings, which ends at 6.1 to 6.2 dB, no better than the mean image in"
+    assert f"{omitted} every row." in caption
+    few.edit("cnn/siftfunnel", "mle", lambda record: record["variants"]["paper"].update(failed=False))
+    with styled():
+        assert f"{omitted} 1 of 2 rows." in words(figure4.draw(few.params(), few.paths)).replace("\n", " ")
+    for name in few.rows["figure4"]:
+        few.edit(name, "mle", lambda record: record["variants"].pop("paper"))
+    with styled():
+        assert "Not shown" not in words(figure4.draw(few.params(), few.paths))
+
+
+def test_figure4_of_all_rows_keeps_its_text_apart(full):
+    with styled():
+        figure = figure4.draw(full.params(), full.paths)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        boxes = [(t, t.get_window_extent(renderer)) for t in figure.texts if t.get_text()]
+    for text, box in boxes:
+        assert box.x1 <= figure.bbox.x1, text
+        assert not [other for other, its in boxes if other is not text and box.overlaps(its)], text
 
 
 def test_figure4_of_gray_images_is_gray(few):
-    few.cell("cnn/noise", GRID["noise"], channels=1, images=4)
-    few.rows["figure4"] = ["cnn/noise"]
+    few.cell("cnn/gaussian_noise", GRID["gaussian_noise"], channels=1, images=4)
+    few.rows["figure4"] = ["cnn/gaussian_noise"]
     page = picture(few, "figure4")
     assert page.mode == "L"
-    x = read_npz(few.paths.result("cnn/noise", "generator.npz"))["x"][3]
+    x = read_npz(few.paths.result("cnn/gaussian_noise", "generator.npz"))["x"][3]
     assert len(find(np.asarray(page.convert("RGB")), x.repeat(3, 2).repeat(2, 0).repeat(2, 1))) == 2
 
 
@@ -121,7 +145,7 @@ def test_figure4_with_a_score_that_is_absent(few):
     def diverge(record):
         record["decoders"]["black_box"] |= {"psnr_db": None, "ssim": None, "failed": True}
 
-    few.edit("cnn/noise", "generator", diverge)
+    few.edit("cnn/gaussian_noise", "generator", diverge)
     with styled():
         assert "n/a†\nn/a" in words(figure4.draw(few.params(), few.paths))
 
@@ -149,49 +173,65 @@ def test_curves_draw_what_the_files_have(few):
     loss, _, paper, _, generator, mle = figure.axes
     assert [axes.get_title(loc="left") for axes in (loss, paper)] == [curves.PANELS[0].title, curves.PANELS[2].title]
     # the noise cell reuses weights: its curve has no lines, so the loss panel shows one cell
-    assert [text.get_text() for text in loss.texts if text.get_text()] == ["SiftFunnel"]
+    assert len(loss.lines) == 1
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["Gaussian noise", "SiftFunnel"]
     assert generator.get_yscale() == "log"
+    repeated = generator.lines[1].get_ydata()  # dotted: the decoder with several queries
+    assert repeated[-1] == pytest.approx(10**-2.29 + 0.1 * np.exp(-12 / 4))
     y = mle.lines[2].get_ydata()
     assert y[-1] == pytest.approx(5.5 + (11.0 - 5.5) * (1 - np.exp(-12 / 4)))
-    assert {mle.lines[i].get_color() for i in (0, 1)} == {curves.COLORS[0]}
-    assert {mle.lines[i].get_color() for i in (2, 3)} == {curves.COLORS[1]}
+    assert {mle.lines[i].get_color() for i in (0, 1)} == {COLORS[0]}
+    assert {mle.lines[i].get_color() for i in (2, 3)} == {COLORS[1]}
     assert "Gaussian noise uses the weights of cnn/unprotected" in words(figure).replace("\n", " ")
 
 
 def test_curves_without_any_training(few):
-    few.rows["curves"] = ["cnn/noise"]
+    few.rows["curves"] = ["cnn/gaussian_noise"]
     with styled():
         figure = curves.draw(few.params(), few.paths)
     assert "no curve" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_curves_leave_out_empty_fields(few):
-    few.rows["curves"] = ["cnn/noise"]
+    few.rows["curves"] = ["cnn/gaussian_noise"]
     lines = [{"step": 0, "tuned_psnr_db": 5.0}, {"step": 1, "paper_psnr_db": 6.0}, {"step": 2, "tuned_psnr_db": 9.0}]
-    write_csv(few.paths.curve("cnn/noise", "mle"), lines, ["step", "paper_psnr_db", "tuned_psnr_db"])
+    write_csv(few.paths.curve("cnn/gaussian_noise", "mle"), lines, ["step", "paper_psnr_db", "tuned_psnr_db"])
     (cell,) = collect(few.params(), few.paths, "curves", ("target",))
     series = curves.read(cell, curves.PANELS[5])
     assert [values.tolist() for values in series["tuned_psnr_db"]] == [[0, 2], [5, 9]]
     assert [values.tolist() for values in series["paper_psnr_db"]] == [[1], [6]]
 
 
-def test_spread_keeps_order_and_distance():
-    moved = curves.spread([0.5, 0.52, 0.99, 0.98, 0.0], 0.1)
-    assert np.argsort(moved).tolist() == np.argsort([0.5, 0.52, 0.99, 0.98, 0.0]).tolist()
-    assert np.diff(np.sort(moved)).min() > 0.1 - 1e-12
-    assert max(moved) <= 1
-    assert moved[4] == 0.0
-    assert curves.spread([0.3, 0.7], 0.1) == [0.3, 0.7]
+def test_curves_of_all_rows_have_one_legend_above_the_panels(full):
+    with styled():
+        figure = curves.draw(full.params(), full.paths)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        (legend,) = figure.legends
+        box = legend.get_window_extent(renderer)
+        tops = [axes.get_tightbbox(renderer).y1 for axes in figure.axes]
+    assert len(legend.get_texts()) == 16
+    assert max(tops) < box.y0
+    assert box.x1 < figure.bbox.x1
+    assert all(box.y1 < text.get_window_extent(renderer).y0 for text in figure.texts)
+
+
+def test_sixteen_looks_differ_without_color():
+    looks = [look(i) for i in range(16)]
+    assert len({(one["marker"], one["markerfacecolor"] == "white") for one in looks}) == 16
+    assert [one["color"] == COLORS[0] for one in looks] == [True] + [False] * 15  # black is the first row's alone
 
 
 def test_errors_name_what_is_missing(few):
-    with pytest.raises(ValueError, match=r"no figure 'figure9'; known figures: figure4, curves"):
+    with pytest.raises(ValueError, match=r"no figure 'figure9'; known figures: figure4, curves, tradeoff"):
         build_figure("figure9", few.params(), few.paths)
-    few.paths.curve("cnn/noise", "mine").unlink()
-    with pytest.raises(ParamsError, match=r"rows\.curves: 'cnn/noise' .*stage train_mine@cnn/noise"):
+    few.paths.curve("cnn/gaussian_noise", "mine").unlink()
+    with pytest.raises(ParamsError, match=r"rows\.curves: 'cnn/gaussian_noise' .*stage train_mine@cnn/gaussian_noise"):
         build_figure("curves", few.params(), few.paths)
-    few.paths.result("cnn/noise", "generator.npz").unlink()
-    with pytest.raises(ParamsError, match=r"rows\.figure4: 'cnn/noise' .*stage train_generator@cnn/noise"):
+    few.paths.result("cnn/gaussian_noise", "generator.npz").unlink()
+    with pytest.raises(
+        ParamsError, match=r"rows\.figure4: 'cnn/gaussian_noise' .*stage train_generator@cnn/gaussian_noise"
+    ):
         build_figure("figure4", few.params(), few.paths)
 
 
@@ -205,7 +245,7 @@ def stage(repository, rows: dict) -> subprocess.CompletedProcess:
 
 
 def test_stage_script_says_where_the_figure_is_and_no_more(few):
-    run = stage(few, {"figure4": ["cnn/noise"]})
+    run = stage(few, {"figure4": ["cnn/gaussian_noise"]})
     assert run.returncode == 0, run.stderr
     where, done = run.stderr.splitlines()  # the font library's own log would be hundreds of lines
     assert where == "figure4: plots/demo/figure4.png and plots/demo/figure4.pdf"

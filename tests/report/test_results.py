@@ -76,10 +76,10 @@ def test_images_and_curves_of_a_cell(repository):
 
 
 def test_equal_titles_are_told_apart(repository):
-    repository.edit("cnn/noise", "target", lambda record: record.update(title="Autoencoder"))
+    repository.edit("cnn/gaussian_noise", "target", lambda record: record.update(title="Autoencoder"))
     found = results.collect(repository.params(), repository.paths, "table2", ("target",))
     assert results.labels(found)["cnn/unprotected"] == "Unprotected"
-    assert results.labels(found)["cnn/noise"] == "Autoencoder (cnn/noise)"
+    assert results.labels(found)["cnn/gaussian_noise"] == "Autoencoder (cnn/gaussian_noise)"
 
 
 @pytest.mark.parametrize(

@@ -39,16 +39,19 @@ def block(page: str, title: str) -> list[list[str]]:
 def test_table2_attacks_block(repository):
     page, _, _ = build(repository, "table2")
     table = block(page, "## Accuracy and attacks")
-    assert table[2] == ["Unprotected", "black-box", "77.5", "–", "24.31", "0.772", "0.0037", "6.40†", "22.20"]
-    assert table[4] == ["Autoencoder", "black-box", "78.1", "+0.6", "17.20", "0.488", "0.0191", "6.30†", "15.90"]
-    assert table[5] == ["", "gray-box", "", "", "20.90", "0.636", "0.0081", "", ""]
-    assert table[6][:6] == ["SiftFunnel", "black-box", "74.1", "-3.4", "11.70†", "0.268†"]
-    assert [line[0] for line in table[8:]] == [
+    assert table[2] == ["Unprotected", "black-box", "77.5", "–", "24.31", "0.772", "0.0037", "6.40†", "22.20", "24.31"]
+    assert table[3][-3:] == ["6.10†", "14.80", "22.90"]  # the strongest is the decoder with several queries
+    assert table[4] == ["", "black-box, 16 queries", "", "", "22.90", "0.716", "0.0051", "", "", ""]
+    assert table[5][:4] == ["Autoencoder", "black-box", "78.1", "+0.6"]
+    assert table[5][4:] == ["17.20", "0.488", "0.0191", "6.30†", "15.90", "20.90"]
+    assert table[6] == ["", "gray-box", "", "", "20.90", "0.636", "0.0081", "", "", ""]
+    assert table[7][:6] == ["SiftFunnel", "black-box", "74.1", "-3.4", "11.70†", "0.268†"]
+    assert [line[0] for line in table[9:]] == [
         "*Floor: constant gray*",
         "*Floor: mean auxiliary image*",
         "*Floor: own mean color*",
     ]
-    assert table[9][4:] == ["12.20", "0.288", "0.0603", "12.20", "12.20"]
+    assert table[10][4:] == ["12.20", "0.288", "0.0603", "12.20", "12.20", ""]
     assert "a failed attack, not privacy" in page
 
 
@@ -59,6 +62,8 @@ def test_table2_caption_and_notes_state_what_was_measured(repository):
         "the first 800 test images by the generator, the first 64 by MLE",
         "12 epochs (schedule: cosine)",
         "Seed 0; CPU, 2 threads, float32.",
+        "- Black-box, 16 queries: a decoder fitted on, and given, the average of 16 releases of the same image",
+        "- No defense was tuned: each runs at the value its own paper or the paper's code gives",
         "chosen for each row in 6 trials of 100 steps on 8 auxiliary images",
         "it cannot exceed 0.9867 nats",
         "no cap is stated: the critic is unbounded",
@@ -101,27 +106,32 @@ def test_table2_row_json_is_small_flat_and_numeric(repository):
     assert list(rows) == sorted(f"cnn/{name}" for name in GRID)
     row = rows["cnn/siftfunnel"]
     assert list(row)[:4] == [
-        *("accuracy_percent", "accuracy_change_points", "generator_black_box_psnr_db", "generator_black_box_ssim"),
+        *("accuracy_percent", "accuracy_change_points", "strongest_psnr_db", "generator_black_box_psnr_db"),
     ]
     assert row["accuracy_percent"] == 74.1
     assert row["accuracy_change_points"] == pytest.approx(-3.4)
-    assert row["generator_gray_box_psnr_db"] == 12.9
+    assert row["generator_gray_box_psnr_db"] == row["strongest_psnr_db"] == 12.9
+    assert rows["cnn/gaussian_noise"]["generator_repeated_psnr_db"] == 22.9
+    assert rows["cnn/gaussian_noise"]["generator_repeated_ssim"] == pytest.approx(17.9 / 25)
     assert row["mle_tuned_psnr_db"] == 11.0
     assert row["failed_attacks"] == 3
     assert row["floor_mean_image_psnr_db"] == FLOOR
     assert all(type(value) in (int, float) for value in row.values())
-    assert len(row) <= 17
+    assert len(row) <= 18
     assert "generator_gray_box_psnr_db" not in rows["cnn/unprotected"]
 
 
 def test_table2_csv_has_both_conventions_and_the_paper(repository):
     _, lines, _ = build(repository, "table2")
-    assert [(line["row"], line["access"]) for line in lines[:6]] == [
+    assert [(line["row"], line["access"]) for line in lines[:7]] == [
         ("cnn/unprotected", "black-box"),
-        ("cnn/noise", "black-box"),
+        *[("cnn/gaussian_noise", access) for access in ("black-box", "black-box, 16 queries")],
         *[(f"cnn/{name}", access) for name in ("ae", "siftfunnel") for access in ("black-box", "gray-box")],
     ]
-    gray = lines[5]
+    assert lines[1]["paper_generator_psnr_db_paper"] == "22.4249"
+    assert lines[2]["paper_generator_psnr_db_paper"] == ""  # no attacker in the paper has several queries
+    assert lines[2]["generator_queries"] == "16"
+    gray = lines[6]
     assert float(gray["generator_mse"]) == pytest.approx(10**-1.29)
     assert float(gray["generator_mse_paper"]) == pytest.approx(3 * 10**-1.29)
     assert float(gray["paper_generator_psnr_db_paper"]) == 16.7314
@@ -130,15 +140,15 @@ def test_table2_csv_has_both_conventions_and_the_paper(repository):
     assert gray["mle_tuned_trials"] == "6"
     assert gray["mi_calibrated_cap_nats"] == ""
     assert "mi_calibrated_cap_nats: the critic is unbounded" in gray["absent"]
-    assert [line["row"] for line in lines[6:]] == [
+    assert [line["row"] for line in lines[7:]] == [
         f"floor: {name}" for name in ("constant gray", "mean auxiliary image", "own mean color")
     ]
-    assert float(lines[7]["mle_paper_psnr_db"]) == FLOOR
+    assert float(lines[8]["mle_paper_psnr_db"]) == FLOOR
 
 
 def test_rows_decide_order_and_ghost_rows_are_removed(repository):
     build(repository, "table2")
-    ghost = repository.paths.table("table2") / "cnn" / "noise.json"
+    ghost = repository.paths.table("table2") / "cnn" / "gaussian_noise.json"
     assert ghost.exists()
     repository.rows["table2"] = ["cnn/siftfunnel", "cnn/unprotected"]
     page, lines, rows = build(repository, "table2")
@@ -152,14 +162,16 @@ def test_null_values_show_their_reason(repository):
     def diverge(record):
         record["decoders"]["black_box"] |= {"psnr_db": None, "psnr_db_reason": "not finite (nan)", "failed": True}
 
-    repository.edit("cnn/noise", "generator", diverge)
-    repository.edit("cnn/noise", "target", lambda r: r.update(accuracy=None, accuracy_reason="training diverged"))
+    repository.edit("cnn/gaussian_noise", "generator", diverge)
+    repository.edit(
+        "cnn/gaussian_noise", "target", lambda r: r.update(accuracy=None, accuracy_reason="training diverged")
+    )
     page, lines, rows = build(repository, "table2")
     line = block(page, "## Accuracy")[3]
     assert line[2:5] == ["n/a<sup>1</sup>", "n/a<sup>1</sup>", "n/a<sup>2</sup>†"]
     assert "<sup>1</sup> training diverged" in page
     assert "<sup>2</sup> not finite (nan)" in page
-    assert "generator_black_box_psnr_db" not in rows["cnn/noise"]
+    assert "generator_black_box_psnr_db" not in rows["cnn/gaussian_noise"]
     assert "generator_psnr_db: not finite (nan)" in lines[1]["absent"]
     assert "accuracy_percent: training diverged" in lines[1]["absent"]
 
@@ -175,7 +187,7 @@ def test_without_an_unprotected_row_there_is_no_change(repository):
 def test_a_variant_that_one_cell_lacks(repository):
     repository.edit("cnn/ae", "mle", lambda record: record["variants"].pop("tuned"))
     page, _, rows = build(repository, "table2")
-    assert block(page, "## Accuracy")[4][8] == "n/a<sup>1</sup>"
+    assert block(page, "## Accuracy")[5][8:] == ["n/a<sup>1</sup>", "20.90"]
     assert "no tuned variant was run" in page
     assert "mle_tuned_psnr_db" not in rows["cnn/ae"]
 

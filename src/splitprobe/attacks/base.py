@@ -29,6 +29,7 @@ class Attack:
     access: ClassVar[str]
     family: ClassVar[str]  # the file that results and curves go to
     kind: ClassVar[str]  # what the family's members are called in its result
+    queries: int = 1  # releases of one image that the adversary averages
 
     def __init__(self, name: str, target: Target, seed: int) -> None:
         self.name, self.target, self.seed = name, target, seed
@@ -37,8 +38,15 @@ class Attack:
     def fit(self, auxiliary: Tensor) -> None:
         """Learn, or choose settings, on auxiliary images (uint8, N, C, H, W) and what the target releases of them."""
 
+    def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """What the adversary works on for features z (N, c, h, w): the mean of ``queries`` fresh releases."""
+        total = self.target.defense.release(z, generator)
+        for _ in range(self.queries - 1):
+            total = total + self.target.defense.release(z, generator)
+        return total / self.queries if self.queries > 1 else total
+
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """x_hat (N, C, H, W) in [0, 1] from released z (N, c, h, w); ``shape`` is (C, H, W)."""
+        """x_hat (N, C, H, W) in [0, 1] from observed z (N, c, h, w); ``shape`` is (C, H, W)."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
@@ -55,22 +63,22 @@ class Attack:
         return self.target.runtime.generator(self.seed, "attack", self.name, *purpose)
 
 
-def released(target: Target, images: Tensor, seed: int) -> Tensor:
-    """One release of the features of uint8 images: what the adversary intercepts, the same for every attack."""
-    return target.defense.release(target.features(images), target.runtime.generator(seed, "intercepted"))
+def intercepted(attack: Attack, images: Tensor) -> Tensor:
+    """What the attack observes of uint8 images (N, C, H, W); the same for every attack with as many queries."""
+    target = attack.target
+    return attack.observe(target.features(images), target.runtime.generator(attack.seed, "intercepted"))
 
 
-def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor, seed: int) -> tuple[dict, dict, dict]:
+def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor) -> tuple[dict, dict, dict]:
     """Fit each attack and score it on the test images (uint8): floors, results by attack, reconstructions (uint8 NHWC).
 
     ``failed`` marks an attack whose mean squared error is no better than the auxiliary mean image's.
     """
     floors = measures.floors(images, auxiliary)
-    z = released(attacks[0].target, images, seed)
     results, pictures = {}, {"x": _picture(images)}
     for attack in attacks:
         attack.fit(auxiliary)
-        x_hat = attack.reconstruct(z, tuple(images.shape[1:]))
+        x_hat = attack.reconstruct(intercepted(attack, images), tuple(images.shape[1:]))
         scores = measures.scores(images, x_hat)
         failed = not scores["mse"] < floors["mean_image"]["mse"]
         results[attack.name] = {"access": attack.access, **attack.facts(), **scores, "failed": failed}
@@ -100,7 +108,7 @@ def run_attacks(family: str, cell: str, params: Params, paths: Paths, runtime: R
     auxiliary, test = (runtime.images(dataset.role(role)[0]) for role in ("auxiliary", "test"))
     attacks, images = lookup(ATTACKS, family, "attack")(target, params, test)
     log.info("%s: %s attack on %d test images, %s", cell, family, len(images), runtime.name)
-    floors, results, pictures = judge(attacks, auxiliary, images, params.seed)
+    floors, results, pictures = judge(attacks, auxiliary, images)
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell),
         "cell": cell,

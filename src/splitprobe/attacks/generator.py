@@ -1,8 +1,9 @@
 """Generator attack: a decoder fitted on auxiliary images so that G(z) is x; the paper's equation (4).
 
 Black-box: the decoder mirrors the plain network's cut. Gray-box: it mirrors the defense's architecture, where that
-differs. Differs from the authors: epochs are selected on held-out auxiliary images (theirs: on the target's images),
-and a stochastic release is drawn anew at every step.
+differs. Repeated: the black-box decoder on the mean of several releases of the same image, where releases are random.
+Differs from the authors: epochs are selected on held-out auxiliary images (theirs: on the target's images), and a
+stochastic release is drawn anew at every step.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from splitprobe.attacks.base import Attack
 from splitprobe.models import count
-from splitprobe.models.decoders import black_box
+from splitprobe.models.mirror import mirror
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import progress
 from splitprobe.schedule import Adam, Rate, Schedule, batches
@@ -29,7 +30,8 @@ from splitprobe.target import Target
 class Settings(Adam):
     """The section ``attack.generator``."""
 
-    decoders: tuple[str, ...] = bounded(choices=("black_box", "gray_box"))
+    decoders: tuple[str, ...] = bounded(choices=("black_box", "gray_box", "repeated"))
+    queries: int = bounded(2, 10000)
     holdout: float = bounded(0.01, 0.5)
 
 
@@ -49,8 +51,10 @@ class Generator(Attack):
         self, name: str, target: Target, seed: int, decoder: Callable[[], nn.Module], settings: Settings, plan: Plan
     ) -> None:
         super().__init__(name, target, seed)
-        self.access = name.replace("_", "-")
         self.settings, self.plan = settings, plan
+        self.access = name.replace("_", "-")
+        if name == "repeated":
+            self.queries, self.access = settings.queries, f"black-box, {settings.queries} queries"
         with target.runtime.seeded(seed, "decoder"):
             self.decoder = target.runtime.place(decoder())
         self.optimizer = settings.optimizer(self.decoder.parameters(), plan.lr)
@@ -72,15 +76,15 @@ class Generator(Attack):
         held = max(1, round(len(auxiliary) * self.settings.holdout))
         self.sizes = (len(auxiliary) - held, held)
         z = self.target.features(auxiliary)  # once: only the release is drawn anew
-        release, noise, order = self.target.defense.release, self.generator("release"), self.generator("order")
-        held_z, held_images = release(z[-held:], self.generator("holdout")), auxiliary[-held:]
+        noise, order = self.generator("release"), self.generator("order")
+        held_z, held_images = self.observe(z[-held:], self.generator("holdout")), auxiliary[-held:]
         plan, settings, best = self.plan, self.settings, None
         rate = Rate(self.optimizer, plan, settings)
         bar = progress(range(1, plan.epochs + 1), f"{self.target.cell.name} {self.name}")
         for epoch in bar:
             self.decoder.train()
             for index in batches(len(auxiliary) - held, settings.batch_size, order):
-                loss = self.step(release(z[index], noise), auxiliary[index])
+                loss = self.step(self.observe(z[index], noise), auxiliary[index])
             error = self.error(held_z, held_images)
             rate.step(error)
             if error < self.holdout_mse:
@@ -104,6 +108,7 @@ class Generator(Attack):
     def facts(self) -> dict[str, Any]:
         """Budget, selection and size."""
         return {
+            "queries": self.queries,
             "parameters": count.parameters(self.decoder),
             "epochs": self.plan.epochs,
             "best_epoch": self.best_epoch,
@@ -118,14 +123,15 @@ class Generator(Attack):
 def build(target: Target, params: Params, test: Tensor) -> tuple[list[Attack], Tensor]:
     """All decoders of ``attack.generator`` that apply to the target, and the test images to attack (the first ones).
 
-    A gray-box decoder exists only where the defense changes the architecture.
+    A gray-box decoder exists only where the defense changes the architecture, a repeated one only where it is random.
     """
     settings, plan = params.section("attack.generator", Settings), params.scaled("generator", Plan)
     shape, cut = target.blueprint.shape, target.cell.cut
     layout = (target.edge[-1].out_channels, cut, shape.width, shape.channels)
     makers: dict[str, Callable[[], nn.Module | None]] = {
-        "black_box": lambda: black_box(*layout),
+        "black_box": lambda: mirror(*layout),
         "gray_box": lambda: target.defense.gray_box_decoder(*layout),
+        "repeated": lambda: mirror(*layout) if target.defense.stochastic else None,
     }
     chosen = [name for name in settings.decoders if makers[name]() is not None]
     return [Generator(name, target, params.seed, makers[name], settings, plan) for name in chosen], test[: plan.images]

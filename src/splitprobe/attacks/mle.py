@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from splitprobe import measures
-from splitprobe.attacks.base import Attack, released
+from splitprobe.attacks.base import Attack, intercepted
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import progress
 from splitprobe.target import Target
@@ -168,7 +168,7 @@ class TunedMle(Mle):
         All trials share one batch: images do not interact, so each has its own learning rate and weight.
         """
         images = self.shuffled(auxiliary)[: self.plan.trial_images]
-        z = released(self.target, images, self.seed)
+        z = intercepted(self, images)
         starts = [self.start(images.shape) for _ in self.trials]
         groups = [{"params": [x], "lr": lr} for x, (lr, _) in zip(starts, self.trials, strict=True)]
         optimizer = torch.optim.Adam(groups)

@@ -4,5 +4,13 @@ DEFENSES = {
     "unprotected": "splitprobe.defenses.unprotected:Unprotected",
     "gaussian_noise": "splitprobe.defenses.gaussian_noise:GaussianNoise",
     "dropout": "splitprobe.defenses.dropout:FeatureDropout",
+    "dpsgd": "splitprobe.defenses.dpsgd:Dpsgd",
+    "nls": "splitprobe.defenses.nls:NegativeLabelSmoothing",
+    "mid": "splitprobe.defenses.mid:Mid",
+    "bido": "splitprobe.defenses.bido:Bido",
+    "vib": "splitprobe.defenses.vib:Vib",
+    "infoscissors": "splitprobe.defenses.infoscissors:InfoScissors",
+    "ae": "splitprobe.defenses.ae:AutoEncoder",
+    "nopeek": "splitprobe.defenses.nopeek:NoPeek",
     "siftfunnel": "splitprobe.defenses.siftfunnel:SiftFunnel",
 }

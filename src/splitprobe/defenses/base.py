@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splitprobe.models.split import Shape
 from splitprobe.params import Params, typed
+from splitprobe.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,10 @@ class Empty:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: augmented x (B, C, H, W) in [0, 1], labels y, z before release, logits, hidden features."""
+    """One training batch: augmented x (B, C, H, W) in [0, 1], labels y, z before release, logits, hidden features.
+
+    ``activations`` are the outputs of the edge's blocks, the last being z, then of the cloud's, the last being logits.
+    """
 
     x: Tensor
     y: Tensor
@@ -28,13 +33,38 @@ class Batch:
     logits: Tensor
     activations: tuple[Tensor, ...]
 
+    def detached(self) -> Batch:
+        """The same values without a graph: what an estimator beside the network learns from."""
+        values = {name: getattr(self, name).detach() for name in ("x", "z", "logits")}
+        return replace(self, **values, activations=tuple(a.detach() for a in self.activations))
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and how long a defense is trained: what ``prepare`` and ``make_private`` may need."""
+
+    shape: Shape
+    cut: int
+    z_channels: int
+    images: int
+    epochs: int
+    runtime: Runtime
+    seed: int
+
+
+Private = tuple[torch.optim.Optimizer, Callable[[], Iterator[Tensor]]]  # an optimizer, and one epoch's index batches
+
 
 class Defense:
-    """No defense, and the hook contract of all others. ``stochastic`` says whether ``release`` draws noise."""
+    """No defense, and the hook contract of all others.
+
+    ``stochastic`` says whether ``release`` draws noise, ``stochastic_cloud`` whether the cloud does, in evaluation too.
+    """
 
     title: ClassVar[str] = "Unprotected"
     Settings: ClassVar[type] = Empty
     stochastic: ClassVar[bool] = False
+    stochastic_cloud: ClassVar[bool] = False
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -67,6 +97,34 @@ class Defense:
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
         """Terms added to the loss, by name, each already weighted."""
+        return {}
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images in a batch, where the method needs its own number; None takes that of ``training``."""
+        return None
+
+    def prepare(self, site: Site) -> None:
+        """Before training: build what is trained beside the network (an estimator, an adversary)."""
+
+    def begin_epoch(self, epoch: int) -> dict[str, float]:
+        """Before each epoch, counted from 1: move a schedule; what is returned stands in the training curve."""
+        return {}
+
+    def inner_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Before each step of the network: train the own estimator on a detached batch; its readings, for the curve."""
+        return {}
+
+    def watch(self, batch: Batch) -> dict[str, Tensor]:
+        """Readings on an epoch's last batch, for the curve; without gradients."""
+        return {}
+
+    def make_private(self, net: nn.Module, optimizer: torch.optim.Optimizer, site: Site) -> Private | None:
+        """Replace the optimizer and the batches of an epoch; None leaves both as they are."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """What the result states beside the settings, after training."""
         return {}
 
     def gray_box_decoder(self, z_channels: int, cut: int, width: int, channels: int) -> nn.Module | None:

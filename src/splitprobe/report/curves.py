@@ -1,5 +1,6 @@
-"""Training curves, estimator curves and attack curves of several cells: six panels, one color per cell throughout."""
+"""Training curves, estimator curves and attack curves of several cells: six panels under one legend."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,17 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from splitprobe.artifacts import read_csv
 from splitprobe.cells import Paths
 from splitprobe.params import Params
 from splitprobe.report.results import Results, collect, data, labels, origin
-from splitprobe.report.style import COLORS, QUIET
+from splitprobe.report.style import QUIET, look
 
-WIDTH, HEIGHT = 12.4, 11.4  # inches
-LABEL = 8  # points
-SOLID, DASHED = "-", (0, (3, 1.6))
+WIDTH, PANELS_HEIGHT, LEFT = 12.4, 10.4, 0.25  # inches; LEFT is the margin of title and legend
+MARKER = 5.0  # points
+SOLID, DASHED, DOTTED = "-", (0, (3, 1.6)), (0, (1, 1.6))
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ PANELS = (
     ),
     Panel(
         "Generator: error on held-out auxiliary images", "mean squared error per element", "generator",
-        {"black_box_mse": SOLID, "gray_box_mse": DASHED}, "solid: black-box, dashed: gray-box", log=True,
+        {"black_box_mse": SOLID, "gray_box_mse": DASHED, "repeated_mse": DOTTED},
+        "solid: black-box, dashed: gray-box, dotted: black-box with several queries", log=True,
     ),
     Panel(
         "MLE: PSNR of the attacked images", "dB", "mle",
@@ -55,24 +58,25 @@ def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.curves`` lists; a panel skips cells without points."""
     results = collect(params, paths, "curves", ("target",))
     names = labels(results)
-    figure = Figure((WIDTH, HEIGHT))
-    grid = figure.subplots(3, 2, gridspec_kw=_places(max(map(len, names.values()))))
-    figure.text(
-        0.02, 0.975, "Training, estimators and attacks, epoch by epoch", fontsize=13, weight="bold", va="center"
-    )
-    caption = f"Scale {params.scale}: {data(results)}. {origin(results)}. {_reused(results, names)}"
-    figure.text(0.02, 0.962, textwrap.fill(caption, 165), fontsize=8.5, color=QUIET, va="top", linespacing=1.3)
+    caption = textwrap.wrap(f"Scale {params.scale}: {data(results)}. {origin(results)}. {_reused(results, names)}", 165)
+    columns = max(1, int((WIDTH - 2 * LEFT) / (0.55 + 0.066 * max(map(len, names.values())))))
+    # from above, in inches: title, caption, legend, then the panels with their own titles
+    legend = 0.48 + 0.17 * len(caption)
+    panels = legend + 0.2 * math.ceil(len(results) / columns) + 0.5
+    height = panels + PANELS_HEIGHT
+    figure = Figure((WIDTH, height))
+    places = {"left": 0.95 / WIDTH, "right": 1 - 0.25 / WIDTH, "top": 1 - panels / height, "bottom": 0.5 / height}
+    grid = figure.subplots(3, 2, gridspec_kw={**places, "hspace": 0.36, "wspace": 0.18})
+    title = "Training, estimators and attacks, epoch by epoch"
+    figure.text(LEFT / WIDTH, 1 - 0.28 / height, title, fontsize=13, weight="bold", va="center")
+    how = {"fontsize": 8.5, "color": QUIET, "va": "top", "linespacing": 1.3}
+    figure.text(LEFT / WIDTH, 1 - 0.43 / height, "\n".join(caption), **how)
+    lines = [Line2D([], [], label=names[r.cell], markersize=MARKER, **look(i)) for i, r in enumerate(results)]
+    place = {"loc": "upper left", "bbox_to_anchor": (LEFT / WIDTH, 1 - legend / height), "borderaxespad": 0}
+    figure.legend(handles=lines, ncols=columns, fontsize=8.5, frameon=False, borderpad=0, handlelength=2.4, **place)
     for axes, panel in zip(grid.flat, PANELS, strict=True):
-        _panel(axes, panel, results, names)
+        _panel(axes, panel, results)
     return figure
-
-
-def _places(longest: int) -> dict[str, float]:
-    """Where the axes lie when labels of so many letters stand right of each, as matplotlib fractions."""
-    left, labels_right = 0.95, 0.3 + 0.066 * longest  # inches; room for ticks such as -0.0004
-    width = (WIDTH - 2 * (left + labels_right)) / 2
-    across = {"left": left / WIDTH, "right": 1 - labels_right / WIDTH, "wspace": (labels_right + left) / width}
-    return {**across, "top": 0.895, "bottom": 0.045, "hspace": 0.36}
 
 
 def _reused(results: Sequence[Results], names: Mapping[str, str]) -> str:
@@ -92,57 +96,24 @@ def read(r: Results, panel: Panel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return series
 
 
-def _panel(axes: Axes, panel: Panel, results: Sequence[Results], names: Mapping[str, str]) -> None:
-    ends = []  # what the labels to the right stand for
+def _panel(axes: Axes, panel: Panel, results: Sequence[Results]) -> None:
     for i, r in enumerate(results):
-        color = COLORS[i % len(COLORS)]
-        series = read(r, panel)
-        for column, (x, y) in series.items():
-            axes.plot(x, y, color=color, linestyle=panel.columns[column], marker="o" if len(x) == 1 else None, ms=3)
-        if series:
-            x, y = next(iter(series.values()))  # the solid line carries the name
-            ends.append((names[r.cell], color, x[-1], y[-1]))
+        for column, (x, y) in read(r, panel).items():
+            # a few markers a line, each cell's at other points, so that lines that coincide can be told apart
+            every = max(1, len(x) // 4)
+            where = list(range(i % every, len(x), every))
+            axes.plot(x, y, linestyle=panel.columns[column], lw=1.2, ms=MARKER, markevery=where, **look(i))
     axes.set_title(panel.title, pad=18 if panel.remark else 7)
     axes.text(0, 1.03, panel.remark, transform=axes.transAxes, fontsize=8, color=QUIET)
     axes.set_ylabel(panel.unit)
     axes.set_xlabel("step" if panel.stage == "mle" else "epoch")
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    axes.margins(x=0.01)
+    axes.margins(x=0.02)
     if panel.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         # between the powers of ten only where there is at most one of them, so that labels never crowd
         low, high = axes.get_ylim()
         axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
-    if ends:
-        _label(axes, ends)
-    else:
+    if not axes.lines:
         axes.text(0.5, 0.5, "no curve", transform=axes.transAxes, ha="center", color=QUIET)
-
-
-def _label(axes: Axes, ends: Sequence[tuple[str, str, float, float]]) -> None:
-    """Name each line to the right of the axes at the height of its end, moved apart where ends are close."""
-    axes.autoscale_view()  # limits are lazy; the transform below needs them now
-    inside = axes.transData + axes.transAxes.inverted()
-    spots = [inside.transform((x, y)) for _, _, x, y in ends]
-    height = axes.get_window_extent().height / axes.figure.dpi * 72
-    heights = spread([y for _, y in spots], 1.25 * LABEL / height)
-    for (name, color, _, _), (x, y), label_y in zip(ends, spots, heights, strict=True):
-        axes.plot([x, 1.035], [y, label_y], transform=axes.transAxes, color=color, lw=0.6, clip_on=False)
-        axes.plot(1.035, label_y, "s", transform=axes.transAxes, color=color, ms=4, clip_on=False)
-        axes.text(1.055, label_y, name, transform=axes.transAxes, fontsize=LABEL, va="center")
-
-
-def spread(heights: Sequence[float], apart: float) -> list[float]:
-    """Heights in [0, 1] moved as little as a simple sweep can so that neighbors are ``apart``; the order is kept."""
-    order = np.argsort(heights, kind="stable")
-    moved = np.asarray(heights, float)[order]
-    # upward first; what that pushed past the top comes back down
-    for i in range(1, len(moved)):
-        moved[i] = max(moved[i], moved[i - 1] + apart)
-    moved[-1] = min(moved[-1], 1.0)
-    for i in range(len(moved) - 2, -1, -1):
-        moved[i] = min(moved[i], moved[i + 1] - apart)
-    out = np.empty(len(moved))
-    out[order] = moved
-    return out.tolist()

@@ -6,12 +6,13 @@ from matplotlib.figure import Figure
 
 from splitprobe.cells import Paths
 from splitprobe.params import Params
-from splitprobe.report import curves, figure4
+from splitprobe.report import curves, figure4, tradeoff
 from splitprobe.report.style import styled, write
 
 FIGURES: dict[str, Callable[[Params, Paths], Figure]] = {
     "figure4": figure4.draw,
     "curves": curves.draw,
+    "tradeoff": tradeoff.draw,
 }
 
 

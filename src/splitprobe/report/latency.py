@@ -54,7 +54,7 @@ def _ratio(results: Sequence[Results], r: Results, device: str) -> Flat:
 def _printed_ratio(r: Results, device: str) -> float | None:
     """The paper's latency as a multiple of its unprotected row's."""
     key = f"edge_{DEVICES[device].lower()}_ms"
-    own, base = paper.find("latency", r.defense).get(key), paper.find("latency", "unprotected")[key]
+    own, base = paper.find("latency", r.row).get(key), paper.find("latency", "unprotected")[key]
     return None if own is None else own / base
 
 
@@ -78,7 +78,7 @@ def _line(results: Sequence[Results], r: Results) -> Flat:
         timing, ratio = _timing(r, device), _ratio(results, r, device)
         line |= flat(f"{device}_", timing) | {f"{device}_edge_ratio": ratio["ratio"]}
         why += [*reasons(f"{device}_", timing), *reasons(f"{device}_edge_", ratio)]
-        line[f"paper_edge_{label.lower()}_ms"] = paper.find("latency", r.defense).get(f"edge_{label.lower()}_ms")
+        line[f"paper_edge_{label.lower()}_ms"] = paper.find("latency", r.row).get(f"edge_{label.lower()}_ms")
         line[f"paper_edge_{label.lower()}_ratio"] = _printed_ratio(r, device)
     return line | {"absent": "; ".join(why)}
 
@@ -106,7 +106,7 @@ def _beside(results: Sequence[Results]) -> list[str]:
         header += [f"{label}, ms", f"paper {label}, ms", f"{label} ratio", f"paper {label} ratio"]
     notes, names, lines = Notes(), labels(results), []
     for r in results:
-        line, theirs = [names[r.cell]], paper.find("latency", r.defense)
+        line, theirs = [names[r.cell]], paper.find("latency", r.row)
         for device, label in DEVICES.items():
             printed, ratio = theirs.get(f"edge_{label.lower()}_ms"), _printed_ratio(r, device)
             line += [

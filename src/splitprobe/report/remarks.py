@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitprobe.report.markdown import NONE
-from splitprobe.report.results import Results, data, distinct, origin
+from splitprobe.report.results import Results, data, distinct, labels, origin, reference
 from splitprobe.report.scores import variant_title, variants
 
 
@@ -70,10 +70,52 @@ def remarks(results: Sequence[Results]) -> list[str]:
         f"its epoch is chosen on {_common(decoders, 'holdout_images')} more of them, never on test images; "
         f"learning rate {_common(decoders, 'lr')}. Black-box: the decoder that mirrors the plain network; gray-box: "
         "the one that mirrors the defended edge, where a defense changes it.",
+        *_repeated(decoders),
         "MLE is white-box: it optimizes the pixels through the edge itself until the feature fits.",
+        "Strongest: the highest PSNR among a row's decoders and MLE variants.",
+        _untuned(results),
         *(_mle(name, _attacks(results, name)) for name in variants(results)),
         *(_mine(name, [r["information"]["mine"][name] for r in results]) for name in ("calibrated", "paper")),
     ]
+
+
+def privacy(results: Sequence[Results]) -> list[str]:
+    """What differentially private training spent, a paragraph for each cell that did; a budget is not for z."""
+    names, lines = labels(results), []
+    for r in results:
+        facts = r["target"]["facts"]
+        if facts.get("epsilon") is not None:
+            text = "{}: training spent epsilon = {epsilon:.3g} at delta = {delta:g} (noise multiplier "
+            text += "{noise_multiplier:g}, clipping norm {clipping_norm:g}); it protects members of the training set, "
+            lines += [text.format(names[r.cell], **facts) + "not the images sent.", ""]
+    return lines
+
+
+def _repeated(decoders: Sequence[Mapping]) -> list[str]:
+    """What the attacker with several queries does, where one ran."""
+    asked = [decoder for decoder in decoders if decoder["queries"] > 1]
+    if not asked:
+        return []
+    return [
+        f"{' / '.join(dict.fromkeys(d['access'].capitalize() for d in asked))}: a decoder fitted on, and given, the "
+        f"average of {_common(asked, 'queries')} releases of the same image, where a defense is random: what is drawn "
+        "anew at each release averages out."
+    ]
+
+
+def _untuned(results: Sequence[Results]) -> str:
+    """What the defenses have in common, and whose batches have another size than the unprotected row's."""
+    names, other = labels(results), []
+    for r in results:
+        base, own = reference(results, r), r["target"]["training"]["batch_size"]
+        if base is not None and own != base["target"]["training"]["batch_size"]:
+            drawn = ", drawn by Poisson sampling" if r["target"]["facts"].get("epsilon") is not None else ""
+            usual = base["target"]["training"]["batch_size"]
+            other.append(f" {names[r.cell]} has batches of {own:,} images{drawn}, not {usual:,}.")
+    return (
+        "No defense was tuned: each runs at the value its own paper or the paper's code gives, or at the fixed default "
+        "in params.yaml; all are trained with the same epochs, optimizer, learning rate and data." + "".join(other)
+    )
 
 
 def _mle(name: str, attacks: Sequence[Mapping]) -> str:

@@ -42,8 +42,13 @@ class Results:
 
     @property
     def defense(self) -> str:
-        """The method's name in params.yaml, which is also its row in the paper's tables."""
+        """The method's name in params.yaml; rows that are variants of one method share it."""
         return self["target"]["cell"]["defense"]
+
+    @property
+    def row(self) -> str:
+        """The cell's name without its group, which is also its row in the paper's tables where those have one."""
+        return self.cell.partition("/")[2]
 
     @property
     def network(self) -> tuple[str, str]:
@@ -53,7 +58,7 @@ class Results:
     def identity(self, stage: str) -> dict[str, Any]:
         """The first columns of a CSV line: which row this is, and where a stage's result comes from."""
         cell, source = self["target"]["cell"], self[stage]["provenance"]
-        place = {key: cell[key] for key in ("dataset", "model", "cut", "defense")}
+        place = {key: cell[key] for key in ("dataset", "model", "cut", "defense", "variant")}
         return {"row": self.cell, "title": self.title, **place, **{k: source[k] for k in ("scale", "seed", "device")}}
 
     def images(self, stage: str) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def labels(results: Sequence[Results]) -> dict[str, str]:
 
 def reference(results: Sequence[Results], of: Results) -> Results | None:
     """The unprotected row that a row is compared with: the first on the same dataset and model."""
-    return next((r for r in results if r.defense == "unprotected" and r.network == of.network), None)
+    return next((r for r in results if r.row == "unprotected" and r.network == of.network), None)
 
 
 def distinct(values: Iterable[Any]) -> str:

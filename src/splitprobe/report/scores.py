@@ -55,12 +55,25 @@ def floors(results: Sequence[Results]) -> list[tuple[str, Mapping, Mapping]]:
     ]
 
 
-def printed(r: Results, access: str) -> paper.Record:
-    """The paper's line for a row of ours; empty for another network than the paper's."""
-    return paper.find("table2", r.defense, access) if r["target"]["cell"]["model"] == MODEL else {}
+def printed(r: Results, access: str | None = None) -> paper.Record:
+    """The paper's line for a row of ours and an access, or its first line; empty where the paper has none.
+
+    The row's name decides, not its defense: a variant of a method is not what the paper ran. Networks other than the
+    paper's have no line.
+    """
+    return paper.find("table2", r.row, access) if r["target"]["cell"]["model"] == MODEL else {}
+
+
+def strongest(r: Results) -> float | None:
+    """PSNR in dB of the attack that gets most out of a cell, over all decoders and MLE variants with a finite one."""
+    return max((attack["psnr_db"] for attack in attacks(r) if attack["psnr_db"] is not None), default=None)
+
+
+def attacks(r: Results) -> list[Mapping[str, Any]]:
+    """A cell's attacks: its decoders, then its MLE variants."""
+    return [*r["generator"]["decoders"].values(), *r["mle"]["variants"].values()]
 
 
 def failed_attacks(r: Results) -> int:
     """How many of a cell's attacks ended no better than the mean image."""
-    attacks = (*r["generator"]["decoders"].values(), *r["mle"]["variants"].values())
-    return sum(bool(attack["failed"]) for attack in attacks)
+    return sum(bool(attack["failed"]) for attack in attacks(r))

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,16 @@ COLORS = (
     "#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00",
     "#56b4e9", "#882255", "#999933", "#332288", "#7f7f7f",
 )  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 QUIET = "#555555"
+
+
+def look(i: int) -> Mapping[str, object]:
+    """Color and marker of a figure's i-th cell; 16 cells differ in the marker's shape or filling alone."""
+    color = COLORS[1 + (i - 1) % (len(COLORS) - 1)] if i else COLORS[0]
+    filled = i // len(MARKERS) % 2 == 0
+    marker = {"marker": MARKERS[i % len(MARKERS)], "markerfacecolor": color if filled else "white"}
+    return {"color": color, **marker, "markeredgecolor": color}
 
 
 def styled() -> object:
@@ -49,7 +59,7 @@ def write(figure: Figure, path: Path) -> None:
         nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
         figure.savefig(buffer, format="pdf", dpi=DPI, metadata=nothing)
     else:
-        _picture(figure).save(buffer, "PNG")
+        _picture(figure).save(buffer, "PNG", optimize=True)
     with atomic(path, "wb") as stream:
         stream.write(buffer.getvalue())
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from splitprobe.cells import Paths
 from splitprobe.params import Params
 from splitprobe.report import table2_page as page
+from splitprobe.report.differences import differences
 from splitprobe.report.markdown import bullets, document
 from splitprobe.report.remarks import caption, remarks
 from splitprobe.report.results import Results, collect
-from splitprobe.report.scores import accuracy, failed_attacks, floors, printed, variants
+from splitprobe.report.scores import accuracy, failed_attacks, floors, printed, strongest, variants
 from splitprobe.report.table import Flat, Table, flat, reasons
 
 STAGES = ("target", "information", "generator", "mle")
@@ -28,6 +29,7 @@ def build(params: Params, paths: Paths) -> Table:
         ["## Accuracy and attacks", "", *page.attacks(results)],
         ["## Information and size", "", *page.information(results)],
         ["## Beside the paper", "", *page.beside_the_paper(results)],
+        ["## Where the rows differ from the paper", "", *differences(results)],
         ["## Notes", "", *bullets(remarks(results))],
     )
     lines = [line for r in results for line in _lines(results, r)]
@@ -39,6 +41,7 @@ def _row(results: Sequence[Results], r: Results) -> Flat:
     own, effective = accuracy(results, r), r["information"]["effective"]
     # most important first; dvc sorts its columns by name, but the file itself is read too
     row = {key: own[key] for key in ("accuracy_percent", "accuracy_change_points")}
+    row["strongest_psnr_db"] = strongest(r)
     for name, decoder in r["generator"]["decoders"].items():
         row |= {f"generator_{name}_{key}": decoder[key] for key in ("psnr_db", "ssim")}
     row |= {f"mle_{name}_psnr_db": attack["psnr_db"] for name, attack in r["mle"]["variants"].items()}
@@ -46,6 +49,7 @@ def _row(results: Sequence[Results], r: Results) -> Flat:
         row[f"mi_{name}_nats"] = r["information"]["mine"][name]["mi_nats"]
     row |= {key: effective[key] for key in ("nonzero_per_image", "dead_channels")}
     row |= {key: r["target"][key] for key in ("edge_parameters", "z_bytes")}
+    row |= {key: value for key, value in r["target"]["facts"].items() if key == "epsilon"}
     # without a floor beside it, a low PSNR looks like protection
     floor = r["generator"]["floors"]["mean_image"]["psnr_db"]
     return row | {"failed_attacks": failed_attacks(r), "floor_mean_image_psnr_db": floor}
@@ -57,11 +61,12 @@ def _lines(results: Sequence[Results], r: Results) -> list[Flat]:
     # accuracy is left out here: the table has it in percent
     sizes = {k: v for k, v in target.items() if k.startswith(("validation", "edge", "cloud", "z_bytes"))}
     records = [("", accuracy(results, r)), ("", sizes), ("training_", target["training"])]
-    records += [("setting_", target["settings"]), ("z_", information["effective"])]
+    records += [("setting_", target["settings"]), ("fact_", target["facts"]), ("z_", information["effective"])]
     records += [(f"mi_{name}_", estimate) for name, estimate in information["mine"].items()]
     records += [(f"mle_{name}_", attack) for name, attack in r["mle"]["variants"].items()]
     head = r.identity("target")
     head |= {f"{stage}_images": r[stage]["images"] for stage in ("generator", "mle")}
+    head["strongest_psnr_db"] = strongest(r)
     lines = []
     for name, decoder in r["generator"]["decoders"].items():
         line = head | {"access": decoder["access"], "decoder": name}

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from splitprobe.report.markdown import DAGGER, FAILED, NONE, Notes, beside, grid, number
-from splitprobe.report.remarks import warning
+from splitprobe.report.remarks import privacy, warning
 from splitprobe.report.results import Results, labels
-from splitprobe.report.scores import accuracy, floors, printed, variant, variant_title, variants
+from splitprobe.report.scores import accuracy, floors, printed, strongest, variant, variant_title, variants
 
 NEAR_CAP = 0.01  # nats: an estimate this close to the most its estimator can reach is saturated
 SATURATED = "‡"
+NO_ATTACK = "no attack ended with a finite PSNR"
 STANDARD = (("psnr_db", 2), ("ssim", 3), ("mse", 4))  # score and decimals
 PAPER = (("mse_paper", 4), ("psnr_db_paper", 2), ("ssim_paper", 3))
 
@@ -24,27 +25,28 @@ def _accuracy(notes: Notes, results: Sequence[Results], r: Results) -> tuple[str
     # with its sign: a defense may also gain accuracy
     change = record["accuracy_change_points"]
     text = f"{change:+.1f}" if change is not None else notes.value(record, "accuracy_change_points", 1)
-    return notes.value(record, "accuracy_percent", 1), NONE if r.defense == "unprotected" else text
+    return notes.value(record, "accuracy_percent", 1), NONE if r.row == "unprotected" else text
 
 
 def attacks(results: Sequence[Results]) -> list[str]:
     """One line per cell and decoder, then one per floor; standard conventions."""
     notes, names, mle = Notes(), labels(results), variants(results)
     header = ["Method", "Access", "Accuracy, %", "Change, points", "Generator PSNR, dB", "SSIM", "MSE"]
-    header += [f"MLE ({variant_title(name)}) PSNR, dB" for name in mle]
+    header += [*(f"MLE ({variant_title(name)}) PSNR, dB" for name in mle), "Strongest, dB"]
     lines = []
     for r in results:
         head = [names[r.cell], *_accuracy(notes, results, r)]
         tail = [_scored(notes, variant(r, name), "psnr_db", 2) for name in mle]
+        tail.append(notes.value({"psnr_db": strongest(r), "psnr_db_reason": NO_ATTACK}, "psnr_db", 2))
         for decoder in r["generator"]["decoders"].values():
             scores = [_scored(notes, decoder, key, decimals) for key, decimals in STANDARD]
             lines.append([head[0], decoder["access"], *head[1:], *scores, *tail])
-            head, tail = [""] * 3, [""] * len(mle)  # what belongs to the method is printed once
+            head, tail = [""] * 3, [""] * len(tail)  # what belongs to the method is printed once
     for label, generator, attacked in floors(results):
         scores = [notes.value(generator, key, decimals) for key, decimals in STANDARD]
         scores += [notes.value(attacked, "psnr_db", 2)] * len(mle)
-        lines.append([f"*Floor: {label}*", "", "", "", *scores])
-    return [*grid(header, lines, left=2), "", FAILED, "", *notes.lines()]
+        lines.append([f"*Floor: {label}*", "", "", "", *scores, ""])
+    return [*grid(header, lines, left=2), "", FAILED, "", *notes.lines(), *privacy(results)]
 
 
 def information(results: Sequence[Results]) -> list[str]:
@@ -87,11 +89,12 @@ def beside_the_paper(results: Sequence[Results]) -> list[str]:
     header += ["MLE MSE", "PSNR, dB", "SSIM", "MI, nats", "Non-zero", "Edge parameters"]
     lines = []
     for r in results:
-        for i, decoder in enumerate(r["generator"]["decoders"].values()):
-            theirs = printed(r, decoder["access"])
-            scores = _compared(notes, "generator", decoder, theirs)
+        # the paper's attackers see one release of an image
+        once = [decoder for decoder in r["generator"]["decoders"].values() if decoder["queries"] == 1]
+        for i, decoder in enumerate(once):
+            scores = _compared(notes, "generator", decoder, printed(r, decoder["access"]))
             # the paper repeats the method's numbers in its gray-box lines; once is enough
-            head, tail = _method(notes, results, r, theirs) if i == 0 else ([""] * 2, [""] * 6)
+            head, tail = _method(notes, results, r, printed(r)) if i == 0 else ([""] * 2, [""] * 6)
             lines.append(["" if i else names[r.cell], decoder["access"], *head, *scores, *tail])
     for label, *images in floors(results):
         scores = [notes.value(floor, key, decimals) for floor in images for key, decimals in PAPER]

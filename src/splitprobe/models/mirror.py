@@ -1,11 +1,11 @@
-"""The attacker's decoder when it knows only the plain network: a mirror of the cut's strides."""
+"""A decoder that mirrors the plain network's cut: the attacker's first guess, and some defenses' own adversary."""
 
 from torch import nn
 
 from splitprobe.models.layers import deconv, deconv_tanh
 
 
-def black_box(z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:
+def mirror(z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:
     """z (B, z_channels, h, w) to x_hat (B, channels, h 2^cut, w 2^cut) in [0, 1].
 
     The paper's decoder of the plain CNN; for a defense with other channels, only the first layer adapts to z.

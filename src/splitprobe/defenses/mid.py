@@ -1,0 +1,71 @@
+"""MID (Wang, Zhang, Jia, AAAI 2021) as the paper ran it: an information bottleneck behind the last block, in the cloud.
+
+The flattened output of the last block gives mean and deviation (softplus(raw - 5)) of a normal vector of half its
+length; a sample of it, in training and at test, goes to the head; beta KL(. || N(0, I)) is added to the loss, summed
+over the vector. The transmitted z lies before the bottleneck and carries no noise, so nothing bounds what z says about
+x. Expected: z leaks as much as unprotected. At width 128 the bottleneck alone has 268 million weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from splitprobe.defenses.base import Batch, Defense
+from splitprobe.losses import gaussian_kl
+from splitprobe.params import ParamsError, bounded
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section ``defense.mid``."""
+
+    beta: float = bounded(0.0, 1000.0)
+    shift: float = bounded(-20.0, 20.0)
+
+
+class Sample(nn.Module):
+    """Draw from the normal vectors whose moments (B, 2 k) come in; draws at test too, from torch's global generator."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.shift = shift
+
+    def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, each (B, k), in float32."""
+        mean, raw_deviation = raw.float().chunk(2, 1)
+        # the paper's guard: a deviation of exactly 0 has no logarithm
+        return mean, F.softplus(raw_deviation - self.shift) + 1e-7
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """One draw, (B, k)."""
+        mean, deviation = self.moments(raw)
+        return mean + deviation * torch.randn_like(mean)
+
+
+class Mid(Defense):
+    """The bottleneck and its KL; edge and z are those of the plain network."""
+
+    title = "MID"
+    Settings = Settings
+    stochastic_cloud = True
+
+    def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
+        """Between last block and head: Linear to the moments of half the length, sample; the head shrinks with it."""
+        *blocks, head = cloud
+        linears = [i for i, layer in enumerate(head) if isinstance(layer, nn.Linear)]
+        if not isinstance(head[0], nn.Flatten) or linears[:1] != [1]:
+            raise ParamsError("MID needs a head that flattens and goes on with a linear layer")
+        first = head[1]
+        latent = first.in_features // 2
+        moments = nn.Sequential(nn.Flatten(), nn.Linear(first.in_features, 2 * latent))
+        rest = [Sample(self.settings.shift), nn.Linear(latent, first.out_features), *head[2:]]
+        return edge, nn.Sequential(*blocks, moments, nn.Sequential(*rest))
+
+    def penalty(self, batch: Batch) -> dict[str, Tensor]:
+        """The weighted KL, in nats, summed over the vector."""
+        mean, deviation = Sample(self.settings.shift).moments(batch.activations[-2])
+        return {"kl": self.settings.beta * gaussian_kl(mean, deviation).sum(1).mean()}

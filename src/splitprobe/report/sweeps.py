@@ -1,0 +1,227 @@
+"""Sweeps: Table II's cells at other values of one setting, as DVC experiments, and what became of them.
+
+Usage: ``python -m splitprobe.report.sweeps queue [--dry-run]`` puts the experiments of ``sweeps:`` in params.yaml into
+DVC's queue (``dvc queue start`` runs them); ``python -m splitprobe.report.sweeps collect`` writes the points of all
+finished ones to plots/<scale>/sweeps/table2.csv, which the figure ``tradeoff`` reads.
+
+An experiment is a point of a sweep when its key is the only difference from the workspace that matters to the cell.
+"""
+
+import io
+import json
+import logging
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from splitprobe.artifacts import read_csv, write_csv
+from splitprobe.cells import Paths
+from splitprobe.params import Params, ParamsError, typed
+from splitprobe.report.results import rows
+from splitprobe.runtime import run_stage
+
+log = logging.getLogger("splitprobe")
+COLUMNS = ("cell", "key", "value", "accuracy_percent", "strongest_psnr_db", "experiment", "revision")
+SCORES = COLUMNS[3:5]
+# refs/exps also holds the queue (stash, celery) and the running experiment (exec, apply): those are no results
+EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
+# sections without a say in a cell's accuracy and attacks
+UNRELATED = ("rows", "sweeps", "runtime", "cost", "mine")
+USAGE = "usage: python -m splitprobe.report.sweeps queue [--dry-run] | collect"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A cell, the dotted key that is varied, and its values."""
+
+    cell: str
+    key: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A finished experiment: its name and its commit's hash."""
+
+    name: str
+    revision: str
+
+
+def points_file(paths: Paths) -> Path:
+    """Where the points of a scale lie: plots/<scale>/sweeps/table2.csv."""
+    return paths.figure("sweeps/table2", "csv")
+
+
+def points(paths: Paths) -> list[dict[str, Any]]:
+    """The collected points, scores as numbers; none when nothing was collected yet."""
+    file = points_file(paths)
+    lines = read_csv(file) if file.is_file() else []
+    return [line | {key: float(line[key]) for key in SCORES} for line in lines if all(line[key] for key in SCORES)]
+
+
+def sweeps(params: Params) -> list[Sweep]:
+    """The list ``sweeps`` of params.yaml.
+
+    Raises ParamsError for a key that params.yaml lacks or that is no number, and for a cell that Table II lacks.
+    """
+    found, table = params.raw("sweeps"), rows(params, "table2")
+    if not isinstance(found, list):
+        raise ParamsError(f"sweeps = {found!r}: a list is needed")
+    listed = [typed(Sweep, item, f"sweeps[{i}]") for i, item in enumerate(found)]
+    for i, sweep in enumerate(listed):
+        if sweep.cell not in table:
+            raise ParamsError(f"sweeps[{i}].cell = {sweep.cell!r}: not in rows.table2, which has {', '.join(table)}")
+        if type(params.raw(sweep.key)) not in (int, float):
+            raise ParamsError(f"sweeps[{i}].key = {sweep.key!r}: its value {params.raw(sweep.key)!r} is no number")
+    return listed
+
+
+def commands(listed: Sequence[Sweep]) -> list[list[str]]:
+    """The commands that queue the sweeps; two cells with the same key and values share one."""
+    made = []
+    for sweep in listed:
+        # 12 and not 12.0, since a whole number's type is checked
+        values = ",".join(f"{value:.12g}" for value in sweep.values)
+        command = ["dvc", "exp", "run", "--queue", "-S", f"{sweep.key}={values}", "build_table@table2"]
+        if command not in made:
+            made.append(command)
+    return made
+
+
+def queue(params: Params, dry: bool) -> None:
+    """Queue all sweeps, each command shown first; a dry run only shows them. Raises ValueError when one fails."""
+    for command in commands(sweeps(params)):
+        log.info("%s", " ".join(command))
+        if not dry and subprocess.run(command, check=False).returncode:
+            raise ValueError(f"{' '.join(command)} failed; its own message stands above")
+
+
+def collect(params: Params, paths: Paths) -> None:
+    """Write the points of all finished experiments at the workspace's scale, and log how many were left out and why.
+
+    Raises ValueError outside a git repository.
+    """
+    listed, found, left = sweeps(params), {}, Counter()
+    finished = experiments(paths.root)
+    for experiment in finished:  # older ones first, so that a newer one takes their place
+        tree = _tree(paths.root, experiment)
+        if tree is None or tree.scale != params.scale:
+            left["of another scale" if tree else "without a params.yaml that can be read"] += 1
+            continue
+        for sweep in listed:
+            line = _point(params, paths, tree, sweep, experiment, left)
+            if line:
+                found[tuple(line[key] for key in COLUMNS[:3])] = line
+    lines = [found[key] for key in sorted(found)]
+    write_csv(points_file(paths), lines, COLUMNS)
+    log.info("%d points of %d experiments: %s", len(lines), len(finished), points_file(paths))
+    for reason, count in left.items():
+        log.info("left out: %d %s", count, reason)
+    if not finished:
+        log.info("there are no experiments yet; `queue` and then `dvc queue start` make some")
+
+
+def _point(
+    params: Params, paths: Paths, tree: Params, sweep: Sweep, experiment: Experiment, left: Counter
+) -> dict[str, Any] | None:
+    """The experiment's line for one sweep, or None when it has none; ``left`` counts the ones that are a pity."""
+    changed = differing(params.tree, tree.tree, params.scale, sweep)
+    if sweep.key not in changed:
+        return None  # another sweep's experiment: this cell is as in the workspace
+    if changed != {sweep.key}:
+        left[f"for {sweep.cell}: other settings differ too ({', '.join(sorted(changed - {sweep.key}))})"] += 1
+        return None
+    file = paths.table("table2").relative_to(paths.root) / f"{sweep.cell}.json"
+    text = _git(paths.root, "show", f"{experiment.revision}:./{file.as_posix()}", missing="")
+    row = json.loads(text) if text else {}
+    if any(key not in row for key in SCORES):
+        left[f"for {sweep.cell}: without the scores in {file.as_posix()}"] += 1
+        return None
+    value = float(tree.raw(sweep.key))
+    return {
+        **{"cell": sweep.cell, "key": sweep.key, "value": value, **{key: row[key] for key in SCORES}},
+        **{"experiment": experiment.name, "revision": experiment.revision[:12]},
+    }
+
+
+def differing(ours: Mapping, theirs: Mapping, scale: str, sweep: Sweep) -> set[str]:
+    """The dotted keys that both trees have with different values, as far as they matter to a sweep's cell.
+
+    Left out: other scales, sections without a say in the scores, and the sections of other defenses and variants.
+    """
+    row = sweep.cell.rpartition("/")[2]
+    mine, other = _leaves(ours), _leaves(theirs)
+    changed = set()
+    for key in (key for key in mine.keys() & other.keys() if mine[key] != other[key]):
+        section, *rest = key.split(".")
+        if section == "scales":
+            foreign = rest[0] != scale or rest[1] in UNRELATED
+        elif section in ("defense", "variants"):
+            # a row is named after its defense, its variant or both: bido_cka runs bido
+            named = row.startswith(rest[0]) or row.endswith(rest[0])
+            foreign = not named and not sweep.key.startswith(f"{section}.{rest[0]}.")
+        else:
+            foreign = section in UNRELATED
+        if not foreign:
+            changed.add(key)
+    return changed
+
+
+def _leaves(tree: Mapping, prefix: str = "") -> dict[str, Any]:
+    """Dotted key to value; lists are values."""
+    leaves = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= _leaves(value, f"{prefix}{name}.")
+        else:
+            leaves[f"{prefix}{name}"] = value
+    return leaves
+
+
+def experiments(root: Path) -> list[Experiment]:
+    """All finished experiments that git holds, oldest first. Raises ValueError when ``root`` is in no repository."""
+    form = "%(committerdate:unix) %(objectname) %(refname)"
+    lines = _git(root, "for-each-ref", f"--format={form}", "refs/exps").splitlines()
+    found = []
+    for date, revision, ref in (line.split(" ", 2) for line in lines):
+        match = EXPERIMENT.fullmatch(ref)
+        if match:
+            found.append((int(date), match[1], revision))
+    return [Experiment(name, revision) for _, name, revision in sorted(found)]
+
+
+def _tree(root: Path, experiment: Experiment) -> Params | None:
+    """The experiment's params.yaml; None when it has none that this version can read."""
+    text = _git(root, "show", f"{experiment.revision}:./params.yaml", missing="")
+    try:
+        return Params.load(io.StringIO(text))  # it reads from an open file as well as from a path
+    except ParamsError:
+        return None
+
+
+def _git(root: Path, *arguments: str, missing: str | None = None) -> str:
+    """What git prints; ``missing`` in place of an error when that is given."""
+    run = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    if run.returncode and missing is None:
+        where = root.resolve()
+        raise ValueError(f"{where}: git cannot read experiments here ({run.stderr.strip()}); is it a git repository?")
+    return missing if run.returncode else run.stdout
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command that the arguments name."""
+    params = Params.load()
+    if arguments in (["queue"], ["queue", "--dry-run"]):
+        queue(params, dry=len(arguments) == 2)
+    elif arguments == ["collect"]:
+        collect(params, Paths(params.scale))
+    else:
+        raise ValueError(f"{' '.join(arguments) or 'no command'}: {USAGE}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,92 @@
+"""The plane of privacy and accuracy: points where the results say, and the sweeps' points on their defense's line."""
+
+import pytest
+from fabricated import FLOOR, ORDER
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from splitprobe.artifacts import write_csv
+from splitprobe.report import tradeoff
+from splitprobe.report.figures import build_figure
+from splitprobe.report.style import look, styled
+from splitprobe.report.sweeps import COLUMNS, points, points_file
+
+
+def drawn(repository):
+    with styled():
+        return tradeoff.draw(repository.params(), repository.paths)
+
+
+def swept(repository, *lines: tuple) -> None:
+    """Write points: cell, value, accuracy in percent, PSNR of the strongest attack."""
+    key = "defense.gaussian_noise.sigma"
+    records = [dict(zip(COLUMNS, (cell, key, *numbers), strict=False)) for cell, *numbers in lines]
+    write_csv(points_file(repository.paths), records, COLUMNS)
+
+
+def line(figure, i: int) -> list[tuple[float, float]]:
+    """The points of the i-th defense's line."""
+    (axes,) = figure.axes
+    own = [one for one in axes.lines if one.get_color() == look(i)["color"] and one.get_markersize() == tradeoff.SWEPT]
+    return list(zip(*own[0].get_data(), strict=True))
+
+
+def text(figure) -> str:
+    return " ".join(one.get_text() for one in (*figure.texts, *figure.axes[0].texts)).replace("\n", " ")
+
+
+def test_a_defense_stands_at_its_accuracy_and_its_strongest_attack(repository):
+    figure = drawn(repository)  # nothing was collected: no file
+    assert points(repository.paths) == []
+    assert line(figure, 0) == [(77.5, 24.31)]
+    assert line(figure, 1) == [(pytest.approx(70.2), 22.9)]  # the decoder with several queries
+    assert line(figure, 3) == [(pytest.approx(74.1), 12.9)]  # gray-box
+    names = [one.get_text() for one in figure.axes[0].get_legend().get_texts()]
+    assert names == ["Unprotected", "Gaussian noise", "Autoencoder", "SiftFunnel"]
+    for words in ("0 points of sweeps", "Scale demo: photo of origin", "Seed 0", "better", "unprotected, 24.3 dB"):
+        assert words in text(figure)
+    assert f"floor: mean auxiliary image, {FLOOR} dB" in text(figure)
+    assert any(set(one.get_ydata()) == {FLOOR} for one in figure.axes[0].lines)
+
+
+def test_a_sweep_is_a_line_sorted_by_accuracy(repository):
+    noise = "cnn/gaussian_noise"
+    swept(repository, (noise, 0.2, 76.0, 24.1), (noise, 1.6, 55.0, 20.9), ("cnn/vib", 0.1, 70.0, 20.0))
+    figure = drawn(repository)
+    assert line(figure, 1) == [(55.0, 20.9), (pytest.approx(70.2), 22.9), (76.0, 24.1)]
+    assert "2 points of sweeps" in text(figure)  # VIB is no row of this figure
+
+
+def test_a_header_alone_is_no_point(repository):
+    swept(repository)
+    assert points(repository.paths) == []
+    assert len(line(drawn(repository), 1)) == 1
+
+
+def test_a_cell_without_a_score_is_named_and_has_no_point(repository):
+    repository.edit("cnn/ae", "target", lambda record: record.update(accuracy=None))
+    figure = drawn(repository)
+    assert "Without a point: Autoencoder." in text(figure)
+    assert len(figure.axes[0].get_legend().get_texts()) == 4
+
+
+def test_all_rows_fit_the_legend_and_the_page(full):
+    figure = drawn(full)
+    with styled():
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        legend = figure.axes[0].get_legend()
+        box = legend.get_window_extent(renderer)
+        top = figure.axes[0].get_tightbbox(renderer, call_axes_locator=False).y1
+    assert len(legend.get_texts()) == len(ORDER)
+    assert box.x1 < figure.bbox.x1
+    assert box.y0 > 0
+    assert all(top < one.get_window_extent(renderer).y0 for one in figure.texts)
+
+
+def test_two_builds_give_the_same_bytes(repository):
+    def written() -> list[bytes]:
+        build_figure("tradeoff", repository.params(), repository.paths)
+        return [repository.paths.figure("tradeoff", suffix).read_bytes() for suffix in ("png", "pdf")]
+
+    first = written()
+    assert first == written()
+    assert len(first[0]) < 100_000
