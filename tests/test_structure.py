@@ -292,8 +292,9 @@ def attacked() -> set[str]:
 
 
 def trained() -> set[str]:
-    """Cells that are trained: the attacked ones, one for each defense, and those whose weights these adopt."""
-    found = attacked() | set({cell["defense"]: name for name, cell in reversed(CELLS.items())}.values())
+    """Cells that are trained: the attacked ones, one for each defense and variant, and whose weights they adopt."""
+    kinds = {(cell["defense"], cell["variant"]): name for name, cell in reversed(CELLS.items())}
+    found = attacked() | set(kinds.values())
     while more := {CELLS[name]["start"].removeprefix("targets/")[:-3] for name in found} & CELLS.keys() - found:
         found |= more
     return found
@@ -359,8 +360,8 @@ def all_of(recorded: dict[str, Recorder | Exception]) -> list[Recorder]:
 
 
 def test_every_value_is_read(recorded):
-    """A key that no stage reads would be a knob without a wire."""
-    read = {"scale"}.union(*(params.read for params in all_of(recorded)))
+    """A key that no stage reads would be a knob without a wire; `sweeps` is for the command that queues them."""
+    read = {"scale", "sweeps"}.union(*(params.read for params in all_of(recorded)))
     tree = {**PARAMS, "scales": {"demo": PARAMS["scales"]["demo"]}}
     unread = {key for key in leaves(tree) if not any(key == r or key.startswith(f"{r}.") for r in read)}
     assert not unread, f"no stage reads {sorted(unread)}"

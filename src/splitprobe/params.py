@@ -4,6 +4,7 @@ A section's dataclass stands beside the code that uses it (``training.Training``
 and has no defaults, so that params.yaml is the only place with a number. Ranges are declared with :func:`bounded`.
 """
 
+import copy
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
@@ -141,8 +142,8 @@ class Params:
         for part, value in changes.items():
             if part not in VARIED:
                 raise ParamsError(f"{key}.{part} = {value!r}: a variant has a title and may change {', '.join(VARIED)}")
-        other = Params(_merged(self.tree, changes, key))
-        other.seed, other.read = self.seed, self.read
+        other = copy.copy(self)
+        other.tree = _merged(self.tree, changes, key)
         return other
 
     def variant_title(self, name: str) -> str | None:
