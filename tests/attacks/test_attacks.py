@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from splitprobe import measures
 from splitprobe.artifacts import read_csv, read_npz, strict
 from splitprobe.attacks import ATTACKS, mle
 from splitprobe.attacks.base import intercepted, judge, run_attacks
@@ -83,7 +84,7 @@ def test_repeated_queries_average_the_noise_away(make_target, params, images):
     (_, attack), _ = lookup(ATTACKS, "generator", "attack")(target, params, images)
     assert (attack.name, attack.access, attack.facts()["queries"]) == ("repeated", "black-box, 16 queries", 16)
     z = target.features(images)
-    errors = {queries: intercepted(with_queries(attack, queries), images) - z for queries in (1, 16)}
+    errors = {queries: next(intercepted(with_queries(attack, queries), images)) - z for queries in (1, 16)}
     assert errors[1].std().item() == pytest.approx(0.8, rel=0.02)
     assert errors[16].std().item() == pytest.approx(0.8 / 4, rel=0.02)
 
@@ -92,8 +93,21 @@ def test_repeated_queries_of_dropout_see_the_union_of_the_masks(make_target, par
     target = make_target("dropout")  # rate 0.8
     (_, attack), _ = lookup(ATTACKS, "generator", "attack")(target, params, images)
     z = target.features(images)
-    hidden = (intercepted(attack, images) == 0) & (z != 0)
+    hidden = (next(intercepted(attack, images)) == 0) & (z != 0)
     assert hidden.sum().item() / (z != 0).sum().item() == pytest.approx(0.8**16, abs=0.005)
+
+
+def test_scores_are_means_over_the_draws_of_a_random_release(make_target, params, images):
+    (attack, _), attacked = lookup(ATTACKS, "generator", "attack")(make_target("gaussian_noise"), params, images[:8])
+    _, results, pictures = judge([attack], images[8:], attacked)
+    assert results["black_box"]["draws"] == attack.draws == 3
+    draws = list(intercepted(attack, attacked))
+    assert not torch.equal(draws[0], draws[1])
+    errors = [measures.mse(attacked, attack.reconstruct(z, (3, 32, 32))).mean().item() for z in draws]
+    assert results["black_box"]["mse"] == pytest.approx(sum(errors) / 3, rel=1e-5)
+    assert len(pictures["black_box"]) == len(attacked)
+    (plain,), _ = lookup(ATTACKS, "generator", "attack")(make_target(), params, images[:8])
+    assert plain.draws == 1
 
 
 def with_queries(attack, queries):

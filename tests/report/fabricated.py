@@ -134,6 +134,7 @@ class Repository:
         for decoder, psnr in row[3].items():
             decoders[decoder] = {
                 **{"access": ACCESS[decoder], "queries": 16 if decoder == "repeated" else 1},
+                "draws": 3 if "repeated" in row[3] else 1,
                 **{"parameters": 80000, "epochs": 30, "best_epoch": 28},
                 **{"lr": 2e-4, "fit_images": 1440, "holdout_images": 160, "holdout_mse": 10 ** (-psnr / 10)},
                 **{**scores(psnr, channels), "failed": psnr <= FLOOR},

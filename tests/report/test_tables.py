@@ -131,6 +131,7 @@ def test_table2_csv_has_both_conventions_and_the_paper(repository):
     assert lines[1]["paper_generator_psnr_db_paper"] == "22.4249"
     assert lines[2]["paper_generator_psnr_db_paper"] == ""  # no attacker in the paper has several queries
     assert lines[2]["generator_queries"] == "16"
+    assert [line["generator_draws"] for line in lines[:3]] == ["1", "3", "3"]
     gray = lines[6]
     assert float(gray["generator_mse"]) == pytest.approx(10**-1.29)
     assert float(gray["generator_mse_paper"]) == pytest.approx(3 * 10**-1.29)

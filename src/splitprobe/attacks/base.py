@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,6 +31,7 @@ class Attack:
     family: ClassVar[str]  # the file that results and curves go to
     kind: ClassVar[str]  # what the family's members are called in its result
     queries: int = 1  # releases of one image that the adversary averages
+    draws: int = 1  # times the test images are intercepted; scores are means over all
 
     def __init__(self, name: str, target: Target, seed: int) -> None:
         self.name, self.target, self.seed = name, target, seed
@@ -63,10 +65,14 @@ class Attack:
         return self.target.runtime.generator(self.seed, "attack", self.name, *purpose)
 
 
-def intercepted(attack: Attack, images: Tensor) -> Tensor:
-    """What the attack observes of uint8 images (N, C, H, W); the same for every attack with as many queries."""
-    target = attack.target
-    return attack.observe(target.features(images), target.runtime.generator(attack.seed, "intercepted"))
+def intercepted(attack: Attack, images: Tensor) -> Iterator[Tensor]:
+    """What the attack observes of uint8 images (N, C, H, W), draw by draw.
+
+    The same for every attack with as many queries.
+    """
+    z, noise = attack.target.features(images), attack.target.runtime.generator(attack.seed, "intercepted")
+    for _ in range(attack.draws):
+        yield attack.observe(z, noise)
 
 
 def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor) -> tuple[dict, dict, dict]:
@@ -78,11 +84,12 @@ def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor) -> tuple[dic
     results, pictures = {}, {"x": _picture(images)}
     for attack in attacks:
         attack.fit(auxiliary)
-        x_hat = attack.reconstruct(intercepted(attack, images), tuple(images.shape[1:]))
-        scores = measures.scores(images, x_hat)
+        x_hat = torch.cat([attack.reconstruct(z, tuple(images.shape[1:])) for z in intercepted(attack, images)])
+        scores = measures.scores(images.repeat(attack.draws, 1, 1, 1), x_hat)
         failed = not scores["mse"] < floors["mean_image"]["mse"]
-        results[attack.name] = {"access": attack.access, **attack.facts(), **scores, "failed": failed}
-        pictures[attack.name] = _picture(x_hat)
+        told = {"access": attack.access, "draws": attack.draws, **attack.facts()}
+        results[attack.name] = {**told, **scores, "failed": failed}
+        pictures[attack.name] = _picture(x_hat[: len(images)])
         verdict = " (no better than the mean image: failed)" if failed else ""
         log.info(
             "  %s, %s: %.2f dB, SSIM %.3f%s", attack.name, attack.access, scores["psnr_db"], scores["ssim"], verdict

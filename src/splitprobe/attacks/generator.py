@@ -32,6 +32,7 @@ class Settings(Adam):
 
     decoders: tuple[str, ...] = bounded(choices=("black_box", "gray_box", "repeated"))
     queries: int = bounded(2, 10000)
+    draws: int = bounded(1, 1000)
     holdout: float = bounded(0.01, 0.5)
 
 
@@ -53,6 +54,7 @@ class Generator(Attack):
         super().__init__(name, target, seed)
         self.settings, self.plan = settings, plan
         self.access = name.replace("_", "-")
+        self.draws = settings.draws if target.defense.stochastic else 1
         if name == "repeated":
             self.queries, self.access = settings.queries, f"black-box, {settings.queries} queries"
         with target.runtime.seeded(seed, "decoder"):

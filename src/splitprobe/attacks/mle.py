@@ -168,7 +168,7 @@ class TunedMle(Mle):
         All trials share one batch: images do not interact, so each has its own learning rate and weight.
         """
         images = self.shuffled(auxiliary)[: self.plan.trial_images]
-        z = intercepted(self, images)
+        (z,) = intercepted(self, images)
         starts = [self.start(images.shape) for _ in self.trials]
         groups = [{"params": [x], "lr": lr} for x, (lr, _) in zip(starts, self.trials, strict=True)]
         optimizer = torch.optim.Adam(groups)

@@ -84,30 +84,18 @@ class Dpsgd(Defense):
         if settings.batch_size > site.images:
             message = f"the batch must not exceed the {site.images} training images"
             raise ParamsError(f"defense.dpsgd.batch_size = {settings.batch_size}: {message}")
-        from opacus import GradSampleModule  # seconds of imports that only this method needs
-        from opacus.accountants import RDPAccountant
-        from opacus.accountants.utils import get_noise_multiplier
+        from opacus.accountants import RDPAccountant  # seconds of imports that only this method needs
         from opacus.optimizers import DPOptimizer
         from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
         rate = settings.batch_size / site.images
         steps = max(1, int(1 / rate))
-        with _quiet():
-            noise = get_noise_multiplier(
-                target_epsilon=settings.epsilon, target_delta=settings.delta, sample_rate=rate,
-                steps=steps * site.epochs, accountant="rdp",
-            )  # fmt: skip
+        noise = noise_multiplier(settings, rate, steps * site.epochs)
         log.info("DP-SGD: noise multiplier %.3f for epsilon %g in %d epochs", noise, settings.epsilon, site.epochs)
-        # the first layer's hook says that the image needs no gradient, which is so
-        warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
-        for layer in net.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.register_forward_pre_hook(_contiguous)
-        GradSampleModule(net)  # its hooks stay on the layers and keep each image's gradient
-        draws = site.runtime.generator(site.seed, "dpsgd")
+        keep_gradients_apart(net)
         private = DPOptimizer(
             optimizer, noise_multiplier=noise, max_grad_norm=settings.clipping_norm,
-            expected_batch_size=settings.batch_size, generator=draws,
+            expected_batch_size=settings.batch_size, generator=site.runtime.generator(site.seed, "dpsgd"),
         )  # fmt: skip
         accountant = RDPAccountant()
         private.attach_step_hook(accountant.get_optimizer_hook_fn(sample_rate=rate))
@@ -121,9 +109,9 @@ class Dpsgd(Defense):
             for batch in sampler:
                 yield from physical(torch.tensor(batch, dtype=torch.long), settings.physical_batch_size, private)
             with _quiet():
-                spent = accountant.get_epsilon(settings.delta)
+                spent = float(accountant.get_epsilon(settings.delta))
             self.spent = {
-                "epsilon": float(spent), "delta": settings.delta, "noise_multiplier": float(noise),
+                "epsilon": spent, "delta": settings.delta, "noise_multiplier": noise,
                 "clipping_norm": settings.clipping_norm,
             }  # fmt: skip
 
@@ -132,6 +120,30 @@ class Dpsgd(Defense):
     def facts(self) -> dict[str, Any]:
         """The privacy that the training spent."""
         return self.spent
+
+
+def noise_multiplier(settings: Settings, rate: float, steps: int) -> float:
+    """The noise's deviation, in clipping norms, with which ``steps`` batches at a sampling rate spend the epsilon."""
+    from opacus.accountants.utils import get_noise_multiplier
+
+    with _quiet():
+        noise = get_noise_multiplier(
+            target_epsilon=settings.epsilon, target_delta=settings.delta, sample_rate=rate, steps=steps,
+            accountant="rdp",
+        )  # fmt: skip
+    return float(noise)
+
+
+def keep_gradients_apart(net: nn.Module) -> None:
+    """Hook the network's layers so that each parameter keeps the gradient of every image (``grad_sample``)."""
+    from opacus import GradSampleModule
+
+    # the first layer's hook says that the image needs no gradient, which is so
+    warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_pre_hook(_contiguous)
+    GradSampleModule(net)  # the hooks outlive it; keys of checkpoints stay plain
 
 
 def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

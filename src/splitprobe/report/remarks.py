@@ -68,8 +68,8 @@ def remarks(results: Sequence[Results]) -> list[str]:
         "images. The last one looks at the image: a landmark, not an attack.",
         f"Generator: a decoder fitted to what the edge sends of {_common(decoders, 'fit_images')} auxiliary images; "
         f"its epoch is chosen on {_common(decoders, 'holdout_images')} more of them, never on test images; "
-        f"learning rate {_common(decoders, 'lr')}. Black-box: the decoder that mirrors the plain network; gray-box: "
-        "the one that mirrors the defended edge, where a defense changes it.",
+        f"learning rate {_common(decoders, 'lr')}{_drawn(decoders)}. Black-box: the decoder that mirrors the plain "
+        "network; gray-box: the one that mirrors the defended edge, where a defense changes it.",
         *_repeated(decoders),
         "MLE is white-box: it optimizes the pixels through the edge itself until the feature fits.",
         "Strongest: the highest PSNR among a row's decoders and MLE variants.",
@@ -77,6 +77,12 @@ def remarks(results: Sequence[Results]) -> list[str]:
         *(_mle(name, _attacks(results, name)) for name in variants(results)),
         *(_mine(name, [r["information"]["mine"][name] for r in results]) for name in ("calibrated", "paper")),
     ]
+
+
+def _drawn(decoders: Sequence[Mapping]) -> str:
+    """Over how many releases of each test image decoders are scored, where releases are random."""
+    draws = _common([d for d in decoders if d["draws"] > 1], "draws")
+    return f"; where a defense is random, scores are means over {draws} releases of each image" if draws else ""
 
 
 def privacy(results: Sequence[Results]) -> list[str]:
