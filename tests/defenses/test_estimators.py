@@ -10,6 +10,11 @@ from torch import distributions
 
 from splitprobe.defenses import ae, bido, infoscissors, nls
 from splitprobe.losses import gaussian_kl
+from splitprobe.models.split import Shape
+from splitprobe.params import ParamsError
+from splitprobe.schedule import Schedule
+from splitprobe.target import Blueprint
+from splitprobe.training import Settings, Trainer
 
 
 @pytest.fixture
@@ -120,11 +125,6 @@ def test_club_on_gaussians_of_known_correlation():
 
 
 def test_the_club_estimator_improves_and_is_not_moved_by_the_network(params, cpu, make_cell):
-    from splitprobe.models.split import Shape
-    from splitprobe.schedule import Schedule
-    from splitprobe.target import Blueprint
-    from splitprobe.training import Settings, Trainer
-
     blueprint = Blueprint.from_params(make_cell("infoscissors"), Shape(3, 32, 4, 8), params)
     trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-3, "constant"), cpu, 1, 16)
     defense, labels = trainer.defense, torch.arange(16) % 4
@@ -139,6 +139,11 @@ def test_the_club_estimator_improves_and_is_not_moved_by_the_network(params, cpu
     inner = params.tree["defense"]["infoscissors"]["inner_steps"]
     moved = max((a - b).abs().max().item() for a, b in zip(before, defense.estimator.parameters(), strict=True))
     assert moved <= 2 * inner * params.tree["defense"]["infoscissors"]["lr"]  # Adam's own steps and no others
+
+
+def test_an_estimator_that_cannot_learn_is_refused(params):
+    with pytest.raises(ParamsError, match=r"defense.infoscissors.lr = 0.0: must be at least"):
+        with_settings(params, infoscissors.InfoScissors, "infoscissors", lr=0.0)
 
 
 def test_the_club_estimator_learns_alone_first(params):
