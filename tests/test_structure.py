@@ -175,7 +175,6 @@ BY_CHECKPOINT = {
     "defenses.<defense>": "in the digest",
     "losses": "used in training only: what matters changes the weights",
     "augment": "used in training only",
-    "models.mirror": "a defense's adversary is used in training only; train_generator declares its own use",
 }
 
 

@@ -18,7 +18,7 @@ from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.base import Defense
 from splitprobe.models import MODELS
 from splitprobe.models import split as splitting
-from splitprobe.models.split import Normalization, Shape
+from splitprobe.models.split import Layout, Normalization, Shape
 from splitprobe.params import Params, typed
 from splitprobe.registry import lookup
 from splitprobe.runtime import Runtime
@@ -49,6 +49,10 @@ class Blueprint:
         """Fresh edge and cloud, with the defense's architecture."""
         net = splitting.build(self.cell.model, self.model, self.normalization, self.shape)
         return self.defense.modify(*splitting.split(net, self.cell.cut))
+
+    def layout(self, edge: nn.Sequential) -> Layout:
+        """What a decoder of this edge's z must fit."""
+        return Layout(self.cell.model, edge[-1].out_channels, self.cell.cut, self.shape.width, self.shape.channels)
 
     def plain(self) -> dict[str, Any]:
         """Plain types for a checkpoint."""

@@ -62,8 +62,7 @@ class Trainer:
         self.rate = Rate(self.optimizer, schedule, settings)
         uses = ("order", "view", "noise")
         self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in uses)
-        shape, cut = blueprint.shape, blueprint.cell.cut
-        site = Site(shape, cut, self.edge[-1].out_channels, size, schedule.epochs, runtime, seed)
+        site = Site(blueprint.layout(self.edge), size, schedule.epochs, runtime, seed)
         self.defense.prepare(site)
         self.draw = lambda: batches(size, settings.batch_size, self.order)
         private = self.defense.make_private(self.net, self.optimizer, site)

@@ -142,7 +142,7 @@ def test_a_gray_box_decoder_exists_exactly_where_the_architecture_changes(name, 
     target, plain = make_target(name), make_target("unprotected")
     changed = [tuple(p.shape) for p in target.edge.parameters()] != [tuple(p.shape) for p in plain.edge.parameters()]
     channels = target.edge[-1].out_channels
-    decoder = target.defense.gray_box_decoder(channels, 2, 8, 3)
+    decoder = target.defense.gray_box_decoder(target.blueprint.layout(target.edge))
     assert (decoder is not None) == changed
     if changed:
         assert decoder(torch.rand(2, channels, 8, 8)).shape == (2, 3, 32, 32)

@@ -52,7 +52,7 @@ def test_sizes_at_the_paper_s_width(params, make_cell, name, variant, edge_param
     with torch.device("meta"):  # MID's bottleneck has 268 million weights
         blueprint = Blueprint.from_params(make_cell(name, variant=variant), Shape(3, 64, 10, 128), params)
         edge, cloud = blueprint.build()
-        decoder = blueprint.defense.gray_box_decoder(edge[-1].out_channels, 2, 128, 3)
+        decoder = blueprint.defense.gray_box_decoder(blueprint.layout(edge))
     assert count.parameters(edge) == edge_parameters
     assert (decoder and count.parameters(decoder)) == decoder_parameters
     if name == "mid":
@@ -142,7 +142,7 @@ def test_strength_zero_is_unprotected(none, z, cpu):
 
 def test_siftfunnel_adds_its_weighted_terms():
     loss = Loss(alpha_kl=3.5, label_smoothing=0.35, lambda_dcor=0.8, lambda_pearson=0.6, lambda_l1=0.03)
-    defense = SiftFunnel(SiftSettings(Architecture(12, "text", 32, 4, 6, True, True), loss))
+    defense = SiftFunnel(SiftSettings(Architecture(12, 1, True, "text", (1,), (32,), 4, 6, True, True), loss))
     generator = torch.Generator().manual_seed(0)
     x, z = torch.rand(6, 3, 8, 8, generator=generator), torch.randn(6, 4, 4, 4, generator=generator)
     logits, y = torch.randn(6, 5, generator=generator), torch.arange(6) % 5

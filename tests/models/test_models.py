@@ -6,8 +6,7 @@ from splitprobe.defenses.siftfunnel import Architecture, Loss, SiftFunnel
 from splitprobe.defenses.siftfunnel import Settings as SiftSettings
 from splitprobe.models import count, layers, split
 from splitprobe.models.cnn import Settings
-from splitprobe.models.mirror import mirror
-from splitprobe.models.split import Normalization, Shape, Statistics
+from splitprobe.models.split import Layout, Normalization, Shape, Statistics
 from splitprobe.params import ParamsError
 
 NORMALIZATION = Normalization(Statistics((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), Statistics((0.5,), (0.5,)))
@@ -19,7 +18,7 @@ def network(shape: Shape) -> torch.nn.Sequential:
 
 
 def siftfunnel(tail: str = "code", funnel: bool = True, attention: bool = True) -> SiftFunnel:
-    architecture = Architecture(12, tail, 32, 4, 6, funnel, attention)
+    architecture = Architecture(12, 1, True, tail, (1,), (32,), 4, 6, funnel, attention)
     return SiftFunnel(SiftSettings(architecture, Loss(3.5, 0.35, 0.8, 0.6, 0.03)))
 
 
@@ -76,7 +75,7 @@ def test_siftfunnel_needs_two_blocks():
 @pytest.mark.parametrize(("cut", "expected"), [(1, 6_147), (2, 530_819), (3, 2_628_739), (4, 11_018_883)])
 def test_black_box_decoders_of_the_paper(cut, expected):
     z_channels = 128 * 2 ** (cut - 1)
-    decoder = mirror(z_channels, cut, 128, 3)
+    decoder = Layout("cnn", z_channels, cut, 128, 3).mirror(z_channels)
     assert count.parameters(decoder) == expected
     x_hat = decoder(torch.randn(2, z_channels, 64 // 2**cut, 64 // 2**cut))
     assert x_hat.shape == (2, 3, 64, 64)
@@ -84,8 +83,8 @@ def test_black_box_decoders_of_the_paper(cut, expected):
 
 
 def test_siftfunnels_decoders_of_the_paper():
-    assert count.parameters(mirror(12, 2, 128, 3)) == 31_107
-    gray = siftfunnel().gray_box_decoder(12, 2, 128, 3)
+    assert count.parameters(Layout("cnn", 12, 2, 128, 3).mirror(12)) == 31_107
+    gray = siftfunnel().gray_box_decoder(Layout("cnn", 12, 2, 128, 3))
     assert count.parameters(gray) == 80_555
     assert gray(torch.randn(2, 12, 16, 16)).shape == (2, 3, 64, 64)
 

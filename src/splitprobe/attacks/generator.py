@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from splitprobe.attacks.base import Attack
 from splitprobe.models import count
-from splitprobe.models.mirror import mirror
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import progress
 from splitprobe.schedule import Adam, Rate, Schedule, batches
@@ -128,12 +127,11 @@ def build(target: Target, params: Params, test: Tensor) -> tuple[list[Attack], T
     A gray-box decoder exists only where the defense changes the architecture, a repeated one only where it is random.
     """
     settings, plan = params.section("attack.generator", Settings), params.scaled("generator", Plan)
-    shape, cut = target.blueprint.shape, target.cell.cut
-    layout = (target.edge[-1].out_channels, cut, shape.width, shape.channels)
+    layout = target.blueprint.layout(target.edge)
     makers: dict[str, Callable[[], nn.Module | None]] = {
-        "black_box": lambda: mirror(*layout),
-        "gray_box": lambda: target.defense.gray_box_decoder(*layout),
-        "repeated": lambda: mirror(*layout) if target.defense.stochastic else None,
+        "black_box": lambda: layout.mirror(layout.z_channels),
+        "gray_box": lambda: target.defense.gray_box_decoder(layout),
+        "repeated": lambda: layout.mirror(layout.z_channels) if target.defense.stochastic else None,
     }
     chosen = [name for name in settings.decoders if makers[name]() is not None]
     return [Generator(name, target, params.seed, makers[name], settings, plan) for name in chosen], test[: plan.images]

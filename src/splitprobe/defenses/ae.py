@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from splitprobe.defenses.base import Batch, Defense, Site
-from splitprobe.models.layers import Block, deconv, deconv_tanh
-from splitprobe.models.mirror import mirror
+from splitprobe.models.layers import Block, InverseResidual, deconv, deconv_tanh
+from splitprobe.models.split import Layout
 from splitprobe.params import bounded
 
 
@@ -74,8 +74,7 @@ class AutoEncoder(Defense):
         """Build the reconstructor, where there is one, and its optimizer."""
         if self.settings.adversary:
             with site.runtime.seeded(site.seed, "adversary"):
-                decoder = mirror(site.z_channels, site.cut, site.shape.width, site.shape.channels)
-                self.reconstructor = site.runtime.place(decoder)
+                self.reconstructor = site.runtime.place(site.layout.mirror(site.layout.z_channels))
             self.optimizer = torch.optim.Adam(self.reconstructor.parameters(), self.settings.lr)
 
     def reconstruction_error(self, batch: Batch) -> Tensor:
@@ -102,11 +101,17 @@ class AutoEncoder(Defense):
             terms["adversary"] = -self.settings.adversary * self.reconstruction_error(batch)
         return terms
 
-    def gray_box_decoder(self, z_channels: int, cut: int, width: int, channels: int) -> nn.Module | None:
-        """The authors' decoder: three convolutions that undo the encoder, then the plain mirror.
+    def gray_box_decoder(self, layout: Layout) -> nn.Module | None:
+        """The authors' decoder: convolutions that undo the encoder, then the family's plain decoder.
 
-        2,006,659 parameters at width 128, cut 2. No activation between the middle ones, as published.
+        2,006,659 parameters for the CNN (width 128, cut 2), 279,107 for ResNet-18 (width 64, cut 3). No activation
+        between the middle ones, as published; theirs for VGG16 is not known, this is the CNN's rule.
         """
-        wide = 2 * z_channels
-        undo = [deconv_tanh(z_channels, wide, 3), deconv(wide, wide, 3), deconv(wide, wide, 3)]
-        return nn.Sequential(*undo, mirror(wide, cut, width, channels))
+        wide, plain = 2 * layout.z_channels, layout.mirror(2 * layout.z_channels)
+        undo = [deconv_tanh(layout.z_channels, wide, 3), deconv(wide, wide, 3)]
+        if isinstance(plain[0], InverseResidual):
+            undo += [nn.SiLU(), deconv(wide, wide, 3), deconv(wide, wide, 3)]
+            plain[0] = plain[0].body  # without its shortcut
+        else:
+            undo += [deconv(wide, wide, 3)]
+        return nn.Sequential(*undo, *plain)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitprobe.models.split import Shape
+from splitprobe.models.split import Layout
 from splitprobe.params import Params, typed
 from splitprobe.runtime import Runtime
 
@@ -43,9 +43,7 @@ class Batch:
 class Site:
     """Where and how long a defense is trained: what ``prepare`` and ``make_private`` may need."""
 
-    shape: Shape
-    cut: int
-    z_channels: int
+    layout: Layout
     images: int
     epochs: int
     runtime: Runtime
@@ -127,6 +125,6 @@ class Defense:
         """What the result states beside the settings, after training."""
         return {}
 
-    def gray_box_decoder(self, z_channels: int, cut: int, width: int, channels: int) -> nn.Module | None:
+    def gray_box_decoder(self, layout: Layout) -> nn.Module | None:
         """The decoder of an attacker who knows the changed architecture; None where nothing is changed."""
         return None

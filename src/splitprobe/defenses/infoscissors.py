@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from splitprobe.defenses.base import Batch, Defense, Site
-from splitprobe.models.mirror import mirror
 from splitprobe.params import bounded
 
 log = logging.getLogger("splitprobe")
@@ -54,8 +53,7 @@ class InfoScissors(Defense):
         """Build the decoder and its optimizer."""
         self.alone, self.learning_alone = round(self.settings.warmup * site.epochs), False
         with site.runtime.seeded(site.seed, "estimator"):
-            decoder = mirror(site.z_channels, site.cut, site.shape.width, site.shape.channels)
-            self.estimator = site.runtime.place(decoder)
+            self.estimator = site.runtime.place(site.layout.mirror(site.layout.z_channels))
         self.optimizer = torch.optim.Adam(self.estimator.parameters(), self.settings.lr)
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """MID (Wang, Zhang, Jia, AAAI 2021) as the paper ran it: an information bottleneck behind the last block, in the cloud.
 
 The flattened output of the last block gives mean and deviation (softplus(raw - 5)) of a normal vector of half its
-length; a sample of it, in training and at test, goes to the head; beta KL(. || N(0, I)) is added to the loss, summed
-over the vector. The transmitted z lies before the bottleneck and carries no noise, so nothing bounds what z says about
-x. Expected: z leaks as much as unprotected. At width 128 the bottleneck alone has 268 million weights.
+length (ResNet-18: of the same length); a sample of it, in training and at test, goes to the head; beta KL(. || N(0, I))
+is added to the loss, summed over the vector. The transmitted z lies before the bottleneck and carries no noise, so
+nothing bounds what z says about x. Expected: z leaks as much as unprotected. At the CNN's width 128 the bottleneck
+alone has 268 million weights.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from splitprobe.defenses.base import Batch, Defense
 from splitprobe.losses import gaussian_kl
-from splitprobe.params import ParamsError, bounded
+from splitprobe.params import bounded
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Settings:
 
     beta: float = bounded(0.0, 1000.0)
     shift: float = bounded(-20.0, 20.0)
+    latent_share: float = bounded(0.001, 4.0)
+    hidden_per_class: int = bounded(1, 1000)
+    dropout: float = bounded(0.0, 0.95)
 
 
 class Sample(nn.Module):
@@ -54,16 +58,22 @@ class Mid(Defense):
     stochastic_cloud = True
 
     def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
-        """Between last block and head: Linear to the moments of half the length, sample; the head shrinks with it."""
+        """Between last block and head: Linear to the moments of a shorter vector, sample; the head shrinks with it.
+
+        A head of one layer (ResNet-18's) gets a hidden one, as the paper's.
+        """
         *blocks, head = cloud
-        linears = [i for i, layer in enumerate(head) if isinstance(layer, nn.Linear)]
-        if not isinstance(head[0], nn.Flatten) or linears[:1] != [1]:
-            raise ParamsError("MID needs a head that flattens and goes on with a linear layer")
-        first = head[1]
-        latent = first.in_features // 2
-        moments = nn.Sequential(nn.Flatten(), nn.Linear(first.in_features, 2 * latent))
-        rest = [Sample(self.settings.shift), nn.Linear(latent, first.out_features), *head[2:]]
-        return edge, nn.Sequential(*blocks, moments, nn.Sequential(*rest))
+        at = next(i for i, layer in enumerate(head) if isinstance(layer, nn.Linear))
+        first, rest, settings = head[at], head[at + 1 :], self.settings
+        latent = max(1, round(first.in_features * settings.latent_share))
+        moments = nn.Sequential(*head[:at], nn.Linear(first.in_features, 2 * latent))
+        if not len(rest):
+            hidden = settings.hidden_per_class * first.out_features
+            rest = [nn.Dropout(settings.dropout), nn.Linear(hidden, first.out_features)]
+            tail = [nn.Linear(latent, hidden), *rest]
+        else:
+            tail = [nn.Linear(latent, first.out_features), *rest]
+        return edge, nn.Sequential(*blocks, moments, nn.Sequential(Sample(settings.shift), *tail))
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted KL, in nats, summed over the vector."""

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from splitprobe.defenses.base import Batch, Defense
 from splitprobe.losses import distance_correlation, kl_divergence, pearson, smoothed_labels
-from splitprobe.models.layers import Block, Cbam, ChannelExpand, SqueezeExcite, TripletAttention, deconv, deconv_tanh
+from splitprobe.models.layers import Block, Cbam, ChannelExpand, SqueezeExcite, TripletAttention
+from splitprobe.models.split import Layout
 from splitprobe.params import Params, ParamsError, bounded
 
 
@@ -25,8 +26,11 @@ class Architecture:
     """The section ``defense.siftfunnel``."""
 
     channels: int = bounded(2, 1024)
+    entry_kernel: int = bounded(choices=(1, 3))
+    bias: bool
     tail: str = bounded(choices=("code", "text"))
-    se_reduction: int = bounded(1, 1024)
+    attention_after: tuple[int, ...] = bounded(1, 100)
+    se_reduction: tuple[int, ...] = bounded(1, 1024)
     out_se_reduction: int = bounded(1, 1024)
     out_cbam_reduction: int = bounded(1, 1024)
     funnel: bool
@@ -65,6 +69,12 @@ def funnel_tail(in_channels: int, channels: int, tail: str) -> nn.Sequential:
     )
 
 
+def entry(in_channels: int, channels: int, kernel: int, bias: bool) -> nn.Sequential:
+    """The funnel's first layer: convolution, BatchNorm, ReLU."""
+    convolution = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU())
+
+
 class SiftFunnel(Defense):
     """The funnel architecture with its attention blocks (each removable) and the penalties of equation (15)."""
 
@@ -77,24 +87,43 @@ class SiftFunnel(Defense):
         return cls(Settings(params.section(f"defense.{name}", Architecture), params.section("loss", Loss)))
 
     def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
-        """Replace the last edge block by attention, funnel, attention; let the cloud expand the channels first."""
+        """Replace the last edge block by funnel and attention, with attention behind kept ones; widen in the cloud."""
         if len(edge) < 3:
             raise ParamsError("cut = 1: SiftFunnel replaces the last of at least two edge blocks; use cut 2 or more")
         how, last = self.settings.architecture, edge[-1]
         inside, channels = last.in_channels, how.channels if how.funnel else last.out_channels
-        narrowed = inside // 4
-        layers: list[nn.Module] = []
-        if how.attention:
-            layers += [SqueezeExcite(inside, how.se_reduction), TripletAttention()]
+        first, *kept = self._attended(edge[:-1]) if how.attention else edge[:-1]
+        layers: list[nn.Module] = [last]
         if how.funnel:
-            layers += [nn.Conv2d(inside, narrowed, 1), nn.BatchNorm2d(narrowed), nn.ReLU(), nn.MaxPool2d(last.stride)]
-            layers += [funnel_tail(narrowed, channels, how.tail)]
+            if not how.bias:  # as in the authors' VGG16, whose BatchNorm behind each convolution makes up for it
+                for convolution in (m for m in edge[:-1].modules() if isinstance(m, nn.Conv2d)):
+                    convolution.bias = None
+            layers = [*entry(inside, inside // 4, how.entry_kernel, how.bias)]
+            layers += [nn.MaxPool2d(last.stride)] if last.stride > 1 else []
+            layers += [funnel_tail(inside // 4, channels, how.tail)]
             cloud = nn.Sequential(ChannelExpand(channels, last.out_channels), *cloud)
-        else:
-            layers += [last]
         if how.attention:
             layers += [SqueezeExcite(channels, how.out_se_reduction), Cbam(channels, how.out_cbam_reduction)]
-        return nn.Sequential(*edge[:-1], Block(inside, channels, last.stride, *layers)), cloud
+        return nn.Sequential(first, *kept, Block(inside, channels, last.stride, *layers)), cloud
+
+    def _attended(self, blocks: nn.Sequential) -> list[nn.Module]:
+        """The kept blocks (normalization first), with attention behind those that the settings name."""
+        how, blocks = self.settings.architecture, list(blocks)
+        if len(how.attention_after) != len(how.se_reduction):
+            raise ParamsError(
+                f"defense.siftfunnel.se_reduction = {list(how.se_reduction)}: one for each block of attention_after = "
+                f"{list(how.attention_after)} is needed"
+            )
+        for index, reduction in zip(how.attention_after, how.se_reduction, strict=True):
+            if index >= len(blocks):
+                raise ParamsError(
+                    f"defense.siftfunnel.attention_after = {list(how.attention_after)}: only blocks 1 to "
+                    f"{len(blocks) - 1} are kept at this cut"
+                )
+            old = blocks[index]
+            attention = (SqueezeExcite(old.out_channels, reduction), TripletAttention())
+            blocks[index] = Block(old.in_channels, old.out_channels, old.stride, old, *attention)
+        return blocks
 
     def task_loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """alpha KL to the smoothed labels."""
@@ -110,14 +139,6 @@ class SiftFunnel(Defense):
             "l1": weights.lambda_l1 * batch.z.float().abs().mean(),
         }
 
-    def gray_box_decoder(self, z_channels: int, cut: int, width: int, channels: int) -> nn.Module | None:
-        """The authors' decoder, which mirrors the funnel; 80,555 parameters at width 128, 12 channels, cut 2.
-
-        Its last layers have no activation between them, as published.
-        """
-        c, narrowed = z_channels, max(1, width // 4)
-        doubling = [deconv(narrowed if i == 0 else width, width, 4) for i in range(cut - 1)]
-        return nn.Sequential(
-            deconv_tanh(c, c, 3), deconv(c, c, 3), deconv(c, c, 3), nn.Tanh(), deconv(c, c, 3), deconv(c, narrowed, 3),
-            *doubling, deconv(width, channels, 4), nn.Sigmoid(),
-        )  # fmt: skip
+    def gray_box_decoder(self, layout: Layout) -> nn.Module | None:
+        """The authors' decoder, which mirrors the funnel."""
+        return layout.funnel_decoder()

@@ -5,4 +5,6 @@ A registry line names the module and class, imported when used: so a stage depen
 
 MODELS = {
     "cnn": "splitprobe.models.cnn:Cnn",
+    "resnet18": "splitprobe.models.resnet18:ResNet18",
+    "vgg16": "splitprobe.models.vgg16:Vgg16",
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from splitprobe.models.layers import Block
+from splitprobe.models.layers import Block, deconv, deconv_tanh
 from splitprobe.params import ParamsError, bounded
 
 BLOCKS = 4
@@ -46,3 +46,29 @@ class Cnn:
         # nothing but dropout between the two linear layers, as in the original
         head = [nn.Flatten(), nn.Linear(flat, hidden), nn.Dropout(settings.dropout), nn.Linear(hidden, classes)]
         return [*blocks, nn.Sequential(*head)]
+
+    @staticmethod
+    def decoder(z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:
+        """The paper's decoder: z (B, z_channels, h, w) to x_hat (B, channels, h 2^cut, w 2^cut) in [0, 1].
+
+        530,819 parameters at cut 2, width 128.
+        """
+        layers, inside = [], z_channels
+        for level in range(cut - 1, 0, -1):
+            outside = width * 2 ** (level - 1)
+            layers.append(deconv_tanh(inside, outside, 4))
+            inside = outside
+        return nn.Sequential(*layers, deconv(inside, channels, 4), nn.Sigmoid())
+
+    @staticmethod
+    def funnel_decoder(z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:
+        """The authors' decoder of SiftFunnel's z; 80,555 parameters at width 128, 12 channels, cut 2.
+
+        Its last layers have no activation between them, as published.
+        """
+        c, narrowed = z_channels, max(1, width // 4)
+        doubling = [deconv(narrowed if i == 0 else width, width, 4) for i in range(cut - 1)]
+        return nn.Sequential(
+            deconv_tanh(c, c, 3), deconv(c, c, 3), deconv(c, c, 3), nn.Tanh(), deconv(c, c, 3), deconv(c, narrowed, 3),
+            *doubling, deconv(width, channels, 4), nn.Sigmoid(),
+        )  # fmt: skip

@@ -103,6 +103,30 @@ class ChannelExpand(nn.Sequential):
         )
 
 
+class InverseResidual(nn.Module):
+    """A basic block run backwards, the unit of the paper's ResNet decoders: two transposed convolutions and a shortcut.
+
+    ``stride`` 2 doubles the size. The shortcut is the identity, or a transposed convolution where size or channels
+    change; there is no activation after the sum, as published.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        first = nn.ConvTranspose2d(in_channels, out_channels, 2 + stride, stride, padding=1, bias=False)
+        second = nn.ConvTranspose2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.body = nn.Sequential(
+            first, nn.BatchNorm2d(out_channels), nn.Tanh(), second, nn.BatchNorm2d(out_channels)
+        )  # fmt: skip
+        self.shortcut = nn.Identity()
+        if stride > 1 or in_channels != out_channels:
+            across = nn.ConvTranspose2d(in_channels, out_channels, stride, stride, bias=False)
+            self.shortcut = nn.Sequential(across, nn.BatchNorm2d(out_channels))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, in, h, w) to (B, out, h stride, w stride)."""
+        return self.body(z) + self.shortcut(z)
+
+
 def deconv(in_channels: int, out_channels: int, kernel: int) -> nn.ConvTranspose2d:
     """A transposed convolution with padding 1: kernel 3 keeps the size, kernel 4 doubles it."""
     return nn.ConvTranspose2d(in_channels, out_channels, kernel, stride=kernel - 2, padding=1)

@@ -41,6 +41,29 @@ class Shape:
     width: int
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a decoder must fit: the network's family, the channels of z, the cut, the first block's width, the image's
+    channels.
+    """
+
+    model: str
+    z_channels: int
+    cut: int
+    width: int
+    channels: int
+
+    def mirror(self, z_channels: int) -> nn.Sequential:
+        """The family's decoder of the plain cut; only its first layer adapts to other channels than the plain z's."""
+        family = lookup(MODELS, self.model, "model")
+        return family.decoder(z_channels, self.cut, self.width, self.channels)
+
+    def funnel_decoder(self) -> nn.Sequential:
+        """The family's decoder of SiftFunnel's z, whose architecture it knows."""
+        family = lookup(MODELS, self.model, "model")
+        return family.funnel_decoder(self.z_channels, self.cut, self.width, self.channels)
+
+
 def build(model: str, settings: object, normalization: Normalization, shape: Shape) -> nn.Sequential:
     """The whole plain network: its normalization, then its blocks, the last one being the classifier head."""
     family = lookup(MODELS, model, "model")
