@@ -44,6 +44,20 @@ def test_weights_move_behind_another_defense(make_target, make_cell, params):
         with_defense(source, Blueprint.from_params(make_cell("siftfunnel"), Shape(3, 32, 4, 8), params))
 
 
+def test_a_network_can_be_cut_elsewhere(make_target, make_cell, params):
+    source = make_target(cut=2)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    logits = source.logits(source.features(images))
+    for cut in (1, 2, 3, 4):
+        blueprint = Blueprint.from_params(make_cell(cut=cut), Shape(3, 32, 4, 8), params)
+        other = with_defense(source, blueprint)
+        assert other.features(images).shape == (4, 4 * 2**cut, 32 // 2**cut, 32 // 2**cut)
+        assert torch.equal(other.logits(other.features(images)), logits)
+        assert not other.edge.training
+    with pytest.raises(ValueError, match="their networks differ"):
+        with_defense(make_target("siftfunnel"), Blueprint.from_params(make_cell(cut=3), Shape(3, 32, 4, 8), params))
+
+
 def test_features_do_not_depend_on_the_query_size(make_target, monkeypatch):
     target, images = make_target(), torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
     whole = target.features(images)

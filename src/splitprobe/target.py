@@ -161,12 +161,25 @@ def load_target(path: Path, runtime: Runtime) -> Target:
 
 
 def with_defense(target: Target, blueprint: Blueprint) -> Target:
-    """The same weights behind another cell's defense, for methods that act at inference only.
+    """The same weights behind another cell's defense or at another cut, for cells that train nothing.
 
     Raises ValueError when that defense needs another architecture than the weights have.
     """
     edge, cloud = blueprint.build()
-    shapes = [{k: v.shape for k, v in half.state_dict().items()} for half in (edge, cloud, target.edge, target.cloud)]
-    if shapes[:2] != shapes[2:]:
-        raise ValueError(f"{blueprint.cell.name} cannot start from {target.cell.name}: their networks differ")
-    return replace(target, blueprint=blueprint)
+    ours, theirs = ([half.state_dict() for half in halves] for halves in ((edge, cloud), (target.edge, target.cloud)))
+    refusal = ValueError(f"{blueprint.cell.name} cannot start from {target.cell.name}: their networks differ")
+    if blueprint.cell.cut == target.cell.cut:
+        if [_shapes(half) for half in ours] != [_shapes(half) for half in theirs]:
+            raise refusal
+        return replace(target, blueprint=blueprint)
+    # the halves of a plain network keep its numbering: together they are its weights, wherever it is cut
+    if ours[0].keys() & ours[1].keys() or _shapes(ours[0] | ours[1]) != _shapes(theirs[0] | theirs[1]):
+        raise refusal
+    for half in (edge, cloud):
+        half.load_state_dict({key: (theirs[0] | theirs[1])[key] for key in half.state_dict()})
+    edge, cloud = (target.runtime.place(half) for half in (edge, cloud))
+    return Target(blueprint, edge, cloud, target.runtime, target.record).freeze()
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in state.items()}

@@ -242,8 +242,9 @@ def tensors(dataset: Dataset, role: str, runtime: Runtime) -> tuple[Tensor, Tens
     return runtime.images(images), torch.as_tensor(labels, device=runtime.device)
 
 
+@torch.no_grad()
 def size(target: Target, image: Tensor) -> dict[str, Any]:
-    """What the target costs without a clock: parameters, multiply-accumulates, bytes of z as float32."""
+    """What the target costs without a clock: parameters, multiply-accumulates, bytes of z as float32, its layers."""
     x = image.float() / 255
     z = target.features(image)
     return {
@@ -254,4 +255,9 @@ def size(target: Target, image: Tensor) -> dict[str, Any]:
         "cloud_macs": count.macs(target.cloud, z),
         "z_shape": list(z.shape[1:]),
         "z_bytes": z[0].numel() * 4,
+        "blocks": [
+            {"half": name, **row}
+            for name, half, start in (("edge", target.edge, x), ("cloud", target.cloud, z))
+            for row in count.describe(half, start)
+        ],
     }

@@ -38,7 +38,7 @@ def test_every_attack_keeps_the_contract(family, defense, make_target, params, i
         runs.append(judge(attacks, images[8:], attacked))
     assert strict(runs[0][:2]) == strict(runs[1][:2])  # same seed, same result
     for attack in attacks:
-        assert attack.access.split(",")[0] in ("white-box", "gray-box", "black-box")
+        assert attack.access.split(",")[0] in ("white-box", "gray-box", "black-box", "cloud-side")
         picture = runs[0][2][attack.name]
         assert picture.dtype == np.uint8
         assert picture.shape == (len(attacked), 32, 32, 3)
@@ -51,7 +51,18 @@ def test_every_attack_keeps_the_contract(family, defense, make_target, params, i
 def test_the_gray_box_attack_is_there_only_for_a_changed_architecture(make_target, params, images):
     build = lookup(ATTACKS, "generator", "attack")
     assert [a.name for a in build(make_target("unprotected"), params, images)[0]] == ["black_box"]
-    assert [a.name for a in build(make_target("siftfunnel"), params, images)[0]] == ["black_box", "gray_box"]
+    funneled = build(make_target("siftfunnel"), params, images)[0]
+    assert [a.name for a in funneled] == ["black_box", "gray_box", "cloud_side"]
+    assert [a.name for a in build(make_target("ae"), params, images)[0]] == ["black_box", "gray_box"]
+
+
+def test_the_cloud_side_attack_sees_the_widened_feature(make_target, params, images):
+    target = make_target("siftfunnel")
+    *_, attack = lookup(ATTACKS, "generator", "attack")(target, params, images)[0]
+    (seen,) = intercepted(attack, images[:4])
+    assert torch.equal(seen, target.cloud[0](target.features(images[:4])))
+    assert attack.access == "cloud-side"
+    assert attack.reconstruct(seen, (3, 32, 32)).shape == (4, 3, 32, 32)
 
 
 def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, images):
@@ -215,15 +226,17 @@ def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_t
     make_target("siftfunnel").save(paths.target("cnn/siftfunnel"))
     generator = run_attacks("generator", "cnn/siftfunnel", params, paths, cpu)
     run_attacks("mle", "cnn/siftfunnel", params, paths, cpu)
-    assert set(generator["decoders"]) == {"black_box", "gray_box"}
+    names = ["black_box", "gray_box", "cloud_side"]
+    assert list(generator["decoders"]) == names
     assert set(generator["floors"]) == {"gray", "mean_image", "mean_color"}
     stored = json.loads(paths.result("cnn/siftfunnel", "mle.json").read_text())
     assert stored["images"] == 4
     assert stored["variants"]["tuned"]["trials"] == 6
     assert stored["provenance"]["cell"] == "cnn/siftfunnel"
     pictures = read_npz(paths.result("cnn/siftfunnel", "generator.npz"))
-    assert set(pictures) == {"x", "black_box", "gray_box"}
-    assert list(read_csv(paths.curve("cnn/siftfunnel", "generator"))[0]) == ["epoch", "black_box_mse", "gray_box_mse"]
+    assert set(pictures) == {"x", *names}
+    curve = read_csv(paths.curve("cnn/siftfunnel", "generator"))
+    assert list(curve[0]) == ["epoch", *(f"{name}_mse" for name in names)]
     rows = read_csv(paths.curve("cnn/siftfunnel", "mle"))
     assert float(rows[-1]["tuned_loss"]) < float(rows[0]["tuned_loss"])
 

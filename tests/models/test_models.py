@@ -124,6 +124,14 @@ def test_macs_of_one_convolution():
     assert set(dict(layer.named_buffers())) == set()
 
 
+def test_a_network_is_described_block_by_block():
+    edge, _ = split.split(network(Shape(3, 32, 5, 8)), 2)
+    rows = count.describe(edge.eval(), torch.rand(1, 3, 32, 32))
+    assert [row["shape"] for row in rows] == [[3, 32, 32], [8, 16, 16], [16, 8, 8]]
+    assert rows[1]["layers"] == ["Conv2d 3→8, 3×3", "BatchNorm", "MaxPool", "ReLU"]
+    assert [row["parameters"] for row in rows] == [0, 3 * 8 * 9 + 8 + 16, 8 * 16 * 9 + 16 + 32]
+
+
 def test_counting_leaves_the_network_alone():
     net = network(Shape(3, 32, 5, 8)).train()
     before = {k: v.clone() for k, v in net.state_dict().items()}

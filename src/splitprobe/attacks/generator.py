@@ -2,6 +2,7 @@
 
 Black-box: the decoder mirrors the plain network's cut. Gray-box: it mirrors the defense's architecture, where that
 differs. Repeated: the black-box decoder on the mean of several releases of the same image, where releases are random.
+Cloud-side: the gray-box decoder on what the cloud's first layer makes of z, where that layer undoes a funnel.
 Differs from the authors: epochs are selected on held-out auxiliary images (theirs: on the target's images), and a
 stochastic release is drawn anew at every step.
 """
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from splitprobe.attacks.base import Attack
 from splitprobe.models import count
+from splitprobe.models.layers import ChannelExpand, deconv_tanh
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import progress
 from splitprobe.schedule import Adam, Rate, Schedule, batches
@@ -29,7 +31,7 @@ from splitprobe.target import Target
 class Settings(Adam):
     """The section ``attack.generator``."""
 
-    decoders: tuple[str, ...] = bounded(choices=("black_box", "gray_box", "repeated"))
+    decoders: tuple[str, ...] = bounded(choices=("black_box", "gray_box", "repeated", "cloud_side"))
     queries: int = bounded(2, 10000)
     draws: int = bounded(1, 1000)
     holdout: float = bounded(0.01, 0.5)
@@ -43,7 +45,7 @@ class Plan(Schedule):
 
 
 class Generator(Attack):
-    """One decoder; ``decoder()`` makes its network."""
+    """One decoder; ``decoder()`` makes its network. It sees ``view`` of what is released."""
 
     family, kind = "generator", "decoders"
 
@@ -54,6 +56,7 @@ class Generator(Attack):
         self.settings, self.plan = settings, plan
         self.access = name.replace("_", "-")
         self.draws = settings.draws if target.defense.stochastic else 1
+        self.view: Callable[[Tensor], Tensor] = target.cloud[0] if name == "cloud_side" else nn.Identity()
         if name == "repeated":
             self.queries, self.access = settings.queries, f"black-box, {settings.queries} queries"
         with target.runtime.seeded(seed, "decoder"):
@@ -61,8 +64,13 @@ class Generator(Attack):
         self.optimizer = settings.optimizer(self.decoder.parameters(), plan.lr)
         self.best_epoch, self.holdout_mse, self.sizes = 0, float("inf"), (0, 0)
 
+    @torch.no_grad()
+    def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """The view of the mean of fresh releases."""
+        return torch.cat([self.view(part) for part in super().observe(z, generator).split(512)])
+
     def step(self, z: Tensor, images: Tensor) -> Tensor:
-        """One optimizer step on released z and uint8 images; the loss."""
+        """One optimizer step on observed z and uint8 images; the loss."""
         with self.target.runtime.autocast():
             x_hat = self.decoder(z)
         loss = F.mse_loss(x_hat.float(), images.float() / 255)
@@ -121,16 +129,30 @@ class Generator(Attack):
         }
 
 
+def cloud_side_decoder(target: Target) -> nn.Module | None:
+    """The authors' decoder of the widened feature: down to the channels of z, then the gray-box decoder.
+
+    93,449 parameters for ResNet-18 at width 64, 2 channels, cut 3. None where the cloud does not begin by widening z.
+    """
+    widening, layout = target.cloud[0], target.blueprint.layout(target.edge)
+    if not isinstance(widening, ChannelExpand):
+        return None
+    narrowing = deconv_tanh(widening.out_channels, layout.z_channels, 3)
+    return nn.Sequential(narrowing, target.defense.gray_box_decoder(layout))
+
+
 def build(target: Target, params: Params, test: Tensor) -> tuple[list[Attack], Tensor]:
     """All decoders of ``attack.generator`` that apply to the target, and the test images to attack (the first ones).
 
-    A gray-box decoder exists only where the defense changes the architecture, a repeated one only where it is random.
+    A gray-box decoder exists only where the defense changes the architecture, a repeated one only where it is random, a
+    cloud-side one only where the cloud widens z.
     """
     settings, plan = params.section("attack.generator", Settings), params.scaled("generator", Plan)
     layout = target.blueprint.layout(target.edge)
     makers: dict[str, Callable[[], nn.Module | None]] = {
         "black_box": lambda: layout.mirror(layout.z_channels),
         "gray_box": lambda: target.defense.gray_box_decoder(layout),
+        "cloud_side": lambda: cloud_side_decoder(target),
         "repeated": lambda: layout.mirror(layout.z_channels) if target.defense.stochastic else None,
     }
     chosen = [name for name in settings.decoders if makers[name]() is not None]

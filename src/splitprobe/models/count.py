@@ -1,6 +1,7 @@
 """Counting what a network costs: parameters by two rules, multiply-accumulates, bytes of a feature."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,3 +33,28 @@ def macs(module: nn.Module, x: Tensor) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         copy.deepcopy(module).eval()(x)
     return counter.get_total_flops() // 2
+
+
+def describe(half: nn.Sequential, x: Tensor) -> list[dict[str, Any]]:
+    """What each element of an edge or a cloud is made of, for diagrams: layers in words, output shape, parameters.
+
+    ``x`` is one input (1, ...); shapes are without the batch.
+    """
+    rows = []
+    for block in half:
+        x = block(x)
+        leaves = [_words(m) for m in block.modules() if not list(m.children())]
+        rows.append({"layers": leaves, "shape": list(x.shape[1:]), "parameters": parameters(block)})
+    return rows
+
+
+def _words(layer: nn.Module) -> str:
+    """A layer for readers: ``Conv2d 3→64, 3×3``, ``Linear 256→10``, ``BatchNorm``."""
+    name = type(layer).__name__
+    if isinstance(layer, nn.Conv2d):
+        kernel = "×".join(map(str, layer.kernel_size))
+        stride = f", stride {layer.stride[0]}" if layer.stride[0] > 1 else ""
+        return f"{name} {layer.in_channels}→{layer.out_channels}, {kernel}{stride}"
+    if isinstance(layer, nn.Linear):
+        return f"{name} {layer.in_features}→{layer.out_features}"
+    return name.removesuffix("2d") if isinstance(layer, nn.BatchNorm2d | nn.MaxPool2d | nn.AvgPool2d) else name

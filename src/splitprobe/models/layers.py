@@ -101,6 +101,7 @@ class ChannelExpand(nn.Sequential):
             nn.ReLU(),
             TripletAttention(),
         )
+        self.out_channels = out_channels
 
 
 class InverseResidual(nn.Module):
