@@ -9,7 +9,8 @@ from splitprobe.datasets import Settings, Source
 
 KNOWN = {
     "source": "folder", "title": "A tiny set", "raw": "raw", "channels": 3, "side": 8,
-    "train": 8, "validation": 2, "test": 4, "auxiliary": 2, "download": False,
+    "train": 8, "validation": 2, "test": 4, "auxiliary": 2, "download": False, "classes": None, "min_mean": 0.0,
+    "auxiliary_source": None, "auxiliary_raw": None, "auxiliary_classes": None, "auxiliary_exclude": None,
 }  # fmt: skip
 
 

@@ -100,5 +100,5 @@ def test_contradictory_settings_are_refused(photo_source, settings, rng):
 
 
 def test_unknown_sources_list_the_known_ones(make_source, settings, rng, tmp_path):
-    with pytest.raises(ParamsError, match="source = 'imagenet': choose one of photos, textures, cifar10, folder"):
+    with pytest.raises(ParamsError, match="'imagenet': choose one of photos, textures, cifar10, folder, celeba"):
         load(make_source(source="imagenet"), settings, rng, tmp_path)

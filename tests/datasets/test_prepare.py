@@ -11,13 +11,15 @@ import pytest
 from splitprobe import artifacts
 from splitprobe.cells import Paths
 from splitprobe.datasets import DataError
+from splitprobe.datasets.base import NO_CLASS
 from splitprobe.datasets.prepare import open_dataset, prepare
 from splitprobe.params import Params, ParamsError
 
 STAGE = Path(__file__).parents[2] / "stages" / "prepare.py"
 PETS = {
     "source": "folder", "title": "Pets", "raw": "raw", "channels": 3, "side": 8,
-    "train": 8, "validation": 2, "test": 4, "auxiliary": 6, "download": False,
+    "train": 8, "validation": 2, "test": 4, "auxiliary": 6, "download": False, "classes": None, "min_mean": 0.0,
+    "auxiliary_source": None, "auxiliary_raw": None, "auxiliary_classes": None, "auxiliary_exclude": None,
 }  # fmt: skip
 DATA = {"crop_min": 64, "crop_max": 128, "crop_min_std": 8, "resize": "bilinear"}
 
@@ -47,6 +49,7 @@ def test_what_is_written_is_what_is_read_back(paths, pets, caplog):
     assert summary["classes"] == ["cat", "dog"] and summary["kept"] == 20 and summary["rejected"] == 7
     assert (summary["channels"], summary["side"], summary["bytes"]) == (3, 8, 20 * 8 * 8 * 3)
     assert (summary["title"], summary["source"]) == ("Pets", "folder")
+    assert summary["auxiliary_source"] is None and summary["auxiliary_classes"] is None
     assert (summary["provenance"]["scale"], summary["provenance"]["seed"]) == ("demo", 5)
     assert json.loads(paths.summary("pets").read_text()) == summary
     with open(paths.rejected("pets"), newline="") as stream:
@@ -78,6 +81,32 @@ def test_no_false_duplicates(paths, pets):
 def test_an_absent_class_is_reported(paths, pets, caplog):
     prepare("pets", Params(tree(validation=1)), paths)
     assert "validation holds no image of" in caplog.text
+
+
+def test_auxiliary_images_of_another_source(paths, pets, make_tree, caplog):
+    make_tree(paths.root / "others", {"DOG": 4, "bird": 4}, start=100)
+    (paths.root / "others/bird/bad.png").write_bytes(b"")
+    other = {"auxiliary_source": "folder", "auxiliary_raw": "others"}
+    with caplog.at_level(logging.INFO, "splitprobe"):
+        summary = prepare("pets", Params(tree(**other)), paths)
+    assert summary["counts"] == {"train": 8, "validation": 2, "test": 4, "auxiliary": 6}
+    assert summary["classes"] == ["cat", "dog"] and list(summary["class_counts"]) == ["train", "validation", "test"]
+    assert (summary["auxiliary_source"], summary["auxiliary_classes"]) == ("folder", ["DOG", "bird"])
+    assert summary["shared_classes"] == 1
+    assert "1 class names of the target occur in the auxiliary source too: dog; if the same people" in caplog.text
+    assert "auxiliary holds no image of" not in caplog.text
+    dataset, _ = open_dataset(paths, "pets")
+    images, labels = dataset.role("auxiliary")
+    assert images.min(initial=255) == 0 and (images[:, 0, 0, 0] >= 100).all() and set(labels) == {NO_CLASS}
+    assert summary["kept"] == 28 and summary["rejected"] == 8
+    assert dataset.rejected[-1].file == "others/bird/bad.png"
+
+
+def test_nothing_is_written_when_the_auxiliary_set_is_missing(paths, pets):
+    missing = r"scales\.demo\.data\.pets: of the auxiliary source: .*faces_att\.zip is missing: put AT&T's .*Olivetti"
+    with pytest.raises(DataError, match=missing):
+        prepare("pets", Params(tree(auxiliary_source="folder", auxiliary_raw="faces_att.zip")), paths)
+    assert not paths.prepared("pets").exists()
 
 
 def test_nothing_half_written_is_left(paths, pets, monkeypatch):

@@ -112,13 +112,24 @@ def test_large_jpeg_comes_out_as_if_fully_decoded(encoded):
     assert np.abs(read(encoded(waves, "JPEG", quality=95), 1, 32)[..., 0] - whole).max() <= 3
 
 
+def test_a_box_is_counted_in_the_full_image(encoded):
+    """Also of a JPEG that would otherwise be decoded at a quarter of its size."""
+    pixels = np.full((400, 400, 3), RED, np.uint8)
+    pixels[200:264, 100:164] = GREEN
+    for kind in ("PNG", "JPEG"):
+        image = read_image(encoded(pixels, kind), 3, 16, "bilinear", (100, 200, 164, 264))
+        assert np.abs(image[2:-2, 2:-2].astype(int) - GREEN).max() <= 8
+    with pytest.raises(DataError, match=r"measures 400x400 px and does not hold the box from \(350, 0\) to \(450, 9\)"):
+        read_image(encoded(pixels), 3, 16, "bilinear", (350, 0, 450, 9))
+
+
 def test_first_frame_counts_and_a_path_is_accepted(encoded, tmp_path):
     data = encoded(flat("RGB", RED), "TIFF", save_all=True, append_images=[flat("RGB", BLUE)])
     (tmp_path / "two frames (1).tif").write_bytes(data)
     assert (read(tmp_path / "two frames (1).tif") == RED).all()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM"])
 def test_every_truncation_is_refused(encoded, rng, kind):
     data = encoded(rng.integers(0, 256, (32, 32, 3), np.uint8), kind)
     read(data)

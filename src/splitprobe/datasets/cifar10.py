@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from splitprobe.datasets import folder, images
-from splitprobe.datasets.base import DataError, Dataset, Settings, Source
+from splitprobe.datasets.base import DataError, Dataset
+from splitprobe.datasets.sections import Settings, Source
 from splitprobe.datasets.split import UNUSED, draw
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -37,6 +38,7 @@ def load(source: Source, settings: Settings, rng: np.random.Generator, root: Pat
     Raises DataError when no layout is there and ``download`` is off or fails, when one is incomplete or damaged, or
     when a role asks for more than there is.
     """
+    source.refuse("classes", "min_mean", "auxiliary_exclude")
     path = source.raw_path(root)
     found = _load_found(path, source, settings, rng, root)
     if found is None and source.download:

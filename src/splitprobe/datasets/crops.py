@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from splitprobe.datasets.base import ROLES, DataError, Dataset, Settings, Source
-from splitprobe.datasets.images import fit
+from splitprobe.datasets.base import ROLES, DataError, Dataset
+from splitprobe.datasets.images import Box, fit
+from splitprobe.datasets.sections import Settings, Source
 from splitprobe.params import ParamsError
 
 TRIES = 500  # draws before a rectangle counts as flat
-Box = tuple[int, int, int, int]  # left, top, right, bottom in px; right and bottom are outside
 
 
 def load_crops(files: Mapping[str, str], source: Source, settings: Settings, rng: np.random.Generator) -> Dataset:
-    """A Dataset of random crops; ``files`` maps each class to its file in skimage/data.
+    """A Dataset of random crops; ``files`` maps the classes to choose from to their files in skimage/data.
 
     Raises ParamsError when crop_min exceeds crop_max, DataError when a photograph is absent, too small or too flat.
     """
@@ -29,7 +29,8 @@ def load_crops(files: Mapping[str, str], source: Source, settings: Settings, rng
         raise ParamsError(f"data.crop_min = {settings.crop_min}: must be at most data.crop_max = {settings.crop_max}")
     if source.raw is not None:
         raise ParamsError(f"raw = {source.raw!r}: the source {source.source!r} is embedded; set raw to null")
-    classes = sorted(files)
+    source.refuse("min_mean", "auxiliary_exclude")
+    classes = source.chosen(files)
     photographs = [open_photograph(files[name]).convert("L" if source.channels == 1 else "RGB") for name in classes]
     boxes = [cut(image.size, source.wanted, settings, files[n]) for n, image in zip(classes, photographs, strict=True)]
     counts = list(source.wanted.values())
@@ -58,7 +59,7 @@ def cut(size: tuple[int, int], wanted: Mapping[str, int], settings: Settings, fi
     """Four rectangles that tile a photograph of ``size`` (width, height) px, larger where more crops are wanted.
 
     Train stands above validation on the left, test above auxiliary on the right; each side is at least crop_max, or
-    half the photograph's. Raises DataError when that is less than crop_min.
+    half the photograph's; a role without crops gets none. Raises DataError when a side would be less than crop_min.
     """
     width, height = size
     if min(size) // 2 < settings.crop_min:
@@ -78,6 +79,8 @@ def cut(size: tuple[int, int], wanted: Mapping[str, int], settings: Settings, fi
 
 def _divide(length: int, first: int, second: int, least: int) -> int:
     """Where to cut ``length`` in two: ``least`` (at most half) for each part, the rest in proportion."""
+    if not first or not second:
+        return length if first else 0
     least = min(least, length // 2)
     return least + round((length - 2 * least) * first / (first + second))
 

@@ -1,8 +1,9 @@
 """Any folder or .zip of class folders, wherever they lie in it.
 
 A class is the name of the folder that holds the images: ``<class>/*`` or ``train|test/<class>/*``, inside any outer
-folders; equal names are one class (``actors/<name>``, ``actresses/<name>``). Where every such folder is called
-``face``, as in ``<name>/face/*``, the one above counts. Any other file in a class folder is listed as rejected.
+folders; equal names are one class (``actor_faces/<name>``, ``actress_faces/<name>``). Where every such folder is called
+``face``, as in ``<name>/face/*``, the one above counts; photographs beside such a folder, or in ``images/<name>/*``
+beside ``faces/<name>/*``, are left out. Any other file in a class folder is listed as rejected.
 A ``MANIFEST.csv`` with the columns path and patient (or subject, identity) keeps each patient within one role.
 """
 
@@ -11,7 +12,7 @@ import io
 import logging
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,12 @@ import numpy as np
 
 from splitprobe.datasets import images
 from splitprobe.datasets.archive import Tree, open_tree
-from splitprobe.datasets.base import DataError, Dataset, Rejected, Settings, Source
+from splitprobe.datasets.base import DataError, Dataset, Rejected
+from splitprobe.datasets.guide import missing
+from splitprobe.datasets.sections import Settings, Source
 from splitprobe.datasets.split import UNUSED, draw
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 TEST, TRAIN = ("test",), ("train", "val", "valid", "validation")
 IDENTITY_COLUMNS = ("patient", "subject", "identity")
 LAYOUT = "a folder or a .zip of class folders: <class>/*.png, or train/<class>/* and test/<class>/*"
@@ -41,16 +44,18 @@ class Listed:
 def load(
     source: Source, settings: Settings, rng: np.random.Generator, root: Path, classes: Sequence[str] = ()
 ) -> Dataset:
-    """Read every file once and draw the roles; ``classes``, if given, are those that must be found, with both halves.
+    """Read every file of ``source.classes`` once and draw the roles; ``classes``, if given, must be in both halves.
 
     With train and test folders, test is drawn from test and the other roles from train (and val); otherwise all four
     from everything. Raises DataError when the set is missing, has fewer than two classes or too few images.
     """
+    source.refuse("auxiliary_exclude")
     path = source.raw_path(root)
     if not path.exists():
-        raise DataError(f"{path} is missing: put {LAYOUT} there, or change `raw` in params.yaml")
+        raise missing(path, LAYOUT)
     with open_tree(path) as tree:
         listed, rejected = find(tree.names)
+        listed = _of_classes(listed, source, path)
         groups = read_groups(tree, [item.file for item in listed])
         pixels, readable, bad = images.read_all([i.file for i in listed], tree.read, source, settings)
     rejected = tree.rejected + rejected + bad
@@ -79,6 +84,8 @@ def find(names: Sequence[str]) -> tuple[list[Listed], list[Rejected]]:
     Class folders are the folders at the depth where most images lie, so a stray image or subfolder makes no class.
     """
     pictures = {n for n in names if n.lower().endswith(SUFFIXES)}
+    uncropped = _uncropped(pictures)
+    pictures -= uncropped
     depths = Counter(n.count("/") for n in pictures if "/" in n)
     depth = max(sorted(depths), key=depths.__getitem__, default=1)
     holders = {posixpath.dirname(n) for n in pictures if n.count("/") == depth}
@@ -94,9 +101,30 @@ def find(names: Sequence[str]) -> tuple[list[Listed], list[Rejected]]:
             rejected.append(Rejected(name, "outside the train and test folders"))
         elif label:
             listed.append(Listed(name, label, half if halved else ""))
+        elif name in uncropped:
+            rejected.append(Rejected(name, "a photograph beside a folder of face crops"))
         elif name in pictures:
             rejected.append(Rejected(name, f"not in a class folder; those lie at depth {depth} here"))
     return listed, rejected
+
+
+def _uncropped(pictures: Collection[str]) -> set[str]:
+    """The photographs beside their crops: ``<any>/images/<name>/*`` beside ``<any>/faces/<name>/*``, and
+    ``<name>/*`` beside ``<name>/face/*``."""
+    folder = {n: posixpath.dirname(n) for n in pictures}
+    above = {n: posixpath.split(posixpath.dirname(f)) for n, f in folder.items()}
+    crops = {head for head, tail in above.values() if tail.lower() == "faces"}
+    people = {posixpath.dirname(f) for f in folder.values() if posixpath.basename(f).lower() == "face"}
+    beside = {n for n, (head, tail) in above.items() if tail.lower() == "images" and head in crops}
+    return beside | {n for n, f in folder.items() if f in people}
+
+
+def _of_classes(listed: Sequence[Listed], source: Source, path: Path) -> list[Listed]:
+    try:
+        chosen = set(source.chosen(item.label for item in listed))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return [item for item in listed if item.label in chosen]
 
 
 def _class_and_half(folder: str) -> tuple[str, str]:

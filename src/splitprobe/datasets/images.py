@@ -19,29 +19,32 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from splitprobe.datasets.base import FILTERS, DataError, Rejected, Settings, Source
+from splitprobe.datasets.base import DataError, Rejected
+from splitprobe.datasets.sections import FILTERS, Settings, Source
 
 # named, so that no foreign file reaches a decoder which runs programs (EPS) or opens other files
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 # Threads gain nothing on thumbnails, but large files are decoded outside Python's lock; a task for each single file
 # would cost a quarter of a thumbnail's time.
 CHUNK = 64
+Box = tuple[int, int, int, int]  # left, top, right, bottom in px; right and bottom are outside
 RESAMPLING = {name: Image.Resampling[name.upper()] for name in FILTERS}
 
 
-def read_image(source: bytes | str | Path, channels: int, side: int, resize: str) -> np.ndarray:
-    """Decode a file, or its content, to uint8 (side, side, channels) by the rules above.
+def read_image(source: bytes | str | Path, channels: int, side: int, resize: str, box: Box | None = None) -> np.ndarray:
+    """Decode a file, or its content, to uint8 (side, side, channels) by the rules above; of ``box`` only, if given.
 
-    Raises DataError with a short reason for anything that is not a whole image.
+    Raises DataError with a short reason for anything that is not a whole image, or does not hold the box.
     """
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     if not data:
         raise DataError("zero bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image.draft(None, (2 * side, 2 * side))
+            if box is None:  # whose pixels are counted at full size
+                image.draft(None, (2 * side, 2 * side))
             ImageOps.exif_transpose(image, in_place=True)
-            return fit(image, channels, side, resize)
+            return fit(_cut_out(image, box) if box else image, channels, side, resize)
     except Image.UnidentifiedImageError:
         raise DataError(f"not an image, it begins with {data[:16]!r}") from None
     except DataError:
@@ -61,6 +64,13 @@ def fit(image: Image.Image, channels: int, side: int, resize: str) -> np.ndarray
     return np.asarray(square.resize((side, side), RESAMPLING[resize])).reshape(side, side, channels)
 
 
+def _cut_out(image: Image.Image, box: Box) -> Image.Image:
+    width, height = image.size
+    if box[2] > width or box[3] > height:
+        raise DataError(f"measures {width}x{height} px and does not hold the box from {box[:2]} to {box[2:]}")
+    return image.crop(box)
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image, np.float64)
@@ -77,11 +87,12 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def read_all(
-    names: Sequence[str], read: Callable[[str], bytes], source: Source, settings: Settings
+    names: Sequence[str], read: Callable[[str], bytes], source: Source, settings: Settings, box: Box | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[Rejected]]:
-    """Decode all files: uint8 (n, side, side, C), a mask (n,) of the readable ones, and the others with reasons.
+    """Decode all files: uint8 (n, side, side, C), a mask (n,) of the usable ones, and the others with reasons.
 
-    ``read`` gives a file's content and may raise DataError. Rows of unreadable files are undefined.
+    ``read`` gives a file's content and may raise DataError. Images whose mean, as prepared, is below
+    ``source.min_mean`` are not usable either. Rows of unusable files are undefined.
     """
     images = np.empty((len(names), source.side, source.side, source.channels), np.uint8)
 
@@ -89,8 +100,8 @@ def read_all(
         reasons = []
         for i in range(start, min(start + CHUNK, len(names))):
             try:
-                images[i] = read_image(read(names[i]), source.channels, source.side, settings.resize)
-                reasons.append(None)
+                images[i] = read_image(read(names[i]), source.channels, source.side, settings.resize, box)
+                reasons.append(_too_dark(images[i], source.min_mean))
             except DataError as error:
                 reasons.append(str(error))
         return reasons
@@ -105,6 +116,12 @@ def read_all(
             bar.update(len(part))
     rejected = [Rejected(n, r) for n, r in zip(names, reasons, strict=True) if r is not None]
     return images, np.array([r is None for r in reasons], bool), rejected
+
+
+def _too_dark(image: np.ndarray, least: float) -> str | None:
+    # the mean is not computed where nothing is asked
+    dark = least > 0 and (mean := image.mean()) < least
+    return f"too dark: mean {mean:.1f} of 255, min_mean = {least:g}" if dark else None
 
 
 def resized(images: Iterable[np.ndarray], count: int, source: Source, settings: Settings) -> np.ndarray:

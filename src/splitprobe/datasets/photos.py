@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from splitprobe.datasets.base import Dataset, Settings, Source
+from splitprobe.datasets.base import Dataset
 from splitprobe.datasets.crops import load_crops
+from splitprobe.datasets.sections import Settings, Source
 
 PHOTOGRAPHS = {
     "astronaut": "astronaut.png",

@@ -9,7 +9,9 @@ import numpy as np
 from splitprobe import artifacts
 from splitprobe.cells import Paths
 from splitprobe.datasets import load
-from splitprobe.datasets.base import DataError, Dataset, Rejected, Settings, Source
+from splitprobe.datasets.auxiliary import shared_names
+from splitprobe.datasets.base import DataError, Dataset, Rejected
+from splitprobe.datasets.sections import Settings, Source
 from splitprobe.params import Params
 from splitprobe.runtime import derive
 
@@ -38,8 +40,12 @@ def prepare(name: str, params: Params, paths: Paths) -> dict[str, Any]:
 
 
 def summarize(name: str, source: Source, dataset: Dataset) -> dict[str, Any]:
-    """What the data set is, in numbers: sizes by role and class, files kept and rejected, duplicates across roles."""
-    by_class = dataset.class_counts()
+    """What the data set is, in numbers: sizes by role and class, files kept and rejected, duplicates across roles.
+
+    Where the auxiliary images come from a source of their own, its name, its classes (null where it has none, or where
+    there is no such source) and how many of their names are also the target's.
+    """
+    others = dataset.auxiliary_classes
     return {
         "name": name,
         "title": source.title,
@@ -47,8 +53,11 @@ def summarize(name: str, source: Source, dataset: Dataset) -> dict[str, Any]:
         "classes": list(dataset.classes),
         "channels": source.channels,
         "side": source.side,
-        "counts": {role: sum(row.values()) for role, row in by_class.items()},
-        "class_counts": by_class,
+        "auxiliary_source": source.auxiliary_source,
+        "auxiliary_classes": list(others) if others else None,
+        "shared_classes": len(shared_names(dataset.classes, others or ())),
+        "counts": dataset.counts(),
+        "class_counts": dataset.class_counts(),
         "kept": dataset.kept,
         "rejected": len(dataset.rejected),
         **dataset.duplicates(),
@@ -89,6 +98,12 @@ def _report(name: str, dataset: Dataset, summary: dict[str, Any], paths: Paths) 
     for role, row in summary["class_counts"].items():
         if absent := [label for label, n in row.items() if not n]:
             log.warning("%s holds no image of %s", role, ", ".join(absent))
+    if summary["shared_classes"]:
+        names = ", ".join(shared_names(dataset.classes, dataset.auxiliary_classes)[:SHOWN])
+        message = (
+            "%d class names of the target occur in the auxiliary source too: %s; if the same people, leave them out"
+        )
+        log.warning(message, summary["shared_classes"], names)
     if summary["duplicates_auxiliary"] or summary["duplicates_test"]:
         message = "identical pixels: %d auxiliary images occur in another role, %d test images in train; none removed"
         log.warning(message, summary["duplicates_auxiliary"], summary["duplicates_test"])

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from splitprobe.datasets.base import ROLES, DataError, Source
+from splitprobe.datasets.base import ROLES, DataError
+from splitprobe.datasets.sections import Source
 
 UNUSED = 255
 
@@ -57,6 +58,8 @@ def _deal(split: np.ndarray, images: np.ndarray, unit: np.ndarray, roles: Mappin
     """Give the ordered ``images`` to the roles in turn; returns a sentence for every role when one comes out short."""
     start, sentences, fits = 0, [], True
     for role, count in roles.items():
+        if not count:  # its images come from another source
+            continue
         available = max(0, len(images) - start)
         sentences.append(f"{role} asked {count}, available {available}")
         fits = fits and count <= available

@@ -1,0 +1,116 @@
+"""CelebA (Liu et al., 2015), an attacker's auxiliary faces: ``img_align_celeba/*.jpg``, in a folder or a .zip.
+
+The square of 108 px at (35, 70) of each aligned image (178x218 px) holds the face and little else, as is usual for
+CelebA. ``auxiliary_exclude`` names a file of people or images that are left out, because they are the target's: one a
+line, a number of ``identity_CelebA.txt`` or an image such as 000001.jpg; # begins a remark.
+"""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from splitprobe.datasets import images
+from splitprobe.datasets.archive import Tree, open_tree
+from splitprobe.datasets.base import ROLES, DataError, Dataset, Rejected
+from splitprobe.datasets.guide import SETS, missing
+from splitprobe.datasets.sections import Settings, Source
+from splitprobe.params import ParamsError
+
+FOLDER, IDENTITIES = "img_align_celeba", "identity_CelebA.txt"
+BOX = (35, 70, 143, 178)  # px: left, top, right, bottom
+
+
+def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
+    """Auxiliary images drawn from all that are not excluded; no classes, labels 0.
+
+    Of 200,000 files only as many are decoded as are asked for, and further ones in place of unreadable ones; ``kept``
+    counts the decoded ones. Excluded images are among the rejected ones. Raises ParamsError when other roles are wanted
+    than auxiliary, DataError when the set, or a file that an exclusion needs, is missing, or too few images are left.
+    """
+    if any(source.wanted[role] for role in ROLES if role != "auxiliary"):
+        raise ParamsError(f"source = {source.source!r}: it has auxiliary images only; name it in auxiliary_source")
+    source.refuse("classes")
+    path = source.raw_path(root)
+    if not path.exists():
+        raise missing(path, SETS["celeba"])
+    with open_tree(path) as tree:
+        names = [n for n in tree.names if posixpath.basename(posixpath.dirname(n)) == FOLDER and n.endswith(".jpg")]
+        if not names:
+            raise DataError(f"{path} holds no {FOLDER}/*.jpg: put {SETS['celeba']} there, unpacked")
+        allowed, rejected = names, []
+        if source.auxiliary_exclude is not None:
+            people, pictures = read_exclusions(root / source.auxiliary_exclude)
+            allowed, rejected = _without(names, people, pictures, read_identities(tree, path) if people else {})
+        order = [allowed[i] for i in rng.permutation(len(allowed))]
+        pixels, bad = _first_readable(order, tree, source, settings)
+    rejected = tree.rejected + rejected + bad
+    if len(pixels) < source.auxiliary:
+        counts = f"auxiliary asked {source.auxiliary}, available {len(pixels)} ({len(rejected)} rejected)"
+        raise DataError(f"{path}: too few images: {counts}; ask for fewer in params.yaml")
+    split = np.full(len(pixels), ROLES.index("auxiliary"), np.uint8)
+    return Dataset(pixels, np.zeros(len(pixels), np.int64), split, (), len(pixels), rejected)
+
+
+def read_exclusions(path: Path) -> tuple[set[str], set[str]]:
+    """Identity numbers and image names of a list of exclusions; raises DataError when it is absent or malformed."""
+    if not path.is_file():
+        how = f"write into it whom to leave out, one number of {IDENTITIES} or image name a line"
+        raise DataError(f"auxiliary_exclude: {path} is missing: {how}; null leaves out none")
+    people, pictures = set(), set()
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        entry = line.partition("#")[0].strip()
+        if re.fullmatch(r"\d+", entry):
+            people.add(str(int(entry)))
+        elif re.fullmatch(r"\d+\.jpg", entry):
+            pictures.add(entry)
+        elif entry:
+            raise DataError(f"{path}:{number}: {entry!r} is no number of an identity and no image such as 000001.jpg")
+    return people, pictures
+
+
+def read_identities(tree: Tree, path: Path) -> dict[str, str]:
+    """The identity of each image name; raises DataError when identity_CelebA.txt is absent or malformed."""
+    name = next((n for n in tree.names if posixpath.basename(n) == IDENTITIES), None)
+    if name is None:
+        raise DataError(f"{path} holds no {IDENTITIES}, without which the people of auxiliary_exclude are unknown")
+    rows = [line.split() for line in tree.read(name).decode("utf-8", "replace").splitlines() if line.strip()]
+    bad = next((row for row in rows if len(row) != 2 or not row[1].isdecimal()), None)
+    if bad or not rows:
+        raise DataError(f"{path}: {name} is no list of images and identities, it holds {' '.join(bad or [])[:60]!r}")
+    return {image: str(int(person)) for image, person in rows}
+
+
+def _without(
+    names: Sequence[str], people: set[str], pictures: set[str], identity: dict[str, str]
+) -> tuple[list[str], list[Rejected]]:
+    """The names that are not excluded, and the others with reasons. ``identity`` matters where people are excluded."""
+    allowed, rejected = [], []
+    for name in names:
+        picture = posixpath.basename(name)
+        person = identity.get(picture)
+        if picture in pictures:
+            rejected.append(Rejected(name, "excluded by its name"))
+        elif people and person is None:
+            rejected.append(Rejected(name, f"{IDENTITIES} does not say whether it shows an excluded person"))
+        elif person in people:
+            rejected.append(Rejected(name, f"excluded, it shows identity {person}"))
+        else:
+            allowed.append(name)
+    return allowed, rejected
+
+
+def _first_readable(
+    order: Sequence[str], tree: Tree, source: Source, settings: Settings
+) -> tuple[np.ndarray, list[Rejected]]:
+    """The first ``source.auxiliary`` readable images: uint8 (n, side, side, C), and the unreadable ones met before."""
+    parts, rejected, start, lacking = [], [], 0, source.auxiliary
+    while lacking and start < len(order):
+        part = order[start : start + lacking]
+        pixels, readable, bad = images.read_all(part, tree.read, source, settings, BOX)
+        parts.append(images.compact(pixels, np.flatnonzero(readable)))
+        start, lacking, rejected = start + len(part), lacking - len(parts[-1]), rejected + bad
+    empty = np.empty((0, source.side, source.side, source.channels), np.uint8)
+    return (parts[0] if len(parts) == 1 else np.concatenate([empty, *parts])), rejected

@@ -1,0 +1,99 @@
+"""The params sections of a data set. Apart from base.py, on which trainings depend: a new key retrains nothing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from splitprobe.datasets.base import ROLES, DataError
+from splitprobe.params import ParamsError, bounded
+
+FILTERS = ("box", "bilinear", "bicubic", "lanczos")
+OF_AUXILIARY = ("auxiliary_raw", "auxiliary_classes", "auxiliary_exclude")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The section ``scales.<scale>.data.<name>``: one data set and the number of images of each role.
+
+    ``classes`` are shell patterns of class names; ``min_mean``, of 255, is the least mean of a prepared image.
+    With ``auxiliary_source``, the auxiliary images come from that source and its own ``auxiliary_...`` keys, the other
+    roles from ``source``; without it, all four come from ``source``.
+    """
+
+    source: str
+    title: str
+    raw: str | None
+    classes: tuple[str, ...] | None
+    channels: int = bounded(choices=(1, 3))
+    side: int = bounded(8, 256)
+    min_mean: float = bounded(0, 255)
+    train: int = bounded(1)
+    validation: int = bounded(1)
+    test: int = bounded(1)
+    auxiliary: int = bounded(1)
+    auxiliary_source: str | None
+    auxiliary_raw: str | None
+    auxiliary_classes: tuple[str, ...] | None
+    auxiliary_exclude: str | None
+    download: bool
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        """Number of images asked for, by role; 0 for the roles that the other half of :meth:`halves` fills."""
+        return {role: getattr(self, role) for role in ROLES}
+
+    def raw_path(self, root: Path) -> Path:
+        """Where the raw data lie; raises DataError when ``raw`` is null."""
+        if self.raw is None:
+            raise DataError(f"raw = null: the source {self.source!r} needs the path of a folder or an archive")
+        return root / self.raw
+
+    def chosen(self, found: Iterable[str]) -> list[str]:
+        """The classes among ``found`` that a pattern of ``classes`` matches (null: all), sorted.
+
+        Raises DataError for a pattern that matches none.
+        """
+        found = sorted(set(found))
+        if self.classes is None:
+            return found
+        for pattern in self.classes:
+            if not any(fnmatchcase(name, pattern) for name in found):
+                known = ", ".join(found[:10]) + (", ..." if len(found) > 10 else "") if found else "none at all"
+                raise DataError(f"classes: {pattern!r} matches none of the {len(found)} classes here ({known})")
+        return [name for name in found if any(fnmatchcase(name, pattern) for pattern in self.classes)]
+
+    def refuse(self, *keys: str) -> None:
+        """Raise ParamsError when one of the keys is set: a source must not pass over what it cannot do."""
+        for key in keys:
+            if value := getattr(self, key):
+                neutral = 0 if type(value) is float else "null"
+                raise ParamsError(f"{key} = {value!r}: the source {self.source!r} cannot use it; set it to {neutral}")
+
+    def halves(self) -> "tuple[Source, Source | None]":
+        """What the target is read by, and what a separate auxiliary source is read by (None: there is none).
+
+        Raises ParamsError when ``auxiliary_source`` is null and another key of an auxiliary source is set.
+        """
+        if self.auxiliary_source is None:
+            for key in OF_AUXILIARY:
+                if (value := getattr(self, key)) is not None:
+                    raise ParamsError(f"{key} = {value!r}: without effect, since auxiliary_source is null")
+            return self, None
+        own = replace(self, auxiliary=0, auxiliary_source=None, **dict.fromkeys(OF_AUXILIARY))
+        other = replace(
+            own, source=self.auxiliary_source, raw=self.auxiliary_raw, classes=self.auxiliary_classes,
+            auxiliary_exclude=self.auxiliary_exclude, train=0, validation=0, test=0, auxiliary=self.auxiliary,
+            download=False,
+        )  # fmt: skip
+        return own, other
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section ``data``, which all data sets share."""
+
+    crop_min: int = bounded(8)
+    crop_max: int = bounded(8)
+    crop_min_std: float = bounded(0, 127)
+    resize: str = bounded(choices=FILTERS)
