@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import study
 from fabricated import GRID, ORDER, OTHERS, Repository
 
 REPORTS = ("table2", "latency", "figure4", "curves", "tradeoff")
@@ -37,3 +38,19 @@ def repository(template: Path, tmp_path: Path) -> Repository:
 @pytest.fixture
 def full(template: Path, tmp_path: Path) -> Repository:
     return copied(template, tmp_path, ORDER)
+
+
+@pytest.fixture(scope="session")
+def whole_template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    made = Repository(tmp_path_factory.mktemp("study"))
+    study.write(made)
+    return made
+
+
+@pytest.fixture
+def whole(whole_template: Repository, tmp_path: Path) -> Repository:
+    """The cells of every table and figure."""
+    shutil.copytree(whole_template.paths.root, tmp_path, dirs_exist_ok=True)
+    made = Repository(tmp_path)
+    made.rows |= whole_template.rows
+    return made

@@ -45,9 +45,38 @@ ORDER = (
     *("unprotected", "gaussian_noise", "dropout", "dpsgd", "groupnorm", "nls", "mid", "bido", "bido_cka", "vib"),
     *("infoscissors", "ae", "ae_adversarial", "nopeek", "siftfunnel_architecture", "siftfunnel"),
 )
-ACCESS = {"black_box": "black-box", "gray_box": "gray-box", "repeated": "black-box, 16 queries"}
+ACCESS = {
+    "black_box": "black-box",
+    "gray_box": "gray-box",
+    "repeated": "black-box, 16 queries",
+    "cloud_side": "cloud-side",
+}
 # what DP-SGD's training notes about itself
 FACTS = {"epsilon": 47.1, "delta": 1e-5, "noise_multiplier": 0.45, "clipping_norm": 1.2}
+# the halves' elements as the target stage describes them: SiftFunnel's, on the CNN at width 16
+PLANE = ("Conv2d 2→1, 7×7", "BatchNorm")
+BLOCKS = [
+    {"half": half, "layers": layers, "shape": shape, "parameters": parameters}
+    for half, shape, parameters, layers in (
+        ("edge", [3, 32, 32], 0, ["Normalize"]),
+        ("edge", [16, 16, 16], 812, [
+            "Conv2d 3→16, 3×3", "BatchNorm", "MaxPool", "ReLU",
+            "Linear 16→1", "ReLU", "Linear 1→16", "Sigmoid", *3 * PLANE,
+        ]),
+        ("edge", [12, 8, 8], 5274, [
+            "Conv2d 16→4, 1×1", "BatchNorm", "ReLU", "MaxPool",
+            "Conv2d 4→12, 1×1", "Conv2d 12→12, 3×3", "SiLU", "Conv2d 12→12, 5×5", "ReLU",
+            "Linear 12→3", "ReLU", "Linear 3→12", "Sigmoid",
+            "Conv2d 12→2, 1×1", "ReLU", "Conv2d 2→12, 1×1", "Conv2d 2→1, 7×7",
+        ]),
+        ("cloud", [32, 8, 8], 13036, [
+            "Conv2d 12→32, 3×3", "Conv2d 32→32, 3×3", "BatchNorm", "ReLU", *3 * PLANE,
+        ]),
+        ("cloud", [64, 4, 4], 18624, ["Conv2d 32→64, 3×3", "BatchNorm", "MaxPool", "ReLU"]),
+        ("cloud", [128, 2, 2], 74112, ["Conv2d 64→128, 3×3", "BatchNorm", "MaxPool", "ReLU"]),
+        ("cloud", [8], 20848, ["Flatten", "Linear 512→40", "Dropout", "Linear 40→8"]),
+    )
+]  # fmt: skip
 FLOOR = 12.2  # PSNR of the mean image, in dB
 
 
@@ -73,9 +102,11 @@ class Repository:
         return Params({"scale": "demo", "seed": 0, "scales": {"demo": {}}, "rows": self.rows})
 
     def cell(
-        self, name: str, row: tuple, model: str = "cnn", channels: int = 3, side: int = 32, images: int = 8
-    ) -> None:
-        self._target(name, row, model, channels, side)
+        self, name: str, row: tuple, model: str = "cnn", channels: int = 3, side: int = 32, images: int = 8,
+        **place: str | int,
+    ) -> None:  # fmt: skip
+        """All results of a cell; ``place``: other fields of it, such as dataset and cut."""
+        self._target(name, row, model, channels, side, place)
         self._information(name, row)
         self._attacks(name, row, channels)
         self._pictures(name, row, channels, side, images)
@@ -88,9 +119,9 @@ class Repository:
             {"provenance": PROVENANCE, "cell": name, "cpu": timing, "cuda": None, "cuda_reason": "no GPU here"},
         )
 
-    def _target(self, name: str, row: tuple, model: str, channels: int, side: int) -> None:
+    def _target(self, name: str, row: tuple, model: str, channels: int, side: int, place: dict) -> None:
         title, defense, accuracy = row[:3]
-        cell = {"name": name, "dataset": "objects", "model": model, "cut": 2, "defense": defense}
+        cell = {"name": name, "dataset": "objects", "model": model, "cut": 2, "defense": defense, **place}
         varied = name.endswith(("_cka", "_adversarial", "_architecture"))
         cell["variant"] = name.rpartition("/")[2] if varied else "none"
         start = "targets/cnn/unprotected.pt" if defense == "gaussian_noise" else "prepared/objects/summary.json"
@@ -108,6 +139,7 @@ class Repository:
             **{"validation_accuracy": accuracy + 0.01, "edge_parameters": 19904 + 7000 * gray},
             **{"edge_parameters_paper": 19904 + 7500 * gray, "cloud_parameters": 400000, "edge_macs": 5_500_000},
             **{"cloud_macs": 9_000_000, "z_shape": [64, 8, 8], "z_bytes": 16384, "draws": 3},
+            "blocks": BLOCKS,
         }
         write_json(self.paths.result(name, "target.json"), record)
 

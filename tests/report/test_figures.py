@@ -15,9 +15,9 @@ from PIL import Image
 
 from splitprobe.artifacts import read_npz, write_csv
 from splitprobe.params import ParamsError
-from splitprobe.report import curves, figure4
+from splitprobe.report import canvas, curves, figure4, gallery
 from splitprobe.report.figures import build_figure
-from splitprobe.report.results import collect
+from splitprobe.report.results import collect, labels
 from splitprobe.report.style import COLORS, look, styled
 
 ROOT = Path(__file__).parents[2]
@@ -69,8 +69,8 @@ def test_figure4_shows_the_images_own_pixels_in_few_and_stable_bytes(few):
         return image.repeat(2, 0).repeat(2, 1)
 
     assert len(find(page, doubled(arrays["x"][0]))) == 2  # the originals head both panels
-    assert len(find(page, doubled(arrays["x"][figure4.IMAGES - 1]))) == 2
-    assert not find(page, doubled(arrays["x"][figure4.IMAGES]))
+    assert len(find(page, doubled(arrays["x"][gallery.IMAGES - 1]))) == 2
+    assert not find(page, doubled(arrays["x"][gallery.IMAGES]))
     (black,), (gray,) = (find(page, doubled(arrays[name][3])) for name in ("black_box", "gray_box"))
     assert black[1] == gray[1]
     assert black[0] < gray[0]
@@ -137,7 +137,8 @@ def test_figure4_repeats_the_originals_for_another_dataset(few):
     few.cell("xray/unprotected", GRID["unprotected"], channels=1, side=64)
     few.rows["figure4"].append("xray/unprotected")
     found = collect(few.params(), few.paths, "figure4", ("target", "generator", "mle"))
-    names = [block.name for block in figure4._blocks(found)]
+    titles = {r.network[0]: "Original" for r in found} | labels(found)
+    names = [block.name for block in gallery._blocks(found, titles)]
     assert names == ["Original", "Gaussian noise", "SiftFunnel", "Original", "Unprotected"]
 
 
@@ -153,10 +154,10 @@ def test_figure4_with_a_score_that_is_absent(few):
 @pytest.mark.parametrize(("side", "factor"), [(8, 8), (28, 2), (32, 2), (64, 1), (100, 1)])
 def test_enlarged_by_whole_factors(side, factor):
     images = np.arange(2 * side * side, dtype=np.uint8).reshape(2, side, side, 1)
-    strip = figure4.enlarged(images)
-    assert strip.shape == (side * factor, 2 * side * factor + figure4.GAP, 3)
+    strip = canvas.enlarged(images)
+    assert strip.shape == (side * factor, 2 * side * factor + canvas.GAP, 3)
     assert np.array_equal(strip[::factor, : side * factor : factor, 1], images[0, :, :, 0])
-    assert (strip[:, side * factor : side * factor + figure4.GAP] == 255).all()
+    assert (strip[:, side * factor : side * factor + canvas.GAP] == 255).all()
 
 
 def test_curves_figure(few):
@@ -223,7 +224,7 @@ def test_sixteen_looks_differ_without_color():
 
 
 def test_errors_name_what_is_missing(few):
-    with pytest.raises(ValueError, match=r"no figure 'figure9'; known figures: figure4, curves, tradeoff"):
+    with pytest.raises(ValueError, match=r"no figure 'figure9'; known figures: figure1, figure2, figure3, figure4"):
         build_figure("figure9", few.params(), few.paths)
     few.paths.curve("cnn/gaussian_noise", "mine").unlink()
     with pytest.raises(ParamsError, match=r"rows\.curves: 'cnn/gaussian_noise' .*stage train_mine@cnn/gaussian_noise"):

@@ -1,4 +1,4 @@
-"""Where Table II's rows do not reproduce the paper: one sentence for each reason, found by rules and not by hand.
+"""Where rows of Tables II, III and IV do not reproduce the paper: a sentence for each reason, found by rules.
 
 The digits cannot agree, since data and scale differ; what can is which side of the unprotected row a defense falls on,
 whether an attack moved at all, and who is more private than SiftFunnel. ``RULES`` says it to readers.
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from splitprobe.report.markdown import bullets, number
 from splitprobe.report.results import Results, labels, reference
-from splitprobe.report.scores import printed, strongest
+from splitprobe.report.scores import SIFTFUNNEL, printed, strongest
 
 DECIBELS, POINTS = 1.0, 1.0  # smaller differences from the unprotected row count as none
 RULES = (
@@ -17,7 +17,6 @@ RULES = (
     "the paper's MLE values below a constant gray (the paper's convention, our images) and the rows that are more "
     "private than SiftFunnel here (by the strongest attack) but not there (by the highest PSNR of its decoders)."
 )
-FUNNEL = "siftfunnel"
 SIDES = {-1: "lower than", 0: "equal to", 1: "higher than"}
 
 
@@ -96,8 +95,8 @@ def _mle(r: Results) -> str:
 
 def _rank(results: Sequence[Results], r: Results) -> str:
     """Whether the row is more private than SiftFunnel here, while the paper has it the other way round."""
-    funnel = next((other for other in results if other.row == FUNNEL and other.network == r.network), None)
-    if funnel is None or r.row == FUNNEL:
+    funnel = next((other for other in results if other.row == SIFTFUNNEL and other.network == r.network), None)
+    if funnel is None or r.row == SIFTFUNNEL:
         return ""
     ours, theirs = [[measure(row) for row in (r, funnel)] for measure in (strongest, _worst)]
     if None in (*ours, *theirs) or ours[0] >= ours[1] or theirs[0] <= theirs[1]:

@@ -6,11 +6,15 @@ from matplotlib.figure import Figure
 
 from splitprobe.cells import Paths
 from splitprobe.params import Params
-from splitprobe.report import curves, figure4, tradeoff
+from splitprobe.report import curves, figure1, figure2, figure3, figure4, figure5, tradeoff
 from splitprobe.report.style import styled, write
 
 FIGURES: dict[str, Callable[[Params, Paths], Figure]] = {
+    "figure1": figure1.draw,
+    "figure2": figure2.draw,
+    "figure3": figure3.draw,
     "figure4": figure4.draw,
+    "figure5": figure5.draw,
     "curves": curves.draw,
     "tradeoff": tradeoff.draw,
 }

@@ -16,11 +16,15 @@ class Notes:
     def __init__(self) -> None:
         self.reasons: list[str] = []
 
-    def absent(self, reason: str) -> str:
-        """The cell text for an absent value."""
+    def mark(self, reason: str) -> str:
+        """The number of a reason, raised."""
         if reason not in self.reasons:
             self.reasons.append(reason)
-        return f"n/a<sup>{self.reasons.index(reason) + 1}</sup>"
+        return f"<sup>{self.reasons.index(reason) + 1}</sup>"
+
+    def absent(self, reason: str) -> str:
+        """The cell text for an absent value."""
+        return f"n/a{self.mark(reason)}"
 
     def value(self, record: Mapping, key: str, decimals: int) -> str:
         """The number under a key, or n/a with the reason that the record gives."""

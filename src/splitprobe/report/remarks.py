@@ -1,8 +1,9 @@
-"""Table II's running text: the caption, what the paper's numbers rest on, units, and what was tuned on what."""
+"""Running text of Tables II to VI: captions, what the paper's numbers rest on, units, what was tuned on what."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from splitprobe.report import scores
 from splitprobe.report.markdown import NONE
 from splitprobe.report.results import Results, data, distinct, labels, origin, reference
 from splitprobe.report.scores import variant_title, variants
@@ -14,7 +15,7 @@ def _common(records: Sequence[Mapping[str, Any]], key: str) -> str:
 
 
 def _decoders(results: Sequence[Results]) -> list[Mapping]:
-    return [decoder for r in results for decoder in r["generator"]["decoders"].values()]
+    return [decoder for r in results for decoder in scores.decoders(r).values()]
 
 
 def _attacks(results: Sequence[Results], name: str) -> list[Mapping]:
@@ -36,21 +37,34 @@ def caption(scale: str, results: Sequence[Results]) -> list[str]:
     ]
 
 
-def warning(results: Sequence[Results]) -> list[str]:
-    """Why the two numbers of a cell are not two measurements of one thing."""
+def warning(results: Sequence[Results], basis: str, quirks: str, mle: bool) -> list[str]:
+    """Why the two numbers of a cell are not two measurements of one thing.
+
+    ``basis``: what the paper measured on; ``quirks``: a sentence on printed numbers that cannot be right; ``mle``:
+    whether the table has this attack.
+    """
+    moved = (
+        "MLE is the variant with the paper's settings; the paper's own values near 6 to 7 dB lie below every floor: an "
+        "optimization that did not move, not privacy. "
+    )
     sets = [r["target"]["dataset"] for r in results]
     return [
-        f"Each cell: ours (the paper's; {NONE}: not printed there). **Data and scale differ**: the paper has CIFAR-10 "
-        f"at 64 × 64 with 40,000 training images and a network 128 channels wide, this table {_common(sets, 'title')} "
-        f"at side {_common(sets, 'side')} with {_common(sets, 'train')} training images. "
-        "Compare the order of the rows, not the digits.",
+        f"Each cell: ours (the paper's; {NONE}: not printed there). **Data and scale differ**: the paper has {basis}, "
+        f"this table {_common(sets, 'title')} at side {_common(sets, 'side')} with {_common(sets, 'train')} training "
+        "images. Compare the order of the rows, not the digits.",
         "",
         "Both numbers follow the paper's conventions: SSIM takes the batch as a third spatial axis, which puts blurred "
-        "images far higher (and flat ones lower) than SSIM image by image; MSE is summed over the color channels (3 "
-        "times the usual for RGB); PSNR is a mean over batches. MLE is the variant with the paper's settings; the "
-        "paper's own values near 6 to 7 dB lie below every floor: an optimization that did not move, not privacy. The "
-        "printed MSE and PSNR of MID and of DPSGD's generator contradict each other; they are quoted as they stand.",
+        "images far higher (and flat ones lower) than SSIM image by image; MSE is summed over the color channels "
+        f"({_summed(sets)}); PSNR is a mean over batches. " + (moved if mle else "") + quirks,
+        "",
     ]
+
+
+def _summed(sets: Sequence[Mapping]) -> str:
+    """What summing over channels does to the MSE of these data."""
+    channels = {data["channels"] for data in sets}
+    gray = "nothing changes for one channel"
+    return {(3,): "3 times the usual for RGB", (1,): gray}.get(tuple(channels), f"3 times the usual for RGB, {gray}")
 
 
 def remarks(results: Sequence[Results]) -> list[str]:

@@ -90,14 +90,18 @@ def rows(params: Params, name: str) -> list[str]:
     return names
 
 
-def collect(params: Params, paths: Paths, name: str, stages: Sequence[str]) -> list[Results]:
-    """The results of all rows of ``rows.<name>``, from the given stages.
+def collect(
+    params: Params, paths: Paths, name: str, stages: Sequence[str], optional: Sequence[str] = ()
+) -> list[Results]:
+    """The results of all rows of ``rows.<name>``, from the given stages, and from ``optional`` ones that have run.
 
     Raises ParamsError naming the row and the stage whose result is absent.
     """
     key, found = f"rows.{name}", []
     for cell in rows(params, name):
         files = {stage: _existing(key, cell, STAGES[stage], paths.result(cell, f"{stage}.json")) for stage in stages}
+        more = {stage: paths.result(cell, f"{stage}.json") for stage in optional}
+        files |= {stage: file for stage, file in more.items() if file.is_file()}
         found.append(Results(key, cell, paths, {stage: read_json(file) for stage, file in files.items()}))
     return found
 

@@ -1,4 +1,4 @@
-"""Numbers that Table II and Figure 4 share: accuracy and its change, the attacks' variants, floors, the paper's row."""
+"""Numbers that tables and figures share: accuracy and its change, the attacks' variants, floors, the paper's row."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,10 @@ from splitprobe.report import paper
 from splitprobe.report.results import NO_REFERENCE, Results, reference
 from splitprobe.report.table import Flat
 
-MODEL = "cnn"  # the paper's Table II is about this network alone
+NETWORKS = {"cnn": "CNN", "resnet18": "ResNet-18", "vgg16": "VGG16"}
+SIFTFUNNEL = "siftfunnel"  # the row of the paper's own defense
+NO_ATTACK = "no attack ended with a finite PSNR"
+CLOUD_SIDE = "cloud_side"  # a decoder of what the cloud's first layer makes of z
 FLOORS = {"gray": "constant gray", "mean_image": "mean auxiliary image", "mean_color": "own mean color"}
 
 
@@ -22,6 +25,11 @@ def accuracy(results: Sequence[Results], of: Results) -> Flat:
     if base is None or base["target"]["accuracy"] is None:
         return record | {"accuracy_change_points_reason": NO_REFERENCE}
     return record | {"accuracy_change_points": 100 * (own - base["target"]["accuracy"])}
+
+
+def network(r: Results) -> str:
+    """A cell's network, for readers."""
+    return NETWORKS.get(r.network[1], r.network[1])
 
 
 def variants(results: Sequence[Results]) -> list[str]:
@@ -56,12 +64,8 @@ def floors(results: Sequence[Results]) -> list[tuple[str, Mapping, Mapping]]:
 
 
 def printed(r: Results, access: str | None = None) -> paper.Record:
-    """The paper's line for a row of ours and an access, or its first line; empty where the paper has none.
-
-    The row's name decides, not its defense: a variant of a method is not what the paper ran. Networks other than the
-    paper's have no line.
-    """
-    return paper.find("table2", r.row, access) if r["target"]["cell"]["model"] == MODEL else {}
+    """The paper's line for a row of ours and an access, or its first line; empty where the paper has none."""
+    return paper.find_cell(r.cell, access)
 
 
 def strongest(r: Results) -> float | None:
@@ -69,9 +73,14 @@ def strongest(r: Results) -> float | None:
     return max((attack["psnr_db"] for attack in attacks(r) if attack["psnr_db"] is not None), default=None)
 
 
+def decoders(r: Results) -> dict[str, Mapping[str, Any]]:
+    """A cell's decoders of what the edge sends; the one of the cloud's widened feature is Table V's alone."""
+    return {name: decoder for name, decoder in r["generator"]["decoders"].items() if name != CLOUD_SIDE}
+
+
 def attacks(r: Results) -> list[Mapping[str, Any]]:
-    """A cell's attacks: its decoders, then its MLE variants."""
-    return [*r["generator"]["decoders"].values(), *r["mle"]["variants"].values()]
+    """A cell's attacks on what the edge sends: its decoders, then its MLE variants."""
+    return [*decoders(r).values(), *r["mle"]["variants"].values()]
 
 
 def failed_attacks(r: Results) -> int:

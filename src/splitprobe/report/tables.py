@@ -2,29 +2,40 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from splitprobe.artifacts import atomic, write_csv, write_json
 from splitprobe.cells import Paths
 from splitprobe.params import Params
-from splitprobe.report import latency, table1, table2
+from splitprobe.report import claims, defense_table, latency, table1, table5, table6
+from splitprobe.report.page import REPORT, write_report
 from splitprobe.report.table import Table, columns, small
 
 TABLES: dict[str, Callable[[Params, Paths], Table]] = {
     "table1": table1.build,
-    "table2": table2.build,
+    **{name: partial(defense_table.build, name) for name in defense_table.TABLES},
+    "table5": table5.build,
+    "table6": table6.build,
     "latency": latency.build,
+    "claims": claims.build,
 }
 
 
-def build_table(name: str, params: Params, paths: Paths) -> None:
-    """Build one of TABLES from the rows that ``rows.<name>`` lists and write it below metrics/<scale>/.
+def build_table(name: str, params: Params, paths: Paths) -> Path:
+    """Build one of TABLES, or the report, below metrics/<scale>/; returns the page to read.
 
-    The folder ``<name>/`` gets one flat JSON per row, so that ``dvc metrics show`` of it is the table; ``<name>.md`` is
-    the table to read, ``<name>.csv`` has every number. Raises ValueError for an unknown table, ParamsError for a row
-    that is unknown or whose stages have not run.
+    A table shows the rows that ``rows.<name>`` lists. The folder ``<name>/`` gets one flat JSON per row, so that ``dvc
+    metrics show`` of it is the table; ``<name>.md`` is the table to read, ``<name>.csv`` has every number. The report,
+    ``report.html``, shows the tables and figures that ``rows.report`` lists. Raises ValueError for an unknown table,
+    ParamsError for a row that is unknown or whose stages have not run.
     """
+    if name == REPORT:
+        from splitprobe.report.figures import FIGURES  # here, because tables do without matplotlib
+
+        return write_report(params, paths, list(TABLES), list(FIGURES))
     if name not in TABLES:
-        raise ValueError(f"no table {name!r}; known tables: {', '.join(TABLES)}")
+        raise ValueError(f"no table {name!r}; known tables: {', '.join([*TABLES, REPORT])}")
     table = TABLES[name](params, paths)
     # emptied first: a row that is no longer listed must not live on in its old file
     shutil.rmtree(paths.table(name), ignore_errors=True)
@@ -33,3 +44,4 @@ def build_table(name: str, params: Params, paths: Paths) -> None:
     write_csv(paths.table(name, "csv"), table.lines, columns(table.lines))
     with atomic(paths.table(name, "md")) as stream:
         stream.write(table.markdown)
+    return paths.table(name, "md")
