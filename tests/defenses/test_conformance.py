@@ -7,7 +7,7 @@ import torch
 
 from splitprobe.attacks.base import Attack, judge
 from splitprobe.defenses import DEFENSES
-from splitprobe.defenses.base import Batch
+from splitprobe.defenses.base import Batch, Defense
 from splitprobe.models.split import Shape
 from splitprobe.params import Params, ParamsError
 from splitprobe.registry import lookup
@@ -118,6 +118,16 @@ def test_release_keeps_the_shape_and_is_stochastic_only_if_declared(name, make_t
     assert first.shape == z.shape
     assert torch.equal(first, again)
     assert torch.equal(first, second) is not target.defense.stochastic
+
+
+def test_the_mean_of_releases_is_distributed_as_such(name, make_target, cpu):
+    defense = make_target(name).defense
+    z = torch.rand(64, 4, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.5
+    mean = defense.mean_release(z, 9, cpu.generator(0))
+    looped = Defense.mean_release(defense, z, 9, cpu.generator(1))
+    for quantity in (lambda t: (t - z).mean(), lambda t: (t - z).std()):
+        assert quantity(mean).item() == pytest.approx(quantity(looped).item(), rel=0.05, abs=0.01)
+    assert torch.equal(defense.mean_release(z, 1, cpu.generator(2)), defense.release(z, cpu.generator(2)))
 
 
 def test_settings_survive_a_checkpoint(name, make_target, tmp_path, cpu):

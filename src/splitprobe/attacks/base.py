@@ -42,10 +42,7 @@ class Attack:
 
     def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """What the adversary works on for features z (N, c, h, w): the mean of ``queries`` fresh releases."""
-        total = self.target.defense.release(z, generator)
-        for _ in range(self.queries - 1):
-            total = total + self.target.defense.release(z, generator)
-        return total / self.queries if self.queries > 1 else total
+        return self.target.defense.mean_release(z, self.queries, generator)
 
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """x_hat (N, C, H, W) in [0, 1] from observed z (N, c, h, w); ``shape`` is (C, H, W)."""

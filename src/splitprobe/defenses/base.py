@@ -89,6 +89,13 @@ class Defense:
         """What leaves the device for z (B, c, h, w), in training and inference; noise comes from the generator."""
         return z
 
+    def mean_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
+        """The mean of independent releases of the same z; override it where its distribution has a cheaper form."""
+        total = self.release(z, generator)
+        for _ in range(queries - 1):
+            total = total + self.release(z, generator)
+        return total / queries if queries > 1 else total
+
     def task_loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The classification loss, a scalar, for logits (B, classes) and labels (B,)."""
         return F.cross_entropy(logits.float(), y)
