@@ -198,7 +198,7 @@ class Repository:
         decay = np.exp(-np.arange(1, 13) / 4)
         epochs = range(1, 13)
         target = [
-            {"epoch": e, "loss": 0.5 + 2 * d, "validation_accuracy": row[2] * (1 - d)}
+            {"epoch": e, "loss": 0.7 + 3 * d, "task": 0.5 + 2 * d, "validation_accuracy": row[2] * (1 - d)}
             for e, d in zip(epochs, decay, strict=True)
         ]
         if row[1] == "gaussian_noise":
@@ -215,7 +215,7 @@ class Repository:
             {"step": 40 * e, "paper_psnr_db": row[4][0], "tuned_psnr_db": 5.5 + (row[4][1] - 5.5) * (1 - d)}
             for e, d in zip(epochs, decay, strict=True)
         ]
-        columns = {"target": ["epoch", "loss", "validation_accuracy"], "mine": list(mine[0])}
+        columns = {"target": ["epoch", "loss", "task", "validation_accuracy"], "mine": list(mine[0])}
         columns |= {"generator": list(generator[0]), "mle": list(mle[0])}
         for stage, lines in (("target", target), ("mine", mine), ("generator", generator), ("mle", mle)):
             write_csv(self.paths.curve(name, stage), lines, columns[stage])

@@ -35,7 +35,7 @@ class Panel:
 
 
 PANELS = (
-    Panel("Training loss, all terms", "loss", "target", {"loss": SOLID}),
+    Panel("Training loss, classification term", "loss", "target", {"task": SOLID}),
     Panel("Accuracy on validation images", "fraction correct", "target", {"validation_accuracy": SOLID}),
     Panel("Mutual information, paper's estimator", "nats", "information", {"paper_nats": SOLID}),
     Panel(
