@@ -63,6 +63,18 @@ def test_the_seed_matters(params, paths, cpu, make_cell):
     assert not torch.equal(weights["1.0.weight"], other["1.0.weight"])
 
 
+def test_only_epochs_with_the_defense_in_force_are_chosen(params, paths, cpu, make_cell):
+    params.tree["scales"]["demo"]["target"] |= {"epochs": 8, "lr": 3e-3, "schedule": "constant"}
+    result = train_target(make_cell("nls"), params, paths, cpu)
+    rows = read_csv(paths.curve("cnn/nls", "target"))
+    factors = [float(row["smoothing_factor"]) for row in rows]
+    assert factors == pytest.approx([0, 0, 0, 0, 0, -0.0125, -0.05, -0.05])
+    chosen = [r for r in rows if float(r["smoothing_factor"]) == -0.05]
+    best = max(chosen, key=lambda r: float(r["validation_accuracy"]))
+    assert result["training"]["best_epoch"] == int(best["epoch"]) >= 7
+    assert result["validation_accuracy"] == pytest.approx(float(best["validation_accuracy"]), abs=1e-6)
+
+
 def test_an_inference_time_defense_reuses_the_weights(params, paths, cpu, make_cell):
     plain = train_target(make_cell(), params, paths, cpu)
     noisy = train_target(make_cell("gaussian_noise", start="targets/cnn/unprotected.pt"), params, paths, cpu)

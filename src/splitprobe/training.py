@@ -59,7 +59,7 @@ class Trainer:
             self.edge, self.cloud = (runtime.place(half) for half in blueprint.build())
         self.net = nn.ModuleList((self.edge, self.cloud))
         self.optimizer = settings.optimizer(self.net.parameters(), schedule.lr, settings.weight_decay)
-        self.rate = Rate(self.optimizer, schedule, settings)
+        self.rate, self.best_epoch = Rate(self.optimizer, schedule, settings), 0
         uses = ("order", "view", "noise")
         self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in uses)
         site = Site(blueprint.layout(self.edge), size, schedule.epochs, runtime, seed)
@@ -124,7 +124,9 @@ class Trainer:
     def fit(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], label: str) -> Iterator[dict]:
         """Train for all epochs, yielding one curve row each; ends with the weights of the best validation accuracy.
 
-        Stops at the first epoch whose loss is not finite, with a warning; raises ValueError if that is the first one.
+        Only epochs in which the defense is in force can be chosen.
+
+        Stops at the first epoch whose loss is not finite, with a warning; raises ValueError if none can be chosen yet.
         """
         best, best_accuracy = None, -1.0
         bar = progress(range(1, self.schedule.epochs + 1), label)
@@ -134,14 +136,15 @@ class Trainer:
             if not math.isfinite(row["loss"]):
                 log.warning("%s, epoch %d: the loss is %g, training stops here", label, epoch, row["loss"])
                 if best is None:
-                    raise ValueError(f"{label}: the loss diverged in the first epoch: lower the defense's weights")
+                    raise ValueError(f"{label}: diverged before any epoch could be chosen: lower the defense's weights")
                 break
             loss, accuracy = self.validate(*validation)
             if row["dead_channels"] == batch_channels(self.edge):
                 log.warning("%s, epoch %d: every channel of z is dead, nothing of the image is sent", label, epoch)
             self.rate.step(loss)
-            if accuracy > best_accuracy:
+            if self.defense.in_force and accuracy > best_accuracy:
                 best, best_accuracy = copy.deepcopy(self.net.state_dict()), accuracy
+                self.best_epoch = epoch
             row |= {"validation_loss": loss, "validation_accuracy": accuracy}
             bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "epoch"})
             yield row
@@ -203,10 +206,9 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
         log.info("%s: %d epochs on %d images, %s", cell.name, schedule.epochs, len(roles["train"][0]), runtime.name)
         with runtime.seeded(params.seed, "layers"):  # nn.Dropout draws from torch's global generator
             history = list(trainer.fit(roles["train"], roles["validation"], cell.name))
-        best = max(history, key=lambda row: row["validation_accuracy"])["epoch"]
         training = {
             **asdict(schedule), "batch_size": blueprint.defense.batch_size or settings.batch_size,
-            "weight_decay": settings.weight_decay, "best_epoch": best,
+            "weight_decay": settings.weight_decay, "best_epoch": trainer.best_epoch,
             "diverged_epoch": None if len(history) == schedule.epochs else len(history) + 1, "reused_from": None,
         }  # fmt: skip
         target = Target(blueprint, trainer.edge, trainer.cloud, runtime, {}).freeze()

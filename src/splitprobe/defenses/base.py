@@ -116,6 +116,11 @@ class Defense:
         """Before each epoch, counted from 1: move a schedule; what is returned stands in the training curve."""
         return {}
 
+    @property
+    def in_force(self) -> bool:
+        """Whether this epoch's weights may be selected: not before the method's schedule has brought it into force."""
+        return True
+
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:
         """Before each step of the network: train the own estimator on a detached batch; its readings, for the curve."""
         return {}

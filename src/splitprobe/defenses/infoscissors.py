@@ -51,7 +51,7 @@ class InfoScissors(Defense):
 
     def prepare(self, site: Site) -> None:
         """Build the decoder and its optimizer."""
-        self.alone, self.learning_alone = round(self.settings.warmup * site.epochs), False
+        self.alone, self.learning_alone = min(round(self.settings.warmup * site.epochs), site.epochs - 1), False
         with site.runtime.seeded(site.seed, "estimator"):
             self.estimator = site.runtime.place(site.layout.mirror(site.layout.z_channels))
         self.optimizer = torch.optim.Adam(self.estimator.parameters(), self.settings.lr)
@@ -60,6 +60,11 @@ class InfoScissors(Defense):
         """Whether the estimator still learns alone."""
         self.learning_alone = epoch <= self.alone
         return {"club_weight": 0.0 if self.learning_alone else self.settings.weight}
+
+    @property
+    def in_force(self) -> bool:
+        """Not while the estimator learns alone."""
+        return not self.learning_alone
 
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:
         """Maximum likelihood of x given z; the reading is the squared error of a guess, to compare with variance."""

@@ -46,8 +46,16 @@ class NegativeLabelSmoothing(Defense):
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:
         """The ramp's factor of this epoch."""
-        self.factor = self.settings.factor * ramp((epoch - 1) / self.epochs) or 0.0  # never -0.0
+        progress = (
+            1.0 if epoch == self.epochs else (epoch - 1) / self.epochs
+        )  # the last epoch of a short run has it too
+        self.factor = self.settings.factor * ramp(progress) or 0.0  # never -0.0
         return {"smoothing_factor": self.factor}
+
+    @property
+    def in_force(self) -> bool:
+        """With the full factor; earlier epochs are those of the unprotected network."""
+        return self.factor == self.settings.factor
 
     def task_loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Soft cross-entropy that honors the negative share; torch's own ignores it."""
