@@ -89,7 +89,7 @@ def attack_steps(params: Params, place: runtime.Runtime, images: torch.Tensor) -
         edge, cloud = (place.place(half) for half in plan.build())
         target = Target(plan, edge, cloud, place, {}).freeze()
         x, z = images.float() / 255, target.features(images)
-        attack: generator.Generator = lookup(ATTACKS, "generator", "attack")(target, params, images)[0][-1]
+        attack: generator.Generator = lookup(ATTACKS, "generator", "attack")(target, params, images)[0][0]
         noise = attack.generator("release")
 
         def bare(attack: generator.Generator = attack, z: torch.Tensor = z, x: torch.Tensor = x) -> None:
@@ -102,7 +102,7 @@ def attack_steps(params: Params, place: runtime.Runtime, images: torch.Tensor) -
 
         def step(attack: generator.Generator = attack, z: torch.Tensor = z, noise: torch.Generator = noise) -> None:
             index = torch.arange(len(z))
-            attack.step(attack.target.defense.release(z[index], noise), images[index])
+            attack.step(attack.observe(z[index], noise), images[index])
 
         show(f"{defense} generator step", ratio(step, bare), "the bare step")
         mle = TunedMle(target, 1, Tuned(0.05, (0.05,), (0.01,)), Plan(64, 1, 1, 1), images[:64])
