@@ -1,4 +1,4 @@
-"""Stage ``build_table``: one table from the results of its rows. Usage: python stages/build_table.py TABLE."""
+"""Stages ``build_table`` and ``build_report``. Usage: python stages/build_table.py TABLE, or report for all."""
 
 import logging
 
@@ -11,12 +11,11 @@ log = logging.getLogger("splitprobe")
 
 
 def main(arguments: list[str]) -> None:
-    """Build the table named on the command line; write its page, its CSV and one JSON per row."""
+    """Build the table named on the command line (page, CSV and one JSON per row) or the report of all of them."""
     name = " ".join(arguments)
     params = Params.load()
     paths = Paths(params.scale)
-    build_table(name, params, paths)
-    log.info("%s: %s, .csv beside it, rows in %s/", name, paths.table(name, "md"), paths.table(name))
+    log.info("%s: %s", name, build_table(name, params, paths))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from splitprobe.target import Blueprint, Target
 
 ROOT = Path(__file__).parents[1]
 TINY = {
-    "model": {"width": 8},
-    "target": {"epochs": 2, "lr": 1e-3, "schedule": "cosine"},
-    "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "images": 32},
+    "model": {"cnn": {"width": 8}},
+    "target": {"cnn": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0}},
+    "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "images": 32},
     "mle": {"images": 4, "steps": 8, "trial_images": 2, "trial_steps": 4},
     "mine": {
-        "paper": {"epochs": 2, "fit_images": 32, "held_out_images": 16},
-        "calibrated": {"epochs": 2, "fit_images": 64, "held_out_images": 32},
+        "paper": {"epochs": 2, "least_steps": 0, "fit_images": 32, "held_out_images": 16},
+        "calibrated": {"epochs": 2, "least_steps": 0, "fit_images": 64, "held_out_images": 32},
     },
 }
 COUNTS = {"train": 64, "validation": 32, "test": 32, "auxiliary": 64}
@@ -53,7 +53,7 @@ def make_cell():
     def make(
         defense: str = "unprotected", cut: int = 2, start: str = "prepared/objects/summary.json", variant: str = "none"
     ) -> Cell:
-        return Cell(f"cnn/{defense}", "objects", "cnn", cut, defense, variant, f"defense.{defense}", start)
+        return Cell(f"cnn/{defense}", "objects", "cnn", cut, defense, variant, "none", f"defense.{defense}", start)
 
     return make
 

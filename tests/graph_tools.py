@@ -173,8 +173,8 @@ class Study:
         python.chmod(python.stat().st_mode | stat.S_IXUSR)
         for command in (["init", "-q"], ["config", "user.name", "t"], ["config", "user.email", "t@example.org"]):
             subprocess.run(["git", *command], cwd=root, check=True)
-        for script in {name.split("@")[0] for name in study.stages()}:
-            (root / "stages" / f"{script}.py").write_text(STAND_IN)
+        for script in (root / "stages").glob("*.py"):
+            script.write_text(STAND_IN)
         return study
 
     def copy(self, root: Path) -> Study:
@@ -268,6 +268,17 @@ def files(stage: Any) -> list[str]:
     return [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
 
 
+def script(stage: Any) -> str:
+    """The script that a stage runs."""
+    return Path(stage.cmd.split()[1]).stem
+
+
+def recipes(stage: Any, stages: dict[str, Any]) -> list[Any]:
+    """The stages that write the recipes which a stage depends on."""
+    made = {out.def_path: other for other in stages.values() for out in other.outs if "/recipes/" in out.def_path}
+    return [made[path] for path in files(stage) if path in made]
+
+
 def plan(stages: list[Any], params: dict) -> dict[str, dict]:
     """What the stand-in of each command reads and writes, by the command without ``python``."""
     wanted = {path for stage in stages for path in files(stage)}
@@ -276,7 +287,9 @@ def plan(stages: list[Any], params: dict) -> dict[str, dict]:
         values = {key: get_key(params, key) for key in keys(stage)}
         written: dict[str, list[str] | None] = {}
         for out in stage.outs:
-            if Path(out.def_path).suffix:
+            if out.plot and not Path(out.def_path).suffix:  # a folder of curves
+                written[f"{out.def_path}/cut1/mle.csv"] = None
+            elif Path(out.def_path).suffix:
                 written[out.def_path] = [out.plot["x"], out.plot["y"]] if isinstance(out.plot, dict) else None
             elif out.metric:  # a folder of one file per row
                 (rows,) = [value for key, value in values.items() if key.startswith("rows.")]

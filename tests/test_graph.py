@@ -12,19 +12,23 @@ import pytest
 from graph_tools import ROOT, Changes, Study, dump, get_key, read_yaml, set_key, variables
 
 SCALE, PACKAGE = "demo", "src/splitprobe"
-SCRIPTS = {"train_target", "train_mine", "train_generator", "run_mle"}  # what runs for every cell
-ATTACKS = SCRIPTS - {"train_target"}
+SCRIPTS = {"train_target", "probe_target"}  # what runs for every cell
+PROBES = {"probe_target", "measure_depth"}  # what attacks and estimates
 
 
 # enough cells for each way in which cells differ in the graph; with all of them DVC takes minutes
-KEPT = {"unprotected", "gaussian_noise", "dropout", "bido", "bido_cka", "siftfunnel_architecture", "siftfunnel"}
+KEPT = {
+    *(f"cnn/{row}" for row in ("unprotected", "gaussian_noise", "dropout", "bido", "bido_cka", "siftfunnel")),
+    *(f"{group}/unprotected" for group in ("resnet18", "faces", "vgg16", "faces_vgg16", "xray_vgg16")),
+    "ablation/no_dcor",
+}
 
 
 def fewer(study: Study) -> None:
     """Leave out the other cells, and their rows."""
 
     def kept(names: Iterable[str]) -> list[str]:
-        return [name for name in names if "/" not in name or name.split("/")[1] in KEPT]
+        return [name for name in names if "/" not in name or name.startswith("depth_") or name in KEPT]
 
     def cut(tree: dict) -> None:
         for part in tree["vars"]:
@@ -64,14 +68,19 @@ def cells(study: Study, chosen: Callable[[dict], bool]) -> set[str]:
 
 
 def work(stages: Iterable[str]) -> set[str]:
-    """Without the tables and figures, which hang on a whole folder of results."""
-    return {name for name in stages if not name.startswith("build_")}
+    """Without tables and figures, which hang on a whole folder of results, and the recipes, which take no time."""
+    return {name for name in stages if not name.startswith(("build_", "recipe_"))}
 
 
 def instances(study: Study, names: set[str], scripts: set[str] | None = None) -> set[str]:
-    """What runs for some cells, of the given scripts or of all."""
-    pairs = [name.split("@") for name in study.stages()]
-    return {f"{script}@{cell}" for script, cell in pairs if cell in names and (not scripts or script in scripts)}
+    """What runs for some cells, of the given scripts or of all; for the depth sweep of a cell's network too."""
+    starts = {group: depth["start"] for group, depth in variables(study.root)["depths"].items()}
+    found = set()
+    for instance in study.stages():
+        script, _, key = instance.partition("@")
+        cell = starts.get(key, key).removeprefix("targets/").removesuffix(".pt")
+        found |= {instance} if cell in names and (not scripts or script in scripts) else set()
+    return found
 
 
 def command(study: Study, *arguments: str) -> str:
@@ -95,6 +104,7 @@ def test_instance_names_are_readable(study):
     assert {f"prepare@{dataset}" for dataset in known["datasets"]} <= names
     assert {f"build_table@{table}" for table in known["tables"]} <= names
     assert {f"build_figure@{figure}" for figure in known["figures"]} <= names
+    assert {f"measure_depth@{group}" for group in known["depths"]} | {"build_report"} <= names
     assert "train_target@cnn/siftfunnel" in names
 
 
@@ -118,20 +128,22 @@ def test_git_sees_reports_and_no_data(study):
     assert [path for path in seen if path.endswith(".gitignore")] == [".dvc/.gitignore", ".gitignore"]
 
 
-HYPERPARAMETERS = {  # factor, cells that are affected, scripts (None: all)
+HYPERPARAMETERS = {  # factor (None where the value is zero), cells that are affected, scripts (None: all)
     "loss.lambda_dcor": (2, lambda cell: cell["tune"] == "loss", None),
     "defense.gaussian_noise.sigma": (2, lambda cell: cell["defense"] == "gaussian_noise", None),
     "variants.bido_cka.defense.bido.lambda_x": (2, lambda cell: cell["variant"] == "bido_cka", None),
     "training.batch_size": (2, lambda cell: True, None),
     "model.cnn.dropout": (0.5, lambda cell: cell["model"] == "cnn", None),
-    f"scales.{SCALE}.target.epochs": (2, lambda cell: True, None),
-    "attack.generator.holdout": (0.5, lambda cell: True, {"train_generator"}),
-    f"scales.{SCALE}.generator.epochs": (2, lambda cell: True, {"train_generator"}),
-    "attack.mle.paper.momentum": (0.5, lambda cell: True, {"run_mle"}),
-    f"scales.{SCALE}.mle.steps": (2, lambda cell: True, {"run_mle"}),
-    f"scales.{SCALE}.mine.paper.epochs": (2, lambda cell: True, {"train_mine"}),
+    f"scales.{SCALE}.target.cnn.epochs": (2, lambda cell: cell["model"] == "cnn", None),
+    f"scales.{SCALE}.model.resnet18.width": (2, lambda cell: cell["model"] == "resnet18", None),
+    "ablation.no_dcor.loss.lambda_dcor": (None, lambda cell: cell["ablation"] == "no_dcor", None),
+    "attack.generator.holdout": (0.5, lambda cell: True, PROBES),
+    f"scales.{SCALE}.generator.epochs": (2, lambda cell: True, PROBES),
+    "attack.mle.paper.momentum": (0.5, lambda cell: True, PROBES),
+    f"scales.{SCALE}.mle.steps": (2, lambda cell: True, PROBES),
+    f"scales.{SCALE}.mine.paper.epochs": (2, lambda cell: True, PROBES),
     "cost.runs": (2, lambda cell: True, {"measure_cost"}),
-    "scales.paper.target.epochs": (2, lambda cell: False, None),
+    "scales.paper.target.cnn.epochs": (2, lambda cell: False, None),
     "scales.paper.data.objects.train": (2, lambda cell: False, None),
 }
 SOURCES = {  # cells that are affected, scripts (None: all)
@@ -142,11 +154,12 @@ SOURCES = {  # cells that are affected, scripts (None: all)
     "models/cnn.py": (lambda cell: cell["model"] == "cnn", None),
     "training.py": (lambda cell: True, None),
     "target.py": (lambda cell: True, None),
-    "attacks/mle.py": (lambda cell: True, {"run_mle"}),
-    "attacks/generator.py": (lambda cell: True, {"train_generator"}),
-    "attacks/base.py": (lambda cell: True, {"run_mle", "train_generator"}),
-    "information/mine.py": (lambda cell: True, {"train_mine"}),
+    "attacks/mle.py": (lambda cell: True, PROBES),
+    "attacks/generator.py": (lambda cell: True, PROBES),
+    "attacks/base.py": (lambda cell: True, PROBES),
+    "information/mine.py": (lambda cell: True, PROBES),
     "cost.py": (lambda cell: True, {"measure_cost"}),
+    "depth.py": (lambda cell: True, {"measure_depth"}),
     "defenses/__init__.py": (lambda cell: False, None),
 }
 
@@ -157,7 +170,7 @@ def changed_values(study) -> Changes:
     with study.restored("params.yaml"):
         for key, (factor, _, _) in HYPERPARAMETERS.items():
             value = get_key(read_yaml(study.root / "params.yaml"), key)
-            study.set(key, type(value)(value * factor))
+            study.set(key, 0.5 if factor is None else type(value)(value * factor))
         return study.changes()
 
 
@@ -176,7 +189,7 @@ def test_a_hyperparameter_reaches_only_what_reads_it(study, changed_values, key)
     _, chosen, scripts = HYPERPARAMETERS[key]
     due, names = changed_values.due(key), cells(study, chosen)
     assert work(due) == instances(study, names, scripts)
-    assert ("build_table@table2" in due) == bool(names)
+    assert ("build_table@table2" in due) == any(name.startswith("cnn/") for name in names)
     assert "build_table@table1" not in due
 
 
@@ -189,7 +202,7 @@ def test_a_source_file_reaches_only_what_runs_it(study, changed_sources, name):
 def test_rows_of_a_table_reach_this_table_alone(study):
     with study.restored("params.yaml"):
         study.change("params.yaml", lambda tree: tree["rows"]["table2"].reverse())
-        assert study.changes().due() == {"build_table@table2"}
+        assert study.changes().due() == {"build_table@table2", "build_report"}
 
 
 def backwards(tree):
@@ -208,7 +221,7 @@ def test_order_in_the_files_means_nothing(study):
         turned = backwards(read_yaml(study.root / "params.yaml"))
         (study.root / "params.yaml").write_text(dump(turned))
         assert next(iter(turned)) == "sweeps"
-        assert study.changes().due() == set()
+        assert study.changes().due() == {"build_report"}, "the page shows the settings in the order of the file"
 
 
 def test_an_override_on_the_command_line_keeps_the_remarks(tmp_path):
@@ -237,7 +250,7 @@ def test_one_value_runs_one_defense(changing):
 
 
 FOO = {
-    "dataset": "objects", "model": "cnn", "cut": 2, "defense": "foo", "variant": "none",
+    "dataset": "objects", "model": "cnn", "cut": 2, "defense": "foo", "variant": "none", "ablation": "none",
     "tune": "defense.foo", "start": "prepared/objects/summary.json",
 }  # fmt: skip
 
@@ -272,8 +285,9 @@ def everything(root: Path, scale: str) -> dict[str, bytes]:
 
 def test_changing_the_scale_and_back_repeats_nothing(changing):
     """On one cell that takes another's weights; each of its stages stands for all instances of its definition."""
-    wanted = [f"{script}@cnn/gaussian_noise" for script in ATTACKS] + ["measure_cost@cnn/unprotected"]
+    wanted = ["probe_target@cnn/gaussian_noise", "measure_depth@depth_cnn", "measure_cost@cnn/unprotected"]
     base = ["prepare@objects", "train_target@cnn/unprotected", "train_target@cnn/gaussian_noise"]
+    base += ["recipe_train_target", "recipe_probe_target"]
     before = everything(changing.root, SCALE)
     changing.set("scale", "small")
     assert sorted(changing.repro(*wanted)) == sorted(wanted + base)
@@ -296,5 +310,6 @@ def test_plots_show_lists_curves_and_figures(study):
     shown = json.loads(command(study, "dvc", "plots", "show", "--json"))
     assert not shown.get("errors")
     kinds = {path: {plot["type"] for plot in plots} for path, plots in shown["data"].items()}
-    declared = {out.def_path for stage in study.stages().values() for out in stage.outs if out.plot}
+    outs = [out.def_path for stage in study.stages().values() for out in stage.outs if out.plot]
+    declared = {path if Path(path).suffix else f"{path}/cut1/mle.csv" for path in outs}
     assert kinds == {path: {"image" if path.endswith(".png") else "vega"} for path in declared}

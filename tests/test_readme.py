@@ -17,7 +17,8 @@ SHELLS = {"", "bash", "sh", "shell", "console"}
 PLACEHOLDER = re.compile(r"[<>{}*…]|\.\.\.")
 FIRST_COMMAND = 25  # the line before which it must come
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
-INSTANCES = {f"{name}@{key}" for name, stage in STAGES.items() for key in variables()[stage["foreach"][2:-1]]}
+FOREACH = {name: stage["foreach"][2:-1] for name, stage in STAGES.items() if "foreach" in stage}
+INSTANCES = {f"{name}@{key}" for name, group in FOREACH.items() for key in variables()[group]}
 OUTPUTS = ("data/", "metrics/", "plots/")  # may be named before they are built, but not linked
 
 
@@ -195,10 +196,11 @@ pip install -e ".[test]"            # once
 SCALE=1 dvc repro train_target@cnn/siftfunnel && dvc metrics show metrics/demo/table2 --md
 dvc exp run -S loss.lambda_dcor=2.0 \\
     -S scale=paper
-dvc repro --glob 'run_mle@cnn/*'
+dvc repro --glob 'probe_target@cnn/*'
 ```
 
-`dvc repro <stage>`, `dvc exp run -S seed=3`, `run_mle@<cell>`, `src/splitprobe/params.py`, `data/demo/new.npz`, `a/b`.
+`dvc repro <stage>`, `dvc exp run -S seed=3`, `probe_target@<cell>`, `src/splitprobe/params.py`,
+`data/demo/new.npz`, `a/b`.
 """
 
 
@@ -222,8 +224,8 @@ def test_a_good_page_passes():
         ("loss.lambda_dcor", "loss.lambda_dcr", "-S loss.lambda_dcr: params.yaml has no such key"),
         ("S seed=3", "S seeds=3", "-S seeds: params.yaml has no such key"),
         ("cnn/siftfunnel", "cnn/siftfunel", "train_target@cnn/siftfunel: dvc.yaml has no such stage"),
-        ("`run_mle@<cell>`", "`run_mls@<cell>`", "run_mls@<cell>: dvc.yaml has no such stage"),
-        ("'run_mle@cnn/*'", "'run_mle@cmm/*'", "run_mle@cmm/*: dvc.yaml has no such stage"),
+        ("`probe_target@<cell>`", "`probe_tarket@<cell>`", "probe_tarket@<cell>: dvc.yaml has no such stage"),
+        ("'probe_target@cnn/*'", "'probe_target@cmm/*'", "probe_target@cmm/*: dvc.yaml has no such stage"),
         (".[test]", ".[tests]", "extra 'tests'"),
     ],
 )

@@ -8,12 +8,12 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from graph_tools import ROOT, Study, files, get_key, keys, read_yaml, set_key, variables
+from graph_tools import ROOT, Study, files, get_key, keys, read_yaml, recipes, script, set_key, variables
 
 from splitprobe.cells import Cell
 from splitprobe.datasets import ROLES
@@ -26,11 +26,11 @@ VARIABLES, PARAMS, PIPELINE = variables(), read_yaml(ROOT / "params.yaml"), read
 CELLS = VARIABLES["cells"]
 # each group may import itself and what stands above it
 GROUPS = (
-    {"params", "cells", "artifacts", "runtime", "registry"},
+    {"params", "cells", "artifacts", "runtime", "registry", "recipe"},
     {"datasets", "models", "measures", "losses", "augment", "schedule"},
     {"defenses"},
     {"target", "training"},
-    {"attacks", "information", "cost"},
+    {"attacks", "information", "cost", "depth"},
 )
 REPORT_MAY_IMPORT = {"numpy", "matplotlib", "PIL"}
 TOP_LEVEL = {
@@ -152,7 +152,12 @@ def stages(tmp_path_factory) -> dict:
     return study.stages()
 
 
-INSTANCES = [f"{script}@{key}" for script, group in PIPELINE.items() for key in VARIABLES[group["foreach"][2:-1]]]
+INSTANCES = [
+    f"{name}@{key}" if key else name
+    for name, stage in PIPELINE.items()
+    for key in (VARIABLES[stage["foreach"][2:-1]] if "foreach" in stage else [""])
+]
+COMMANDS = {name: Path(stage.get("do", stage)["cmd"].split()[1]).stem for name, stage in PIPELINE.items()}
 # nothing of these is declared by any stage
 UNDECLARED = {
     "params": "hands out values that DVC tracks itself",
@@ -178,8 +183,15 @@ BY_CHECKPOINT = {
 }
 
 
-def registered(module: str, instance: str, script: ast.AST) -> set[str]:
-    """The modules that a stage instance looks up in a registry: its cell's defense and model, what its script names."""
+def facts(instance: str) -> dict | None:
+    """The cell of a stage instance, or the depth sweep, which has an unprotected network."""
+    key = instance.partition("@")[2]
+    depth = VARIABLES["depths"].get(key)
+    return CELLS.get(key) if depth is None else {**depth, "defense": "unprotected"}
+
+
+def registered(module: str, instance: str) -> set[str]:
+    """The modules that a stage instance looks up in a registry: its cell's defense and model, all attacks."""
     lines = {
         key.value: value.value.split(":")[0]
         for node in ast.walk(TREES[module])
@@ -187,22 +199,19 @@ def registered(module: str, instance: str, script: ast.AST) -> set[str]:
         for key, value in zip(node.keys, node.values, strict=True)
         if isinstance(key, ast.Constant) and isinstance(value, ast.Constant) and ":" in str(value.value)
     }
-    cell = CELLS.get(instance.split("@")[1])
+    cell = facts(instance)
     if room(module) in ("models", "defenses") and cell:
         lines = {cell["model"]: lines.get(cell["model"]), cell["defense"]: lines.get(cell["defense"])}
-    elif room(module) == "attacks":
-        named = {node.value for node in ast.walk(script) if isinstance(node, ast.Constant)}
-        lines = {name: target for name, target in lines.items() if name in named}
     return ours({target for target in lines.values() if target})
 
 
 def closure(instance: str) -> set[str]:
     """All modules of this package that a stage instance may run."""
-    script = ast.parse((ROOT / "stages" / f"{instance.split('@')[0]}.py").read_text())
-    found, new = set(), ours(imported_names(script))
+    tree = ast.parse((ROOT / "stages" / f"{COMMANDS[instance.split('@')[0]]}.py").read_text())
+    found, new = set(), ours(imported_names(tree))
     while new:
         found |= new
-        looked_up = [registered(module, instance, script) for module in new if module.endswith("__init__")]
+        looked_up = [registered(module, instance) for module in new if module.endswith("__init__")]
         new = set().union(*looked_up, *(IMPORTS[module] for module in new)) - found
     return found
 
@@ -213,16 +222,21 @@ def covered(module: str, paths: list[str]) -> bool:
     return any(file == path or file.startswith(f"{path}/") for path in paths)
 
 
+def everything(kind: Callable, stage: object, stages: dict) -> list[str]:
+    """The files or params that a stage declares, itself or through the recipes it depends on."""
+    return [name for one in (stage, *recipes(stage, stages)) for name in kind(one)]
+
+
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_stages_declare_the_code_they_run(stages, instance):
-    stage, (script, key) = stages[instance], instance.split("@")
-    declared, exempt = files(stage), set(UNDECLARED)
-    assert f"stages/{script}.py" in declared and f"stages/{script}.py" in stage.cmd
+    stage, name = stages[instance], script(stages[instance])
+    declared, exempt = everything(files, stage, stages), set(UNDECLARED)
+    assert f"stages/{name}.py" in declared and f"stages/{name}.py" in stage.cmd
     if any("/prepared/" in path for path in declared):
         exempt |= BY_DATA
-    if any(path.endswith(".pt") for path in declared) and script != "train_target":
-        names = {"<model>": CELLS[key]["model"], "<defense>": CELLS[key]["defense"]}
-        exempt |= {re.sub("<.*>", lambda found: names[found[0]], name) for name in BY_CHECKPOINT}
+    if any(path.endswith(".pt") for path in declared) and name != "train_target":
+        names = {"<model>": facts(instance)["model"], "<defense>": facts(instance)["defense"]}
+        exempt |= {re.sub("<.*>", lambda found: names[found[0]], module) for module in BY_CHECKPOINT}
     missing = {
         module
         for module in closure(instance)
@@ -232,10 +246,11 @@ def test_stages_declare_the_code_they_run(stages, instance):
 
 
 def test_what_the_checkpoint_carries_makes_train_target_run(stages):
-    for cell, facts in CELLS.items():
+    for cell, kind in CELLS.items():
+        declared = everything(files, stages[f"train_target@{cell}"], stages)
         for name in BY_CHECKPOINT:
-            module = name.replace("<model>", facts["model"]).replace("<defense>", facts["defense"])
-            assert covered(module, files(stages[f"train_target@{cell}"])), f"train_target must depend on {module}"
+            module = name.replace("<model>", kind["model"]).replace("<defense>", kind["defense"])
+            assert covered(module, declared), f"train_target must depend on {module}"
 
 
 @pytest.mark.parametrize("defense", DEFENSES)
@@ -281,7 +296,7 @@ SMALL = {  # as little work as the ranges allow
     "attack.mle.tuned.tv": [0.0],
     "cost": {"batch": 1, "warmup": 1, "runs": 10},
 }
-SMALL_SCALE = {"width": 8, "epochs": 1, "steps": 2, "images": 4, "trial_images": 2, "trial_steps": 2}
+SMALL_SCALE = {"width": 8, "epochs": 1, "least_steps": 0, "steps": 2, "images": 4, "trial_images": 2, "trial_steps": 2}
 FEWER = 16  # times fewer images of each role, in the real proportions, which crops of a photograph need
 
 
@@ -290,9 +305,12 @@ def attacked() -> set[str]:
     return {*VARIABLES["timed"], *(listed[0] for listed in PARAMS["rows"].values())} & CELLS.keys()
 
 
+DEPTH = "depth_cnn"  # its sweep is run; the other differs in the network alone
+
+
 def trained() -> set[str]:
-    """Cells that are trained: the attacked ones, one for each defense and variant, and whose weights they adopt."""
-    kinds = {(cell["defense"], cell["variant"]): name for name, cell in reversed(CELLS.items())}
+    """Cells that are trained: the attacked ones, one for each defense and change of it; whose weights they adopt."""
+    kinds = {tuple(cell[k] for k in ("defense", "variant", "ablation")): n for n, cell in reversed(CELLS.items())}
     found = attacked() | set(kinds.values())
     while more := {CELLS[name]["start"].removeprefix("targets/")[:-3] for name in found} & CELLS.keys() - found:
         found |= more
@@ -301,9 +319,13 @@ def trained() -> set[str]:
 
 def sample() -> list[str]:
     """Stage instances that together run every script, every defense's training, and every table and figure."""
-    wanted = {"train_target": trained(), "prepare": set(VARIABLES["datasets"])}
-    pairs = [(instance, *instance.split("@")) for instance in INSTANCES]
-    return [i for i, script, key in pairs if script.startswith("build") or key in wanted.get(script, attacked())]
+    wanted = {"train_target": trained(), "prepare": set(VARIABLES["datasets"]), "measure_depth": {DEPTH}}
+    pairs = [(instance, *instance.partition("@")[::2]) for instance in INSTANCES]
+    return [
+        instance
+        for instance, name, key in pairs
+        if name.startswith(("build", "recipe")) or key in wanted.get(name, attacked())
+    ]
 
 
 def small() -> dict:
@@ -318,7 +340,8 @@ def small() -> dict:
             set_key(scale, key, get_key(scale, key) // FEWER)
     for key, value in SMALL.items():
         set_key(tree, key, value)
-    made = attacked() | set(VARIABLES["datasets"])
+    depths = {f"{DEPTH}/cut{cut}" for cut in range(1, VARIABLES["depths"][DEPTH]["cuts"] + 1)}
+    made = attacked() | set(VARIABLES["datasets"]) | depths | set(PARAMS["rows"]["report"])
     tree["rows"] = {name: [row for row in rows if row in made] for name, rows in tree["rows"].items()}
     return tree
 
@@ -330,6 +353,8 @@ def recorded(stages, tmp_path_factory) -> dict[str, Recorder | Exception]:
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("recorded"))
+        for name in ("dvc.yaml", "src", "stages"):  # what a recipe reads
+            Path(name).symlink_to(ROOT / name)
         for instance in sample():
             params = Recorder(small())
             patch.setattr(Params, "load", lambda *_, params=params: params)
@@ -343,12 +368,20 @@ def recorded(stages, tmp_path_factory) -> dict[str, Recorder | Exception]:
     return found
 
 
+def values(sections: Iterable[str]) -> list[str]:
+    """The dotted names of all values in some sections of params.yaml."""
+    found = {leaf for key in sections for leaf in leaves({key: get_key(PARAMS, key)})}
+    return sorted(found)
+
+
 @pytest.mark.parametrize("instance", sample())
 def test_stages_declare_the_params_they_read(stages, recorded, instance):
-    params = recorded[instance]
+    params, stage = recorded[instance], stages[instance]
     if isinstance(params, Exception):
         raise params
-    assert sorted(set(keys(stages[instance]))) == sorted(params.read)
+    if "params.yaml" in files(stage):  # the report shows it
+        return
+    assert values(everything(keys, stage, stages)) == values(params.read)
 
 
 def all_of(recorded: dict[str, Recorder | Exception]) -> list[Recorder]:
@@ -384,7 +417,7 @@ SCALES = list(PARAMS["scales"])
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_section_is_well_typed_at_every_scale(recorded, scale):
     classes = {key: cls for params in all_of(recorded) for key, cls in params.classes.items()}
-    assert {"training", "attack.mle", "data", "cost", "loss", "scales.demo.target"} <= classes.keys()
+    assert {"training", "attack.mle", "data", "cost", "loss", "scales.demo.target.cnn"} <= classes.keys()
     params = Params({**Params.load(ROOT / "params.yaml").tree, "scale": scale})
     for key, cls in classes.items():
         params.section(key.replace("scales.demo.", f"scales.{scale}."), cls)
@@ -424,13 +457,17 @@ def test_cells_are_sound(name):
 def test_rows_are_built():
     """Each table and figure has its rows, and all that they need is made."""
     rows, known = PARAMS["rows"], VARIABLES
-    assert rows.keys() == known["tables"].keys() | known["figures"].keys()
-    for name, listed in rows.items():
-        folder = {**known["tables"], **known["figures"]}[name]["reads"]
-        for row in listed:
-            path = f"prepared/{row}" if row in known["datasets"] else f"{folder.split('/')[0]}/{row}"
-            assert row in CELLS or row in known["datasets"], f"rows.{name}: dvc.yaml has no {row}"
-            assert path.startswith(folder), f"rows.{name}: {row} is not below {folder}, which the stage depends on"
+    built = known["tables"].keys() | known["figures"].keys()
+    assert rows.keys() == built | {"report"}
+    assert set(rows["report"]) == built, "the report shows all tables and figures"
+    cut = {f"{group}/cut{cut}" for group, depth in known["depths"].items() for cut in range(1, depth["cuts"] + 1)}
+    for name in built:
+        item = {**known["tables"], **known["figures"]}[name]
+        for row in rows[name]:
+            path = f"prepared/{row}" if row in known["datasets"] else f"results/{row}"
+            assert row in CELLS.keys() | cut or row in known["datasets"], f"rows.{name}: dvc.yaml has no {row}"
+            read = (item["reads"], item["also"])
+            assert path.startswith(read), f"rows.{name}: {row} is not below {read}, which the stage depends on"
     assert set(rows["latency"]) <= set(known["timed"]), "a cell of the latency table must be timed"
 
 
@@ -470,7 +507,7 @@ def test_top_level_is_as_agreed():
 
 def test_a_stage_is_a_short_script():
     scripts = {path.stem: path for path in (ROOT / "stages").glob("*.py")}
-    assert scripts.keys() == PIPELINE.keys()
+    assert scripts.keys() == set(COMMANDS.values())
     for name, path in scripts.items():
         assert len(path.read_text().splitlines()) <= 40, f"{name}: the work belongs in src"
 

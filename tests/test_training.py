@@ -3,11 +3,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from splitprobe import runtime as runtimes
 from splitprobe.artifacts import read_csv
 from splitprobe.models.split import Shape
-from splitprobe.schedule import Adam, Rate, Schedule, batches
+from splitprobe.schedule import Adam, Rate, Schedule, batches, renew_statistics
 from splitprobe.target import Blueprint, load_target
 from splitprobe.training import Settings, Trainer, train_target
 
@@ -20,11 +21,30 @@ def test_an_epoch_shuffles_all_full_batches():
     assert [len(p) for p in batches(3, 4, generator)] == [3]
 
 
+def test_statistics_are_those_of_the_inputs():
+    """Not of what was seen before, however much smaller the inputs are."""
+    net = nn.Sequential(nn.BatchNorm2d(3, momentum=0.1), nn.Dropout(0.5)).eval()
+    x = 1e-3 * torch.randn(64, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.5
+    renew_statistics(net, net, x.split(16))
+    assert torch.allclose(net[0].running_mean, x.mean((0, 2, 3)), atol=1e-6)
+    variances = torch.stack([part.var((0, 2, 3)) for part in x.split(16)])
+    assert torch.allclose(net[0].running_var, variances.mean(0), rtol=1e-4)
+    assert net[0].momentum == 0.1 and not net[0].training and not net.training
+
+
+def test_a_small_set_gets_more_epochs():
+    schedule = Schedule(3, 1e-3, "cosine", 100)
+    assert schedule.on(1000, 100) == Schedule(10, 1e-3, "cosine", 100)
+    assert schedule.on(990, 100).epochs == 12  # nine full batches each
+    assert schedule.on(5000, 100).epochs == 3
+    assert schedule.on(50, 100).epochs == 100
+
+
 def test_rates():
     def run(kind, losses, factor=0.5, patience=1):
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
-        settings = Adam(16, (0.5, 0.9), True, factor, patience)
-        rate, seen = Rate(optimizer, Schedule(len(losses), 1.0, kind), settings), []
+        settings = Adam(16, (0.5, 0.9), True, factor, patience, 1)
+        rate, seen = Rate(optimizer, Schedule(len(losses), 1.0, kind, 0), settings), []
         for loss in losses:
             seen.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
@@ -37,7 +57,7 @@ def test_rates():
 
 
 def test_the_stage_learns_writes_and_repeats(params, paths, cpu, make_cell):
-    params.tree["scales"]["demo"]["target"] |= {"epochs": 6, "lr": 3e-3}
+    params.tree["scales"]["demo"]["target"]["cnn"] |= {"epochs": 6, "lr": 3e-3}
     results = [train_target(make_cell(), params, paths, cpu) for _ in range(2)]
     assert results[0] == results[1]
     result = json.loads(paths.result("cnn/unprotected", "target.json").read_text())
@@ -64,7 +84,7 @@ def test_the_seed_matters(params, paths, cpu, make_cell):
 
 
 def test_only_epochs_with_the_defense_in_force_are_chosen(params, paths, cpu, make_cell):
-    params.tree["scales"]["demo"]["target"] |= {"epochs": 8, "lr": 3e-3, "schedule": "constant"}
+    params.tree["scales"]["demo"]["target"]["cnn"] |= {"epochs": 8, "lr": 3e-3, "schedule": "constant"}
     result = train_target(make_cell("nls"), params, paths, cpu)
     rows = read_csv(paths.curve("cnn/nls", "target"))
     factors = [float(row["smoothing_factor"]) for row in rows]
@@ -96,7 +116,7 @@ def test_the_curve_names_every_term(params, paths, cpu, make_cell):
 
 def test_a_dead_edge_is_warned_about_and_stays_finite(params, cpu, make_cell, caplog):
     blueprint = Blueprint.from_params(make_cell("siftfunnel"), Shape(3, 32, 4, 8), params)
-    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-6, "constant"), cpu, 1, 16)
+    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-6, "constant", 0), cpu, 1, 16)
     convolutions = [m for m in trainer.edge.modules() if isinstance(m, torch.nn.Conv2d)]
     last = next(m for m in convolutions if m.kernel_size == (5, 5))
     with torch.no_grad():
@@ -116,7 +136,7 @@ def test_bfloat16_agrees_with_float32_within_what_two_seeds_differ_by(params, ma
     for precision, seed in (("float32", 1), ("bfloat16", 1), ("float32", 2)):
         runtime = runtimes.Runtime(torch.device("cpu"), precision, True, precision)
         blueprint = Blueprint.from_params(make_cell("siftfunnel"), Shape(3, 32, 4, 8), params)
-        settings, schedule = params.section("training", Settings), params.scaled("target", Schedule)
+        settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Schedule)
         trainer = Trainer(blueprint, settings, schedule, runtime, seed, len(images))
         with runtime.seeded(seed, "layers"):
             losses[precision, seed] = trainer.epoch(images, labels)["loss"]

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -116,6 +117,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch's own message recommends switching the safety off: it is not repeated
         raise ValueError(f"{path} is damaged or holds more than tensors; delete it and run `dvc repro`") from error
+
+
+def note_seconds(path: Path, begin: float) -> None:
+    """Note the seconds since ``begin``, a reading of time.perf_counter, for the report; results hold no times."""
+    write_json(path, {"seconds": time.perf_counter() - begin})
 
 
 def provenance(scale: str, seed: int, device: str, cell: str | None = None) -> dict[str, Any]:

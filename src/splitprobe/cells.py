@@ -10,7 +10,8 @@ class Cell:
 
     ``name`` is ``<table group>/<row>``; ``start`` is the file below ``data/<scale>/`` that training begins with:
     the data set's summary for fresh weights, another cell's target for a method that acts at inference only.
-    ``variant`` is a section of ``variants`` in params.yaml that changes some of the defense's settings.
+    ``variant`` is a section of ``variants`` in params.yaml that changes some of the defense's settings, ``ablation``
+    one of ``ablation`` that takes a part of the method away.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Cell:
     cut: int
     defense: str
     variant: str
+    ablation: str
     tune: str
     start: str
 
@@ -56,6 +58,10 @@ class Paths:
         """The files that were left out, each with its reason."""
         return self.prepared(dataset) / "rejected.csv"
 
+    def recipe(self, script: str) -> Path:
+        """The code and settings that all cells of a script share."""
+        return self.data / "recipes" / f"{script}.txt"
+
     def target(self, cell: str) -> Path:
         """Checkpoint of the trained edge and cloud."""
         return self.data / "targets" / f"{cell}.pt"
@@ -63,6 +69,10 @@ class Paths:
     def result(self, cell: str, name: str) -> Path:
         """One stage's result; ``name`` such as ``mle.json`` or ``mle.npz``."""
         return self.data / "results" / cell / name
+
+    def seconds(self, cell: str, result: str) -> Path:
+        """How long the work behind a result took when it last ran here; no output of a stage, as it never repeats."""
+        return self.data / "seconds" / cell / f"{result}.json"
 
     def curve(self, cell: str, name: str) -> Path:
         """One stage's curve, one line per epoch or step."""

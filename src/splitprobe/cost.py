@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from splitprobe.artifacts import provenance, write_json
+from splitprobe.artifacts import note_seconds, provenance, write_json
 from splitprobe.cells import Paths
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import Runtime
@@ -67,7 +67,7 @@ def measure_target(target: Target, settings: Settings, seed: int) -> dict[str, A
 
 def measure_cost(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
     """The stage ``measure_cost``: latency on the CPU and, where there is one, on the GPU; writes cost.json."""
-    settings = params.section("cost", Settings)
+    begin, settings = time.perf_counter(), params.section("cost", Settings)
     result: dict[str, Any] = {"provenance": provenance(params.scale, params.seed, runtime.name, cell), "cell": cell}
     for name in ("cpu", "cuda"):
         if name == "cuda" and not torch.cuda.is_available():
@@ -77,4 +77,5 @@ def measure_cost(cell: str, params: Params, paths: Paths, runtime: Runtime) -> d
         result[name] = measure_target(load_target(paths.target(cell), place), settings, params.seed)
         log.info("%s on %s: edge %.2f ms", cell, name, result[name]["edge_latency_ms"])
     write_json(paths.result(cell, "cost.json"), result)
+    note_seconds(paths.seconds(cell, "cost"), begin)
     return result

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 T = TypeVar("T")
 TOP_LEVEL = (
     "scale", "seed", "runtime", "scales", "data", "normalization", "model", "training",
-    "loss", "defense", "variants", "mine", "attack", "cost", "rows", "sweeps",
+    "loss", "defense", "variants", "ablation", "mine", "attack", "cost", "rows", "sweeps",
 )  # fmt: skip
 PER_SCALE = ("data", "model", "target", "mine", "generator", "mle", "cost")
 
@@ -134,9 +134,11 @@ class Params:
         """The section ``scales.<the chosen scale>.<name>``, typed."""
         return self.section(f"scales.{self.scale}.{name}", cls)
 
-    def varied(self, name: str) -> "Params":
-        """The same params with the settings that ``variants.<name>`` changes; raises ParamsError for a bad variant."""
-        key = f"variants.{name}"
+    def varied(self, key: str) -> "Params":
+        """The same params with the settings that a section of ``variants`` or ``ablation`` changes.
+
+        Raises ParamsError for a section that is absent or changes what it may not.
+        """
         self.read.add(key)
         changes = {k: v for k, v in self.raw(key).items() if k != "title"}
         for part, value in changes.items():
@@ -146,9 +148,9 @@ class Params:
         other.tree = _merged(self.tree, changes, key)
         return other
 
-    def variant_title(self, name: str) -> str | None:
-        """How tables call the variant; None where it goes by the defense's own title."""
-        return self.raw(f"variants.{name}").get("title")
+    def title(self, *keys: str) -> str | None:
+        """How tables call a cell with these variants: the first title among them; None: by the defense's own."""
+        return next((title for title in (self.raw(key).get("title") for key in keys) if title), None)
 
     def raw(self, key: str) -> Any:
         """The untyped value at a dotted key; raises ParamsError when there is none."""

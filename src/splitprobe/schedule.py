@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from splitprobe.params import bounded
+
+S = TypeVar("S", bound="Schedule")
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,16 @@ class Schedule:
     epochs: int = bounded(1, 100000)
     lr: float = bounded(1e-7, 1.0)
     schedule: str = bounded(choices=("constant", "cosine", "plateau"))
+    least_steps: int = bounded(0, 100_000_000)
+
+    def on(self: S, images: int, batch_size: int) -> S:
+        """The same schedule with the epochs that a set of so many images needs for ``least_steps``."""
+        return replace(self, epochs=enough(self.epochs, self.least_steps, images, batch_size))
+
+
+def enough(epochs: int, least_steps: int, images: int, batch_size: int) -> int:
+    """Epochs, or as many as ``least_steps`` full batches need: a small set would be under-trained otherwise."""
+    return max(epochs, math.ceil(least_steps / max(1, images // batch_size)))
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,7 @@ class Adam:
     amsgrad: bool
     plateau_factor: float = bounded(0.01, 0.99)
     plateau_patience: int = bounded(1, 10000)
+    statistics_batches: int = bounded(1, 10000)
 
     def optimizer(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
         """Adam with these settings."""
@@ -53,6 +69,27 @@ class Rate:
             self.scheduler.step(held_out_loss)
         elif self.scheduler:
             self.scheduler.step()
+
+
+class Call(nn.Module):
+    """A network under a function that runs it, for what wants a module to call."""
+
+    def __init__(self, net: nn.Module, run: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.run = net, run
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the function makes of x."""
+        return self.run(x)
+
+
+def renew_statistics(net: nn.Module, run: Callable[[Tensor], Tensor], inputs: Iterable[Tensor]) -> None:
+    """BatchNorm's statistics from these inputs alone; ``run`` passes one through ``net``.
+
+    Running averages start at a variance of one and need a hundred steps to reach a feature as small as SiftFunnel's:
+    until then a network that learned well is wrong in evaluation mode, defender and attacker alike.
+    """
+    update_bn(inputs, Call(net, run).train(net.training))
 
 
 def batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -42,7 +42,8 @@ class Blueprint:
         model = params.section(f"model.{cell.model}", lookup(MODELS, cell.model, "model").Settings)
         normalization = params.section("normalization", Normalization)
         kind = lookup(DEFENSES, cell.defense, "defense")
-        defense = kind.from_params(cell.defense, params.varied(cell.variant))
+        varied = params.varied(f"variants.{cell.variant}").varied(f"ablation.{cell.ablation}")
+        defense = kind.from_params(cell.defense, varied)
         return cls(cell, shape, model, normalization, defense)
 
     def build(self) -> tuple[nn.Sequential, nn.Sequential]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitprobe.artifacts import provenance, write_csv, write_json
+from splitprobe.artifacts import note_seconds, provenance, write_csv, write_json
 from splitprobe.augment import augment
 from splitprobe.cells import Cell, Paths
 from splitprobe.datasets.base import Dataset
@@ -22,7 +23,7 @@ from splitprobe.models import count
 from splitprobe.models.split import Shape
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import Runtime, progress
-from splitprobe.schedule import Adam, Rate, Schedule, batches
+from splitprobe.schedule import Adam, Rate, Schedule, batches, renew_statistics
 from splitprobe.target import Blueprint, Target, load_target, with_defense
 
 log = logging.getLogger("splitprobe")
@@ -31,7 +32,7 @@ CURVE = ("epoch", "loss", "task", "dead_channels", "validation_loss", "validatio
 
 @dataclass(frozen=True)
 class Width:
-    """The section ``scales.<scale>.model``."""
+    """The section ``scales.<scale>.model.<model>``: channels of the first block."""
 
     width: int = bounded(4, 1024)
 
@@ -138,6 +139,7 @@ class Trainer:
                 if best is None:
                     raise ValueError(f"{label}: diverged before any epoch could be chosen: lower the defense's weights")
                 break
+            self.renew_statistics(train[0])
             loss, accuracy = self.validate(*validation)
             if row["dead_channels"] == batch_channels(self.edge):
                 log.warning("%s, epoch %d: every channel of z is dead, nothing of the image is sent", label, epoch)
@@ -149,6 +151,17 @@ class Trainer:
             bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "epoch"})
             yield row
         self.net.load_state_dict(best)
+
+    def renew_statistics(self, images: Tensor) -> None:
+        """BatchNorm's statistics from the first training images as they are, the same ones after every epoch."""
+        size, noise = self.settings.batch_size, self.runtime.generator(self.seed, "statistics")
+        parts = images[: size * self.settings.statistics_batches].split(size)
+
+        def run(x: Tensor) -> Tensor:
+            with self.runtime.autocast():
+                return self.cloud(self.defense.release(self.edge(x), noise))
+
+        renew_statistics(self.net, run, (part.float() / 255 for part in parts))
 
     @torch.no_grad()
     def validate(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -189,10 +202,12 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
 
     Writes the checkpoint, the training curve and target.json; returns the latter.
     """
-    settings, schedule = params.section("training", Settings), params.scaled("target", Schedule)
-    width = params.scaled("model", Width).width
+    begin = time.perf_counter()
+    settings, schedule = params.section("training", Settings), params.scaled(f"target.{cell.model}", Schedule)
+    width = params.scaled(f"model.{cell.model}", Width).width
     dataset, summary = open_dataset(paths, cell.dataset)
     roles = {role: tensors(dataset, role, runtime) for role in ("train", "validation", "test")}
+    schedule = schedule.on(len(roles["train"][0]), settings.batch_size)
     shape = Shape(summary["channels"], summary["side"], len(summary["classes"]), width)
     blueprint = Blueprint.from_params(cell, shape, params)
     history: list[dict] = []
@@ -216,7 +231,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell.name),
         "cell": asdict(cell),
-        "title": params.variant_title(cell.variant) or target.defense.title,
+        "title": params.title(f"ablation.{cell.ablation}", f"variants.{cell.variant}") or target.defense.title,
         "settings": target.defense.plain(),
         "facts": target.defense.facts(),
         "dataset": {
@@ -234,6 +249,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
     columns = list(history[0]) if history else CURVE
     write_csv(paths.curve(cell.name, "target"), history, columns)
     write_json(paths.result(cell.name, "target.json"), result)
+    note_seconds(paths.seconds(cell.name, "target"), begin)
     log.info("%s: test accuracy %.3f; results in %s", cell.name, result["accuracy"], paths.result(cell.name, ""))
     return result
 

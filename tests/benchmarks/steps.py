@@ -50,14 +50,14 @@ def show(name: str, measured: tuple[float, float], against: str) -> None:
 
 def blueprint(params: Params, defense: str, variant: str = "none") -> Blueprint:
     """The CNN of width 32 behind a defense."""
-    cell = Cell(f"cnn/{defense}", "objects", "cnn", 2, defense, variant, f"defense.{defense}", "fresh")
+    cell = Cell(f"cnn/{defense}", "objects", "cnn", 2, defense, variant, "none", f"defense.{defense}", "fresh")
     return Blueprint.from_params(cell, SHAPE, params)
 
 
 def trainer(params: Params, place: runtime.Runtime, defense: str, variant: str = "none") -> Trainer:
     """Ready to step; the set is said to be large, which DP-SGD's batches need."""
     settings = params.section("training", Settings)
-    one = Trainer(blueprint(params, defense, variant), settings, Schedule(2, 1e-4, "constant"), place, 1, 10_000)
+    one = Trainer(blueprint(params, defense, variant), settings, Schedule(2, 1e-4, "constant", 0), place, 1, 10_000)
     one.net.train()
     return one
 
@@ -154,7 +154,7 @@ def precisions(params: Params, images: torch.Tensor, labels: torch.Tensor) -> No
         for channels_last in (False, True):
             place = runtime.Runtime(torch.device("cpu"), precision, channels_last, "")
             settings = params.section("training", Settings)
-            one = Trainer(blueprint(params, "unprotected"), settings, Schedule(1, 1e-4, "constant"), place, 1, BATCH)
+            one = Trainer(blueprint(params, "unprotected"), settings, Schedule(1, 1e-4, "constant", 0), place, 1, BATCH)
             resident = place.images(images.permute(0, 2, 3, 1).contiguous().numpy())
             times = []
             for _ in range(4):

@@ -34,7 +34,7 @@ ANOTHER_NETWORK = {"dpsgd", "mid", "ae", "siftfunnel"}
 def trainer(params, cpu, make_cell):
     def make(name: str, lr: float = 1e-3) -> Trainer:
         blueprint = Blueprint.from_params(make_cell(name), Shape(3, 32, 4, 8), params)
-        return Trainer(blueprint, params.section("training", Settings), Schedule(2, lr, "constant"), cpu, 1, 16)
+        return Trainer(blueprint, params.section("training", Settings), Schedule(2, lr, "constant", 0), cpu, 1, 16)
 
     return make
 

@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,6 +71,15 @@ def test_variants_change_what_they_name_and_nothing_else(params, make_cell):
     assert settings("siftfunnel", "architecture")["loss"]["lambda_dcor"] == 0
 
 
+def test_an_ablation_stands_on_a_variant(params, make_cell):
+    cell = replace(make_cell("siftfunnel", variant="siftfunnel_resnet18"), ablation="no_funnel")
+    architecture = Blueprint.from_params(cell, Shape(3, 32, 4, 8), params).defense.settings.architecture
+    assert (architecture.channels, architecture.out_se_reduction, architecture.funnel) == (2, 16, False)
+    cell = replace(cell, ablation="nobody")
+    with pytest.raises(ParamsError, match=r"ablation\.nobody: missing"):
+        Blueprint.from_params(cell, Shape(3, 32, 4, 8), params)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -120,7 +130,7 @@ def test_mid_and_vib_penalize_their_kl(make_target):
 
 def test_the_adversary_is_rewarded_for_what_its_reconstructor_gets_wrong(params, make_cell, cpu):
     blueprint = Blueprint.from_params(make_cell("ae", variant="ae_adversarial"), Shape(3, 32, 4, 8), params)
-    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-3, "constant"), cpu, 1, 16)
+    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-3, "constant", 0), cpu, 1, 16)
     labels = torch.arange(16) % 4
     images = (40 * labels[:, None, None, None] + torch.zeros(16, 3, 32, 32)).to(torch.uint8)
     batch = trainer.forward(images.float() / 255, labels)

@@ -23,7 +23,7 @@ def make_trainer(params, cpu, make_cell):
         params.tree["defense"]["dpsgd"] |= changes
         blueprint = Blueprint.from_params(make_cell("dpsgd", variant=variant), Shape(3, 32, 4, 8), params)
         settings = params.section("training", Settings)
-        return Trainer(blueprint, settings, Schedule(epochs, 1e-3, "constant"), cpu, 1, IMAGES)
+        return Trainer(blueprint, settings, Schedule(epochs, 1e-3, "constant", 0), cpu, 1, IMAGES)
 
     return make
 

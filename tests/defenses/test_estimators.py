@@ -126,7 +126,7 @@ def test_club_on_gaussians_of_known_correlation():
 
 def test_the_club_estimator_improves_and_is_not_moved_by_the_network(params, cpu, make_cell):
     blueprint = Blueprint.from_params(make_cell("infoscissors"), Shape(3, 32, 4, 8), params)
-    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-3, "constant"), cpu, 1, 16)
+    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-3, "constant", 0), cpu, 1, 16)
     defense, labels = trainer.defense, torch.arange(16) % 4
     images = (40 * labels[:, None, None, None] + torch.zeros(16, 3, 32, 32)).to(torch.uint8)
     batch = trainer.forward(images.float() / 255, labels)

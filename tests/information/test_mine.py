@@ -45,7 +45,7 @@ def test_calibrated_mine_on_correlated_gaussians(shape, nats, cpu):
     # its own settings: the accuracy promised here must not hang on what a study chooses in params.yaml
     how = mine.Optimizer(5e-3, (0.8, 0.99), 0.01, 128)
     settings = Settings(3, how, how, mine.Separable(64, 8))
-    found, _ = estimate_calibrated(fit, held, settings, Budget(8, 6000, 2000), cpu, 1, "")
+    found, _ = estimate_calibrated(fit, held, settings, Budget(8, 0, 6000, 2000), cpu, 1, "")
     # the stated error: 0.1 nats and a tenth; from below, since a critic in training gives a lower bound
     assert nats - (0.1 + 0.1 * nats) < found["mi_nats"] < nats + 0.1
     assert found["cap_nats"] == pytest.approx(math.log(2000))
@@ -54,7 +54,7 @@ def test_calibrated_mine_on_correlated_gaussians(shape, nats, cpu):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (20, 1, 1)])
 def test_independent_pairs_share_nothing(shape, params, cpu):
     fit, held = gaussian(shape, 0.0, 3000, 1000)
-    found, _ = estimate_calibrated(fit, held, params.section("mine", Settings), Budget(4, 2000, 1000), cpu, 1, "")
+    found, _ = estimate_calibrated(fit, held, params.section("mine", Settings), Budget(4, 0, 2000, 1000), cpu, 1, "")
     assert -0.1 < found["mi_nats"] < 0.01
 
 
@@ -63,7 +63,7 @@ def test_the_papers_estimate_stays_under_its_cap_for_identical_pairs(params, cpu
     pairs = Pairs(x, x, as_it_is, nn.Identity())
     settings = params.section("mine", Settings)
     settings = dataclasses.replace(settings, paper=dataclasses.replace(settings.paper, lr=0.05))
-    found, rows = estimate_paper(pairs, pairs, settings, Budget(3, 64, 64), cpu, 1, "")
+    found, rows = estimate_paper(pairs, pairs, settings, Budget(3, 0, 64, 64), cpu, 1, "")
     assert max(row["nats"] for row in rows) <= found["cap_nats"] == pytest.approx(0.97351, abs=1e-5)
     assert found["best_epoch_nats"] == max(row["nats"] for row in rows)
 
@@ -100,7 +100,7 @@ def test_without_the_joint_share_a_separating_critic_has_no_cap_and_with_it_log_
 def test_the_calibrated_estimate_stays_under_its_cap_for_identical_pairs(params, cpu):
     x = torch.randn(900, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     fit, held = (Pairs(x[part], x[part], as_it_is, nn.Identity()) for part in (slice(600), slice(600, 900)))
-    found, rows = estimate_calibrated(fit, held, params.section("mine", Settings), Budget(10, 600, 300), cpu, 1, "")
+    found, rows = estimate_calibrated(fit, held, params.section("mine", Settings), Budget(10, 0, 600, 300), cpu, 1, "")
     assert max(row["nats"] for row in rows) <= found["cap_nats"] == pytest.approx(math.log(300))
     assert found["mi_nats"] > found["cap_nats"] - 1.5
 
@@ -119,13 +119,13 @@ def test_the_learning_rate_falls_to_zero(params, cpu):
     settings = dataclasses.replace(params.section("mine", Settings).calibrated, batch_size=10)
     critic = mine.SeparableCritic((fit.x, fit.z), 8, 8, 3.0)
     estimator = Mine(critic, settings, cpu, 1, "t")
-    estimator.run(fit, held, 2, 20, "")
+    estimator.run(fit, held, Budget(2, 0, 2, 2), 20, "")
     assert estimator.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not(params, cpu):
     fit, held = gaussian((1, 4, 5), 1.0, 300, 100)
-    settings, budget = params.section("mine", Settings), Budget(2, 200, 100)
+    settings, budget = params.section("mine", Settings), Budget(2, 0, 200, 100)
     for estimate in (estimate_calibrated, estimate_paper):
         first, again, other = (estimate(fit, held, settings, budget, cpu, seed, "")[1] for seed in (1, 1, 2))
         assert first == again
@@ -144,7 +144,7 @@ def test_noise_is_fresh_at_every_step_and_equal_in_every_reading(params, cpu):
     fit, held = (Pairs(x[:n], x[:n], release, nn.Identity()) for n in (40, 10))
     settings = dataclasses.replace(params.section("mine", Settings).calibrated, batch_size=10)
     critic = mine.SeparableCritic((x, x), 8, 8, 3.0)
-    Mine(critic, settings, cpu, 1, "t").run(fit, held, 2, 10, "")
+    Mine(critic, settings, cpu, 1, "t").run(fit, held, Budget(2, 0, 2, 2), 10, "")
     steps, readings = seen[:4] + seen[5:9], [seen[4], seen[9]]
     assert len({tuple(noise[0, 0, 0].tolist()) for noise in steps}) == 8
     assert torch.equal(*readings)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -143,6 +145,6 @@ def test_counting_leaves_the_network_alone():
 
 
 def test_cells_know_whether_they_reuse_weights():
-    fresh = Cell("cnn/a", "objects", "cnn", 2, "a", "none", "defense.a", "prepared/objects/summary.json")
+    fresh = Cell("cnn/a", "objects", "cnn", 2, "a", "none", "none", "defense.a", "prepared/objects/summary.json")
     assert not fresh.reuses_weights
-    assert Cell("cnn/b", "objects", "cnn", 2, "b", "none", "defense.b", "targets/cnn/a.pt").reuses_weights
+    assert replace(fresh, start="targets/cnn/b.pt").reuses_weights

@@ -227,11 +227,13 @@ def test_errors_name_what_is_missing(few):
     with pytest.raises(ValueError, match=r"no figure 'figure9'; known figures: figure1, figure2, figure3, figure4"):
         build_figure("figure9", few.params(), few.paths)
     few.paths.curve("cnn/gaussian_noise", "mine").unlink()
-    with pytest.raises(ParamsError, match=r"rows\.curves: 'cnn/gaussian_noise' .*stage train_mine@cnn/gaussian_noise"):
+    with pytest.raises(
+        ParamsError, match=r"rows\.curves: 'cnn/gaussian_noise' .*stage probe_target@cnn/gaussian_noise"
+    ):
         build_figure("curves", few.params(), few.paths)
     few.paths.result("cnn/gaussian_noise", "generator.npz").unlink()
     with pytest.raises(
-        ParamsError, match=r"rows\.figure4: 'cnn/gaussian_noise' .*stage train_generator@cnn/gaussian_noise"
+        ParamsError, match=r"rows\.figure4: 'cnn/gaussian_noise' .*stage probe_target@cnn/gaussian_noise"
     ):
         build_figure("figure4", few.params(), few.paths)
 

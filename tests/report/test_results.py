@@ -36,9 +36,9 @@ def test_missing_rows_key_is_named(repository):
     ("stage", "script"),
     [
         ("target", "train_target"),
-        ("information", "train_mine"),
-        ("generator", "train_generator"),
-        ("mle", "run_mle"),
+        ("information", "probe_target"),
+        ("generator", "probe_target"),
+        ("mle", "probe_target"),
     ],
 )
 def test_a_row_without_results_names_the_stage_that_builds_it(repository, stage, script):
@@ -71,7 +71,7 @@ def test_images_and_curves_of_a_cell(repository):
     assert sorted(cell.images("generator")) == ["black_box", "gray_box", "x"]
     assert cell.curve("information").name == "mine.csv"
     cell.curve("mle").unlink()
-    with pytest.raises(ParamsError, match="stage run_mle@cnn/ae"):
+    with pytest.raises(ParamsError, match="stage probe_target@cnn/ae"):
         cell.curve("mle")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from splitprobe import measures
-from splitprobe.artifacts import provenance, write_csv, write_json, write_npz
+from splitprobe.artifacts import note_seconds, provenance, write_csv, write_json, write_npz
 from splitprobe.attacks import ATTACKS
 from splitprobe.cells import Paths
 from splitprobe.datasets.prepare import open_dataset
@@ -102,11 +103,17 @@ def _picture(images: Tensor) -> np.ndarray:
     return kept.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def run_attacks(family: str, cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
-    """The stages ``train_generator`` and ``run_mle``: all attacks of a family on one cell.
+def run_attacks(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, dict[str, Any]]:
+    """All families of ATTACKS on one cell, the other half of the stage ``probe_target``; returns what each wrote."""
+    return {family: run_family(family, cell, params, paths, runtime) for family in ATTACKS}
+
+
+def run_family(family: str, cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
+    """All attacks of a family on one cell.
 
     Writes <family>.json, reconstructions (<family>.npz) and the curves; returns the former.
     """
+    begin = time.perf_counter()
     target = load_target(paths.target(cell), runtime)
     dataset, _ = open_dataset(paths, target.cell.dataset)
     auxiliary, test = (runtime.images(dataset.role(role)[0]) for role in ("auxiliary", "test"))
@@ -124,6 +131,7 @@ def run_attacks(family: str, cell: str, params: Params, paths: Paths, runtime: R
     write_npz(paths.result(cell, f"{family}.npz"), **pictures)
     write_csv(paths.curve(cell, family), rows, list(dict.fromkeys(column for row in rows for column in row)))
     write_json(paths.result(cell, f"{family}.json"), result)
+    note_seconds(paths.seconds(cell, family), begin)
     log.info("results in %s", paths.result(cell, f"{family}.json"))
     return result
 

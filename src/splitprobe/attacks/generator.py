@@ -23,7 +23,7 @@ from splitprobe.models import count
 from splitprobe.models.layers import ChannelExpand, deconv_tanh
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import progress
-from splitprobe.schedule import Adam, Rate, Schedule, batches
+from splitprobe.schedule import Adam, Rate, Schedule, batches, renew_statistics
 from splitprobe.target import Target
 
 
@@ -84,6 +84,7 @@ class Generator(Attack):
         auxiliary = self.shuffled(auxiliary)
         held = max(1, round(len(auxiliary) * self.settings.holdout))
         self.sizes = (len(auxiliary) - held, held)
+        self.plan = self.plan.on(self.sizes[0], self.settings.batch_size)
         z = self.target.features(auxiliary)  # once: only the release is drawn anew
         noise, order = self.generator("release"), self.generator("order")
         held_z, held_images = self.observe(z[-held:], self.generator("holdout")), auxiliary[-held:]
@@ -94,6 +95,8 @@ class Generator(Attack):
             self.decoder.train()
             for index in batches(len(auxiliary) - held, settings.batch_size, order):
                 loss = self.step(self.observe(z[index], noise), auxiliary[index])
+            seen = z[: settings.batch_size * settings.statistics_batches].split(settings.batch_size)
+            renew_statistics(self.decoder, self.decoder, (self.observe(part, noise) for part in seen))
             error = self.error(held_z, held_images)
             rate.step(error)
             if error < self.holdout_mse:

@@ -9,7 +9,6 @@ Expected: a bound that the network can lower by fooling this one decoder; a deco
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +17,6 @@ from torch.nn import functional as F
 
 from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.params import bounded
-
-log = logging.getLogger("splitprobe")
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""The stage ``train_mine``: all information measures of one cell."""
+"""All information measures of one cell: one half of the stage ``probe_target``."""
 
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import torch
 
-from splitprobe.artifacts import provenance, write_csv, write_json
+from splitprobe.artifacts import note_seconds, provenance, write_csv, write_json
 from splitprobe.cells import Paths
 from splitprobe.datasets.prepare import open_dataset
 from splitprobe.information.effective import effective_information
@@ -32,6 +33,7 @@ def measure_information(cell: str, params: Params, paths: Paths, runtime: Runtim
 
     Writes information.json and the estimator curve; returns the former.
     """
+    begin = time.perf_counter()
     settings, plan = params.section("mine", Settings), params.scaled("mine", Plan)
     target = load_target(paths.target(cell), runtime)
     dataset, _ = open_dataset(paths, target.cell.dataset)
@@ -56,6 +58,7 @@ def measure_information(cell: str, params: Params, paths: Paths, runtime: Runtim
     curve = _curve(paper_rows, rows)
     write_csv(paths.curve(cell, "mine"), curve, ("epoch", "paper_nats", "calibrated_nats", "calibrated_fit_nats"))
     write_json(paths.result(cell, "information.json"), result)
+    note_seconds(paths.seconds(cell, "information"), begin)
     for name, value in result["mine"].items():
         log.info("  MINE, %s: %.4f nats of at most %.4f", name, value["mi_nats"], value["cap_nats"])
     effective = result["effective"]

@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LinearLR, LRScheduler
 from splitprobe.information.critics import PaperCritic, SeparableCritic, log_mean_exp, paper_cap
 from splitprobe.params import bounded
 from splitprobe.runtime import Runtime, progress
+from splitprobe.schedule import enough
 
 Release = Callable[[Tensor, torch.Generator], Tensor]
 LIKE = 2048  # fit images behind the statistics that x and z are standardized with
@@ -59,6 +60,7 @@ class Budget:
     """Epochs and images of one variant."""
 
     epochs: int = bounded(1, 10000)
+    least_steps: int = bounded(0, 100_000_000)
     fit_images: int = bounded(2, 10_000_000)
     held_out_images: int = bounded(2, 1_000_000)
 
@@ -157,8 +159,9 @@ class Mine:
             [self.value(*pairs.take(slice(start, start + size), noise), size, order) for start in starts]
         ).mean().item()  # fmt: skip
 
-    def run(self, fit: Pairs, held: Pairs, epochs: int, held_out_batch: int, label: str) -> list[dict[str, float]]:
+    def run(self, fit: Pairs, held: Pairs, budget: Budget, held_out_batch: int, label: str) -> list[dict[str, float]]:
         """All epochs: fit and held-out nats of each."""
+        epochs = enough(budget.epochs, budget.least_steps, len(fit.x), self.batch(fit))
         order, noise, rows = self.generator("order"), self.generator("noise"), []
         steps = epochs * (len(fit.x) // self.batch(fit))
         decay = LinearLR(self.optimizer, 1, 0, steps)
@@ -196,7 +199,7 @@ def estimate_paper(
     with runtime.seeded(seed, "mine paper"):
         critic = runtime.place(PaperCritic(tuple(fit.x.shape[1:]), tuple(fit.z.shape[1:])))
     mine = Mine(critic, how, runtime, seed, "paper")
-    rows = mine.run(fit, held, budget.epochs, mine.batch(held), f"{label} paper")
+    rows = mine.run(fit, held, budget, mine.batch(held), f"{label} paper")
     facts = {"batch_size": mine.batch(fit), "fit_images": len(fit.x), "held_out_images": len(held.x)}
     return summary(rows, settings.average, cap_nats=paper_cap(mine.batch(held)), **facts), rows
 
@@ -214,6 +217,6 @@ def estimate_calibrated(
     with runtime.seeded(seed, "mine calibrated"):
         critic = runtime.place(SeparableCritic(like, settings.critic.width, settings.critic.grid, limit))
     mine = Mine(critic, how, runtime, seed, "calibrated")
-    rows = mine.run(fit, held, budget.epochs, len(held.x), f"{label} calibrated")
+    rows = mine.run(fit, held, budget, len(held.x), f"{label} calibrated")
     facts = {"batch_size": mine.batch(fit), "fit_images": len(fit.x), "held_out_images": len(held.x)}
     return summary(rows, settings.average, cap_nats=math.log(len(held.x)), **facts), rows

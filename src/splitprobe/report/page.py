@@ -21,7 +21,7 @@ REPORT = "report"
 LARGEST = 5_000_000  # bytes; more would not be sent by mail
 # what decides a result besides the scale; rows and sweeps only choose what is shown
 SECTIONS = ("seed", "runtime", "data", "normalization", "model", "training", "loss", "defense", "variants")
-SECTIONS += ("mine", "attack", "cost")
+SECTIONS += ("ablation", "mine", "attack", "cost")
 
 
 def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: Sequence[str]) -> Path:
@@ -40,7 +40,7 @@ def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: S
             raise ParamsError(f"rows.{REPORT}: {name!r} is no table or figure; known here: {known}")
     results = list(_results(params, paths, [name for name, _ in parts]))
     parts += [("settings", _settings(params)), ("versions", _versions(results))]
-    times = _times(results)
+    times = _times(paths, results)
     parts += [("times", times)] if times else []
     text = _whole(params.scale, parts)
     size = len(text.encode())
@@ -127,9 +127,10 @@ def _versions(results: Sequence[tuple[str, str, Mapping]]) -> str:
     return "<h2>Versions</h2>\n" + table(grid(["What", "Value", "Results"], lines, left=2))
 
 
-def _times(results: Sequence[tuple[str, str, Mapping]]) -> str:
-    """How long each stage of each cell took; nothing where no result tells."""
-    seconds = {(cell, stage): source["seconds"] for cell, stage, source in results if source.get("seconds") is not None}
+def _times(paths: Paths, results: Sequence[tuple[str, str, Mapping]]) -> str:
+    """How long the work behind each result took when it last ran on this machine; nothing where none is known."""
+    files = {(cell, stage): paths.seconds(cell, stage) for cell, stage, _ in results}
+    seconds = {key: read_json(file)["seconds"] for key, file in files.items() if file.is_file()}
     if not seconds:
         return ""
     stages = [stage for stage in STAGES if any(key[1] == stage for key in seconds)]
@@ -139,8 +140,9 @@ def _times(results: Sequence[tuple[str, str, Mapping]]) -> str:
         lines.append([cell, *(NONE if s is None else number(float(s), 1) for s in own), _sum(own)])
     total = [[seconds[key] for key in seconds if key[1] == stage] for stage in stages]
     lines.append(["**all**", *map(_sum, total), _sum([s for stage in total for s in stage])])
-    header = ["Cell", *(STAGES[stage] for stage in stages), "all"]
-    return "<h2>Times</h2>\n<p>Seconds that each stage took.</p>\n" + table(grid(header, lines))
+    header = ["Cell", *stages, "all"]
+    text = "Seconds of work behind each result when it last ran here, without the start of its process."
+    return f"<h2>Times</h2>\n<p>{text}</p>\n" + table(grid(header, lines))
 
 
 def _sum(seconds: Sequence[float | None]) -> str:

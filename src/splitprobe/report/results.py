@@ -13,11 +13,12 @@ from splitprobe.params import Params, ParamsError
 # which stage writes which of a cell's results
 STAGES = {
     "target": "train_target",
-    "information": "train_mine",
-    "generator": "train_generator",
-    "mle": "run_mle",
+    "information": "probe_target",
+    "generator": "probe_target",
+    "mle": "probe_target",
     "cost": "measure_cost",
 }
+DEPTH = "depth_"  # begins the groups whose cells one stage makes: the cuts of one network
 NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
 # a row is part of file names, so nothing that leads out of a folder may pass
 NAME = re.compile(r"[\w-]+(/[\w-]+)*")
@@ -108,8 +109,9 @@ def collect(
 
 def absent(key: str, row: str, stage: str, file: Path) -> ParamsError:
     """The error for a row whose stage has not run."""
+    instance = f"measure_depth@{row.split('/')[0]}" if row.startswith(DEPTH) else f"{stage}@{row}"
     return ParamsError(
-        f"{key}: {row!r} has no {file}; stage {stage}@{row} builds it (dvc repro {stage}@{row}), "
+        f"{key}: {row!r} has no {file}; stage {instance} builds it (dvc repro {instance}), "
         f"provided that dvc.yaml lists {row}"
     )
 

@@ -1,0 +1,23 @@
+"""Stage ``measure_depth``: one network at each cut. Usage: python stages/measure_depth.py GROUP --cuts N ..."""
+
+import argparse
+
+from splitprobe import runtime
+from splitprobe.cells import Paths
+from splitprobe.depth import measure_depth
+from splitprobe.params import Params
+
+
+def main(arguments: list[str]) -> None:
+    """Cut the trained network behind every block; estimate and attack each feature as for any other cell."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("group")
+    parser.add_argument("--cuts", type=int, required=True)
+    for name in ("dataset", "model", "start"):
+        parser.add_argument(f"--{name}", required=True)
+    params, options = Params.load(), parser.parse_args(arguments)
+    measure_depth(options, params, Paths(params.scale), runtime.start(params.section("runtime", runtime.Settings)))
+
+
+if __name__ == "__main__":
+    runtime.run_stage(main)
