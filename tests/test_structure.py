@@ -18,8 +18,10 @@ from graph_tools import ROOT, Study, files, get_key, keys, read_yaml, recipes, s
 from splitprobe.cells import Cell
 from splitprobe.datasets import ROLES
 from splitprobe.defenses import DEFENSES
+from splitprobe.models.split import Shape
 from splitprobe.params import Params, typed
 from splitprobe.registry import lookup
+from splitprobe.target import Blueprint
 
 PACKAGE = ROOT / "src" / "splitprobe"
 VARIABLES, PARAMS, PIPELINE = variables(), read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "dvc.yaml")["stages"]
@@ -309,8 +311,8 @@ DEPTH = "depth_cnn"  # its sweep is run; the other differs in the network alone
 
 
 def trained() -> set[str]:
-    """Cells that are trained: the attacked ones, one for each defense and change of it; whose weights they adopt."""
-    kinds = {tuple(cell[k] for k in ("defense", "variant", "ablation")): n for n, cell in reversed(CELLS.items())}
+    """Cells that are trained: the attacked ones, one for each defense, and whose weights they adopt."""
+    kinds = {cell["defense"]: name for name, cell in reversed(CELLS.items())}
     found = attacked() | set(kinds.values())
     while more := {CELLS[name]["start"].removeprefix("targets/")[:-3] for name in found} & CELLS.keys() - found:
         found |= more
@@ -393,7 +395,10 @@ def all_of(recorded: dict[str, Recorder | Exception]) -> list[Recorder]:
 
 def test_every_value_is_read(recorded):
     """A key that no stage reads would be a knob without a wire; `sweeps` is for the command that queues them."""
-    read = {"scale", "sweeps"}.union(*(params.read for params in all_of(recorded)))
+    built = Recorder(copy.deepcopy(PARAMS))
+    for name, cell in CELLS.items():  # variants and ablations, without training each
+        Blueprint.from_params(typed(Cell, {"name": name, **cell}, name), Shape(3, 32, 4, 8), built)
+    read = {"scale", "sweeps"}.union(built.read, *(params.read for params in all_of(recorded)))
     tree = {**PARAMS, "scales": {"demo": PARAMS["scales"]["demo"]}}
     unread = {key for key in leaves(tree) if not any(key == r or key.startswith(f"{r}.") for r in read)}
     assert not unread, f"no stage reads {sorted(unread)}"

@@ -1,6 +1,8 @@
 """What every defense in the registry must keep to; a new method is tested before its author writes a test."""
 
 import copy
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -39,12 +41,35 @@ def trainer(params, cpu, make_cell):
     return make
 
 
+OTHERS = {  # where a network needs settings of its own
+    ("siftfunnel", "resnet18"): "siftfunnel_resnet18",
+    ("siftfunnel", "vgg16"): "siftfunnel_vgg16",
+    ("mid", "resnet18"): "mid_resnet18",
+}
+
+
 @pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(3)
     labels = torch.arange(16) % 4
     shade = 40 * labels[:, None, None, None] + 20
     return (shade + torch.randint(0, 60, (16, 3, 32, 32), generator=generator)).to(torch.uint8), labels
+
+
+@pytest.mark.parametrize("model", ["resnet18", "vgg16"])
+def test_it_trains_on_every_architecture(name, model, params, cpu, make_cell, batch):
+    variant = OTHERS.get((name, model), "none")
+    cell = replace(make_cell(name, cut=3, variant=variant), model=model)
+    blueprint = Blueprint.from_params(cell, Shape(3, 32, 4, 8), params)
+    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(2, 1e-3, "constant", 0), cpu, 1, 16)
+    before = [p.detach().clone() for p in trainer.edge.parameters()]
+    row = trainer.epoch(*batch)
+    assert all(math.isfinite(value) for value in row.values())
+    moved = [not torch.equal(p, old) for p, old in zip(trainer.edge.parameters(), before, strict=True)]
+    assert all(moved), "every layer of the edge must learn"
+    decoder = blueprint.defense.gray_box_decoder(blueprint.layout(trainer.edge))
+    if decoder is not None:
+        assert decoder(torch.rand(2, *trainer.forward(*batch).z.shape[1:])).shape == (2, 3, 32, 32)
 
 
 def test_every_gradient_is_finite_and_reaches_the_edge(name, trainer, batch):
