@@ -32,7 +32,8 @@ def write(made: Repository) -> None:
     for row in FACES:
         made.cell(f"faces/{row}", funnel() if row == "siftfunnel" else ROWS[row], dataset="faces")
     for i, (row, title) in enumerate(PARTS.items()):
-        content = (title, "siftfunnel", 0.76, {"black_box": 14.0 + i, "gray_box": 16.5 + i}, (6.2, 13.0), 0.9, 0.1)
+        decoders = {"black_box": 14.0 + i, "gray_box": 16.5 + i} | ({"cloud_side": 15.5} if row == "no_dcor" else {})
+        content = (title, "siftfunnel", 0.76, decoders, (6.2, 13.0), 0.9, 0.1)
         made.cell(f"ablation/{row}", content, model="resnet18", cut=3, variant=row)
     made.cell("vgg16/unprotected", ROWS["unprotected"], model="vgg16", cut=3)
     made.cell("vgg16/siftfunnel", funnel(), model="vgg16", cut=3)
