@@ -428,6 +428,12 @@ def test_every_section_is_well_typed_at_every_scale(recorded, scale):
         params.section(key.replace("scales.demo.", f"scales.{scale}."), cls)
 
 
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_has_a_place_for_sweeps(scale):
+    """The figure `tradeoff` depends on it, with points or without."""
+    assert (ROOT / "plots" / scale / "sweeps" / "table2.csv").is_file()
+
+
 def test_scales_hold_the_same_keys():
     for name in SCALES:
         assert set(leaves(PARAMS["scales"][name])) == set(leaves(PARAMS["scales"]["demo"])), name
