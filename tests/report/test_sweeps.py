@@ -118,12 +118,13 @@ def test_what_is_no_point_is_left_out_and_counted(git, caplog):
     git.experiment("unbuilt", changed(defense__gaussian_noise__sigma=1.6), {})
     git.experiment("two", changed(defense__gaussian_noise__sigma=0.4, training__lr=0.01), row)
     git.experiment("epochs", changed(defense__gaussian_noise__sigma=0.4, scales__demo__target={"epochs": 1}), row)
+    git.experiment("older", changed(defense__gaussian_noise__sigma=0.4, training={"lr": 1e-3, "old": 1}), row)
     git.experiment("broken", {"scale": "demo"}, row)
     git.experiment("queued", changed(defense__gaussian_noise__sigma=3.2), row, ref="refs/exps/stash")
     git.experiment("running", changed(defense__gaussian_noise__sigma=3.2), row, ref="refs/exps/exec/EXEC_HEAD")
     lines, log = collected(git, caplog)
     assert lines == []
-    assert "0 points of 6 experiments" in log
+    assert "0 points of 7 experiments" in log
     for reason in (
         "left out: 1 of another scale",
         "left out: 1 without a params.yaml that can be read",
@@ -132,6 +133,7 @@ def test_what_is_no_point_is_left_out_and_counted(git, caplog):
         "left out: 1 for cnn/gaussian_noise: other settings differ too (scales.demo.target.epochs)",
     ):
         assert reason in log
+    assert "other settings differ too (training.old)" in log
 
 
 def test_differences_without_a_say_in_the_cell_do_not_count(git, caplog):

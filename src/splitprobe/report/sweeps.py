@@ -30,7 +30,7 @@ SCORES = COLUMNS[3:5]
 # refs/exps also holds the queue (stash, celery) and the running experiment (exec, apply): those are no results
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
 # sections without a say in a cell's accuracy and attacks
-UNRELATED = ("rows", "sweeps", "runtime", "cost", "mine")
+UNRELATED = ("rows", "sweeps", "runtime", "cost", "mine", "ablation")
 USAGE = "usage: python -m splitprobe.report.sweeps queue [--dry-run] | collect"
 
 
@@ -149,14 +149,16 @@ def _point(
 
 
 def differing(ours: Mapping, theirs: Mapping, scale: str, sweep: Sweep) -> set[str]:
-    """The dotted keys that both trees have with different values, as far as they matter to a sweep's cell.
+    """The dotted keys with different values in two trees, or in one alone, as far as they matter to a sweep's cell.
 
-    Left out: other scales, sections without a say in the scores, and the sections of other defenses and variants.
+    A key that only one tree has counts: that version of the code may have trained in another way. Left out: other
+    scales, sections without a say in the scores, and the sections of other defenses and variants.
     """
     row = sweep.cell.rpartition("/")[2]
     mine, other = _leaves(ours), _leaves(theirs)
     changed = set()
-    for key in (key for key in mine.keys() & other.keys() if mine[key] != other[key]):
+    absent = object()
+    for key in (key for key in mine.keys() | other.keys() if mine.get(key, absent) != other.get(key, absent)):
         section, *rest = key.split(".")
         if section == "scales":
             foreign = rest[0] != scale or rest[1] in UNRELATED
