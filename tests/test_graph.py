@@ -108,6 +108,15 @@ def test_instance_names_are_readable(study):
     assert "train_target@cnn/siftfunnel" in names
 
 
+def test_the_lock_knows_no_stage_that_is_gone():
+    """DVC never takes one out, and reads and writes the whole file anew for each stage that runs."""
+    known, names = variables(ROOT), set()
+    for script, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items():
+        items = known[stage["foreach"].strip("${}")] if "foreach" in stage else None
+        names |= {script} if items is None else {f"{script}@{key}" for key in items}
+    assert set(read_yaml(ROOT / "dvc.lock")["stages"]) <= names
+
+
 def test_slow_stages_can_be_restored(study):
     """A plain output with `cache: false` would silently keep a stage out of DVC's run cache."""
     for name, stage in study.stages().items():

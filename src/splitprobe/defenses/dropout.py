@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Binomial
 
 from splitprobe.defenses.base import Defense
 from splitprobe.params import bounded
@@ -30,3 +31,12 @@ class FeatureDropout(Defense):
     def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """Z with a fresh mask."""
         return z * torch.empty_like(z).bernoulli_(1 - self.settings.rate, generator=generator)
+
+    def mean_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
+        """How often an entry is kept in n masks is binomial: one uniform draw and its inverse, not n masks."""
+        if queries == 1:
+            return self.release(z, generator)
+        kept = Binomial(queries, torch.tensor(1 - self.settings.rate, dtype=torch.float64))
+        cumulative = kept.log_prob(torch.arange(queries, dtype=torch.float64)).exp().cumsum(0)
+        uniform = torch.rand(z.shape, device=z.device, generator=generator)
+        return z * torch.bucketize(uniform, cumulative.to(uniform)) / queries
