@@ -7,10 +7,13 @@ from splitprobe.params import Params
 
 
 def main(arguments: list[str]) -> None:
-    """Time the cell's target; write cost.json."""
+    """Time the cell's target; write the result."""
     (cell,) = arguments
     params = Params.load()
-    measure_cost(cell, params, Paths(params.scale), runtime.start(params.section("runtime", runtime.Settings)))
+    paths = Paths(params.scale).trained(cell)[0]
+    measure_cost(
+        cell, params.seeded(paths.seed, cell), paths, runtime.start(params.section("runtime", runtime.Settings))
+    )
 
 
 if __name__ == "__main__":

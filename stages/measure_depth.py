@@ -3,7 +3,7 @@
 import argparse
 
 from splitprobe import runtime
-from splitprobe.cells import Paths
+from splitprobe.cells import Paths, repetitions
 from splitprobe.depth import measure_depth
 from splitprobe.params import Params
 
@@ -16,7 +16,9 @@ def main(arguments: list[str]) -> None:
     for name in ("dataset", "model", "start"):
         parser.add_argument(f"--{name}", required=True)
     params, options = Params.load(), parser.parse_args(arguments)
-    measure_depth(options, params, Paths(params.scale), runtime.start(params.section("runtime", runtime.Settings)))
+    place = runtime.start(params.section("runtime", runtime.Settings))
+    for repeated, paths in repetitions(options.group, params, Paths(params.scale)):
+        measure_depth(options, repeated, paths, place)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,22 @@ import argparse
 from dataclasses import fields
 
 from splitprobe import runtime
-from splitprobe.cells import Cell, Paths
+from splitprobe.cells import Cell, Paths, repetitions
 from splitprobe.params import Params
 from splitprobe.training import train_target
 
 
 def main(arguments: list[str]) -> None:
-    """Read the cell that dvc.yaml passes, train it, write checkpoint, result and curve."""
+    """Read the cell that dvc.yaml passes, train it once per seed, write checkpoints, records and curves."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     for field in fields(Cell)[1:]:
         parser.add_argument(f"--{field.name}", type=field.type, required=True)
     cell = Cell(**vars(parser.parse_args(arguments)))
     params = Params.load()
-    train_target(cell, params, Paths(params.scale), runtime.start(params.section("runtime", runtime.Settings)))
+    place = runtime.start(params.section("runtime", runtime.Settings))
+    for repeated, paths in repetitions(cell.group, params, Paths(params.scale)):
+        train_target(cell, repeated, paths, place)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[1]
 TINY = {
     "model": {"cnn": {"width": 8}},
     "target": {"cnn": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0}},
+    "judge": {"width": 8, "epochs": 1, "lr": 3e-3, "schedule": "cosine", "least_steps": 0},
     "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "images": 32},
+    "strong": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "width": 16, "blocks": 1},
     "mle": {"images": 4, "steps": 8, "trial_images": 2, "trial_steps": 4},
     "mine": {
         "paper": {"epochs": 2, "least_steps": 0, "fit_images": 32, "held_out_images": 16},
@@ -51,9 +53,15 @@ def cpu() -> runtimes.Runtime:
 @pytest.fixture
 def make_cell():
     def make(
-        defense: str = "unprotected", cut: int = 2, start: str = "prepared/objects/summary.json", variant: str = "none"
+        defense: str = "unprotected",
+        cut: int = 2,
+        start: str = "prepared/objects/summary.json",
+        variant: str = "none",
+        architecture: str = "unprotected",
     ) -> Cell:
-        return Cell(f"cnn/{defense}", "objects", "cnn", cut, defense, variant, "none", f"defense.{defense}", start)
+        place = {"group": "cnn", "dataset": "objects", "model": "cnn", "cut": cut, "start": start}
+        how = {"architecture": architecture, "variant": variant, "ablation": "none", "tune": f"defense.{defense}"}
+        return Cell(name=f"cnn/{defense}", defense=defense, **place, **how)
 
     return make
 
@@ -62,8 +70,10 @@ def make_cell():
 def make_target(params: Params, cpu: runtimes.Runtime, make_cell):
     """An untrained target of a defense, frozen."""
 
-    def make(defense: str = "unprotected", cut: int = 2, variant: str = "none") -> Target:
-        cell = make_cell(defense, cut, variant=variant)
+    def make(
+        defense: str = "unprotected", cut: int = 2, variant: str = "none", architecture: str = "unprotected"
+    ) -> Target:
+        cell = make_cell(defense, cut, variant=variant, architecture=architecture)
         blueprint = Blueprint.from_params(cell, Shape(3, 32, 4, 8), params)
         with cpu.seeded(0, "test"):
             edge, cloud = (cpu.place(half) for half in blueprint.build())
@@ -75,7 +85,7 @@ def make_target(params: Params, cpu: runtimes.Runtime, make_cell):
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     """A root with a prepared data set of four classes that differ in color, 32x32."""
-    paths = Paths("demo", tmp_path)
+    paths = Paths("demo", tmp_path, 1)
     rng = np.random.default_rng(0)
     total = sum(COUNTS.values())
     labels = np.arange(total) % 4
@@ -90,3 +100,15 @@ def paths(tmp_path: Path) -> Paths:
     write_json(paths.summary("objects"), summary)
     write_csv(paths.rejected("objects"), [], ["file", "reason"])
     return paths
+
+
+@pytest.fixture
+def judge(params: Params, cpu: runtimes.Runtime, paths: Paths) -> Target:
+    """An untrained judge of the tiny data set, where the stages look for it."""
+    what = ("resnet18", 1, "unprotected", "unprotected", "none", "none", "judge", "prepared/objects/summary.json")
+    blueprint = Blueprint.from_params(Cell("judge/objects", "judge", "objects", *what), Shape(3, 32, 4, 8), params)
+    with cpu.seeded(0, "judge"):
+        edge, cloud = (cpu.place(half) for half in blueprint.build())
+    judge = Target(blueprint, edge, cloud, cpu, {}).freeze()
+    judge.save(paths.judge("objects"))
+    return judge

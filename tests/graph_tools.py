@@ -287,10 +287,11 @@ def plan(stages: list[Any], params: dict) -> dict[str, dict]:
         values = {key: get_key(params, key) for key in keys(stage)}
         written: dict[str, list[str] | None] = {}
         for out in stage.outs:
+            columns = [out.plot[axis] for axis in "xy"] if isinstance(out.plot, dict) and "x" in out.plot else None
             if out.plot and not Path(out.def_path).suffix:  # a folder of curves
-                written[f"{out.def_path}/cut1/mle.csv"] = None
+                written[f"{out.def_path}/1/mle.csv"] = columns
             elif Path(out.def_path).suffix:
-                written[out.def_path] = [out.plot["x"], out.plot["y"]] if isinstance(out.plot, dict) else None
+                written[out.def_path] = columns
             elif out.metric:  # a folder of one file per row
                 (rows,) = [value for key, value in values.items() if key.startswith("rows.")]
                 written |= {f"{out.def_path}/{row}.json": None for row in rows}

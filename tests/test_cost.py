@@ -28,7 +28,7 @@ def test_the_stage_says_why_there_is_no_gpu_number(params, paths, cpu, make_targ
     make_target().save(paths.target("cnn/unprotected"))
     params.tree["cost"] = {"batch": 1, "warmup": 1, "runs": 10}
     measure_cost("cnn/unprotected", params, paths, cpu)
-    result = json.loads(paths.result("cnn/unprotected", "cost.json").read_text())
+    result = json.loads(paths.cost("cnn/unprotected").read_text())
     assert result["cpu"]["batch"] == 1
     if not torch.cuda.is_available():
         assert result["cuda"] is None

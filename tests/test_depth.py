@@ -9,10 +9,10 @@ from splitprobe.target import load_target
 
 
 @pytest.fixture
-def sweep(params, paths, cpu, make_target) -> list:
+def sweep(params, paths, cpu, make_target, judge) -> list:
     """All cuts of one network, probed."""
     make_target().save(paths.target("cnn/unprotected"))
-    how = {"group": "depth_cnn", "dataset": "objects", "model": "cnn", "start": "targets/cnn/unprotected.pt"}
+    how = {"group": "depth_cnn", "dataset": "objects", "model": "cnn", "start": "targets/cnn/unprotected"}
     return measure_depth(SimpleNamespace(**how, cuts=4), params, paths, cpu)
 
 

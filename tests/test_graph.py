@@ -14,13 +14,15 @@ from graph_tools import ROOT, Changes, Study, dump, get_key, read_yaml, set_key,
 SCALE, PACKAGE = "demo", "src/splitprobe"
 SCRIPTS = {"train_target", "probe_target"}  # what runs for every cell
 PROBES = {"probe_target", "measure_depth"}  # what attacks and estimates
+DECODERS = PROBES | {"measure_knowledge"}  # what fits decoders
+CALIBRATION = "calibrate_information"  # runs once, for no cell
 
 
 # enough cells for each way in which cells differ in the graph; with all of them DVC takes minutes
 KEPT = {
     *(f"cnn/{row}" for row in ("unprotected", "gaussian_noise", "dropout", "bido", "bido_cka", "siftfunnel")),
     *(f"{group}/unprotected" for group in ("resnet18", "faces", "vgg16", "faces_vgg16", "xray_vgg16")),
-    "ablation/no_dcor",
+    *("ablation/no_dcor", "budget/vib"),
 }
 
 
@@ -36,6 +38,8 @@ def fewer(study: Study) -> None:
                 part["cells"] = {name: part["cells"][name] for name in kept(part["cells"])}
             if "timed" in part:
                 part["timed"] = kept(part["timed"])
+            if "knowing" in part:
+                part["knowing"] = {name: part["knowing"][name] for name in kept(part["knowing"])}
 
     study.change("dvc.yaml", cut)
     study.change("params.yaml", lambda tree: tree["rows"].update({k: kept(v) for k, v in tree["rows"].items()}))
@@ -62,7 +66,7 @@ def cells(study: Study, chosen: Callable[[dict], bool]) -> set[str]:
     """Names of the cells that fulfil a condition, and of those that start from the weights of such a cell."""
     known = variables(study.root)["cells"]
     found = {name for name, cell in known.items() if chosen(cell)}
-    while more := {n for n, c in known.items() if c["start"].removeprefix("targets/")[:-3] in found} - found:
+    while more := {n for n, c in known.items() if c["start"].removeprefix("targets/") in found} - found:
         found |= more
     return found
 
@@ -73,14 +77,23 @@ def work(stages: Iterable[str]) -> set[str]:
 
 
 def instances(study: Study, names: set[str], scripts: set[str] | None = None) -> set[str]:
-    """What runs for some cells, of the given scripts or of all; for the depth sweep of a cell's network too."""
+    """What runs for some cells, of the given scripts or of all; for the depth sweep of a cell's network too.
+
+    CALIBRATION where the scripts name it.
+    """
     starts = {group: depth["start"] for group, depth in variables(study.root)["depths"].items()}
     found = set()
     for instance in study.stages():
         script, _, key = instance.partition("@")
-        cell = starts.get(key, key).removeprefix("targets/").removesuffix(".pt")
+        cell = starts.get(key, key).removeprefix("targets/")
         found |= {instance} if cell in names and (not scripts or script in scripts) else set()
-    return found
+    return found | {CALIBRATION} & (scripts or set())
+
+
+def judged(study: Study) -> set[str]:
+    """What runs when the judges change: they themselves, and all that shows them reconstructions."""
+    wanted = DECODERS | {"train_judge"}
+    return {instance for instance in study.stages() if instance.partition("@")[0] in wanted}
 
 
 def command(study: Study, *arguments: str) -> str:
@@ -104,7 +117,9 @@ def test_instance_names_are_readable(study):
     assert {f"prepare@{dataset}" for dataset in known["datasets"]} <= names
     assert {f"build_table@{table}" for table in known["tables"]} <= names
     assert {f"build_figure@{figure}" for figure in known["figures"]} <= names
-    assert {f"measure_depth@{group}" for group in known["depths"]} | {"build_report"} <= names
+    assert {f"measure_depth@{group}" for group in known["depths"]} | {"build_report", "build_leaderboard"} <= names
+    assert {f"train_judge@{dataset}" for dataset in known["datasets"]} <= names
+    assert {f"measure_knowledge@{cell}" for cell in known["knowing"]} <= names
     assert "train_target@cnn/siftfunnel" in names
 
 
@@ -145,32 +160,45 @@ HYPERPARAMETERS = {  # factor (None where the value is zero), cells that are aff
     "model.cnn.dropout": (0.5, lambda cell: cell["model"] == "cnn", None),
     f"scales.{SCALE}.target.cnn.epochs": (2, lambda cell: cell["model"] == "cnn", None),
     f"scales.{SCALE}.model.resnet18.width": (2, lambda cell: cell["model"] == "resnet18", None),
+    f"scales.{SCALE}.seeds.cnn": (2, lambda cell: cell["group"] == "cnn", None),
     "ablation.no_dcor.loss.lambda_dcor": (None, lambda cell: cell["ablation"] == "no_dcor", None),
-    "attack.generator.holdout": (0.5, lambda cell: True, PROBES),
-    f"scales.{SCALE}.generator.epochs": (2, lambda cell: True, PROBES),
+    "attack.generator.holdout": (0.5, lambda cell: True, DECODERS),
+    f"scales.{SCALE}.generator.epochs": (2, lambda cell: True, DECODERS),
     "attack.mle.paper.momentum": (0.5, lambda cell: True, PROBES),
     f"scales.{SCALE}.mle.steps": (2, lambda cell: True, PROBES),
-    f"scales.{SCALE}.mine.paper.epochs": (2, lambda cell: True, PROBES),
+    f"scales.{SCALE}.mine.paper.epochs": (2, lambda cell: True, {*PROBES, CALIBRATION}),
+    "information.levels": (0.5, lambda cell: True, {*PROBES, CALIBRATION}),
+    "calibration.side": (2, lambda cell: False, {CALIBRATION}),
     "cost.runs": (2, lambda cell: True, {"measure_cost"}),
+    "criterion.resamples": (2, lambda cell: False, None),
+    "knowledge.shares": (2, lambda cell: True, {"measure_knowledge"}),
+    "judge.cut": (2, lambda cell: False, None),
+    f"scales.{SCALE}.judge.epochs": (2, lambda cell: False, None),
     "scales.paper.target.cnn.epochs": (2, lambda cell: False, None),
     "scales.paper.data.objects.train": (2, lambda cell: False, None),
 }
 SOURCES = {  # cells that are affected, scripts (None: all)
     "defenses/dropout.py": (lambda cell: cell["defense"] == "dropout", None),
-    "defenses/siftfunnel.py": (lambda cell: cell["defense"] == "siftfunnel", None),
-    "defenses/unprotected.py": (lambda cell: cell["defense"] == "unprotected", None),
+    "defenses/siftfunnel.py": (lambda cell: "siftfunnel" in (cell["architecture"], cell["defense"]), None),
+    "defenses/unprotected.py": (lambda cell: "unprotected" in (cell["architecture"], cell["defense"]), None),
     "defenses/base.py": (lambda cell: True, None),
     "models/cnn.py": (lambda cell: cell["model"] == "cnn", None),
     "training.py": (lambda cell: True, None),
     "target.py": (lambda cell: True, None),
-    "attacks/mle.py": (lambda cell: True, PROBES),
-    "attacks/generator.py": (lambda cell: True, PROBES),
-    "attacks/base.py": (lambda cell: True, PROBES),
-    "information/mine.py": (lambda cell: True, PROBES),
+    "attacks/mle.py": (lambda cell: True, DECODERS),
+    "attacks/generator.py": (lambda cell: True, DECODERS),
+    "attacks/base.py": (lambda cell: True, DECODERS),
+    "information/mine.py": (lambda cell: True, {*PROBES, CALIBRATION}),
     "cost.py": (lambda cell: True, {"measure_cost"}),
     "depth.py": (lambda cell: True, {"measure_depth"}),
+    "knowledge.py": (lambda cell: True, {"measure_knowledge"}),
+    "judge_training.py": (lambda cell: False, None),
     "defenses/__init__.py": (lambda cell: False, None),
 }
+JUDGES = {  # of both: what the judges are trained with, so that all reconstructions are shown to other ones
+    "training.batch_size", "judge.cut", f"scales.{SCALE}.judge.epochs",
+    "defenses/unprotected.py", "defenses/base.py", "training.py", "target.py", "judge_training.py",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -197,21 +225,47 @@ def changed_sources(study) -> Changes:
 def test_a_hyperparameter_reaches_only_what_reads_it(study, changed_values, key):
     _, chosen, scripts = HYPERPARAMETERS[key]
     due, names = changed_values.due(key), cells(study, chosen)
-    assert work(due) == instances(study, names, scripts)
-    assert ("build_table@table2" in due) == any(name.startswith("cnn/") for name in names)
+    others = judged(study) if key in JUDGES else set()
+    assert work(due) == instances(study, names, scripts) | others
+    results = {
+        name for name in work(due) if "@cnn/" in name and not name.startswith(("measure_knowledge", "measure_cost"))
+    }
+    assert ("build_table@table2" in due) == bool(results)
+    assert ("build_table@latency" in due) == any(
+        "@cnn/" in name and not name.startswith("measure_knowledge") for name in work(due)
+    )
     assert "build_table@table1" not in due
+
+
+def test_the_settings_of_a_table_reach_it_and_its_figure_alone(changed_values):
+    due = changed_values.due("criterion.resamples")
+    assert due == {"build_table@criterion", "build_figure@criterion", "build_report"}
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_source_file_reaches_only_what_runs_it(study, changed_sources, name):
     chosen, scripts = SOURCES[name]
-    assert work(changed_sources.due(f"{PACKAGE}/{name}")) == instances(study, cells(study, chosen), scripts)
+    others = judged(study) if name in JUDGES else set()
+    assert work(changed_sources.due(f"{PACKAGE}/{name}")) == instances(study, cells(study, chosen), scripts) | others
 
 
 def test_rows_of_a_table_reach_this_table_alone(study):
     with study.restored("params.yaml"):
         study.change("params.yaml", lambda tree: tree["rows"]["table2"].reverse())
         assert study.changes().due() == {"build_table@table2", "build_report"}
+
+
+def test_points_of_sweeps_reach_what_shows_them(study):
+    points = f"plots/{SCALE}/sweeps/table2.csv"
+    with study.restored(points):
+        (study.root / points).write_text("cell\ncnn/dropout\n")
+        assert study.changes().due() == {"build_leaderboard", "build_figure@tradeoff", "build_report"}
+
+
+def test_the_leaderboards_settings_reach_it_alone(study):
+    with study.restored("params.yaml"):
+        study.set("leaderboard.rank_at", 5.0)
+        assert study.changes().due() == {"build_leaderboard", "build_report"}
 
 
 def backwards(tree):
@@ -259,8 +313,8 @@ def test_one_value_runs_one_defense(changing):
 
 
 FOO = {
-    "dataset": "objects", "model": "cnn", "cut": 2, "defense": "foo", "variant": "none", "ablation": "none",
-    "tune": "defense.foo", "start": "prepared/objects/summary.json",
+    "group": "cnn", "dataset": "objects", "model": "cnn", "cut": 2, "architecture": "unprotected", "defense": "foo",
+    "variant": "none", "ablation": "none", "tune": "defense.foo", "start": "prepared/objects/summary.json",
 }  # fmt: skip
 
 
@@ -295,7 +349,7 @@ def everything(root: Path, scale: str) -> dict[str, bytes]:
 def test_changing_the_scale_and_back_repeats_nothing(changing):
     """On one cell that takes another's weights; each of its stages stands for all instances of its definition."""
     wanted = ["probe_target@cnn/gaussian_noise", "measure_depth@depth_cnn", "measure_cost@cnn/unprotected"]
-    base = ["prepare@objects", "train_target@cnn/unprotected", "train_target@cnn/gaussian_noise"]
+    base = ["prepare@objects", "train_judge@objects", "train_target@cnn/unprotected", "train_target@cnn/gaussian_noise"]
     base += ["recipe_train_target", "recipe_probe_target"]
     before = everything(changing.root, SCALE)
     changing.set("scale", "small")
@@ -310,7 +364,7 @@ def test_changing_the_scale_and_back_repeats_nothing(changing):
 
 def test_metrics_show_prints_one_line_per_row(study):
     lines = command(study, "dvc", "metrics", "show").splitlines()
-    for table in variables(study.root)["tables"]:
+    for table in [*variables(study.root)["tables"], "leaderboard"]:
         for row in get_key(read_yaml(study.root / "params.yaml"), f"rows.{table}"):
             assert sum(line.split()[0] == f"metrics/{SCALE}/{table}/{row}.json" for line in lines if line) == 1, row
 
@@ -320,5 +374,5 @@ def test_plots_show_lists_curves_and_figures(study):
     assert not shown.get("errors")
     kinds = {path: {plot["type"] for plot in plots} for path, plots in shown["data"].items()}
     outs = [out.def_path for stage in study.stages().values() for out in stage.outs if out.plot]
-    declared = {path if Path(path).suffix else f"{path}/cut1/mle.csv" for path in outs}
+    declared = {path if Path(path).suffix else f"{path}/1/mle.csv" for path in outs}
     assert kinds == {path: {"image" if path.endswith(".png") else "vega"} for path in declared}

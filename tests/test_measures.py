@@ -87,10 +87,48 @@ def test_small_images_and_unequal_shapes_are_refused():
         measures.mse(torch.zeros(1, 1, 8, 8), torch.zeros(2, 1, 8, 8))
 
 
-def test_floors_by_hand():
+def nearest_by_loop(x, x_hat) -> float:
+    """Each reconstruction against each original, one pair after the other."""
+    hits = 0
+    for i, picture in enumerate(x_hat):
+        errors = [(picture.double() - other.double()).square().mean().item() for other in x]
+        hits += errors.index(min(errors)) == i % len(x)
+    return hits / len(x_hat)
+
+
+def test_identified_is_what_a_loop_over_all_pairs_finds(images):
+    x, noisy = images
+    blurred = x.mean((2, 3), keepdim=True).expand_as(x)
+    for x_hat in (noisy, blurred, torch.cat([noisy, blurred, x])):
+        assert measures.identified(x, x_hat) == pytest.approx(nearest_by_loop(x, x_hat))
+    assert 1 / 40 < measures.identified(x, blurred) < 1
+
+
+def test_identified_at_its_ends(images):
+    x = (images[0] * 255).to(torch.uint8)
+    values = x.float() / 255
+    assert measures.identified(x, values) == 1
+    assert measures.identified(x, values.mean(0).expand_as(values)) == pytest.approx(1 / 40)
+    assert measures.identified(x, values.roll(1, 0)) == 0
+
+
+def test_equal_originals_share_a_hit():
+    x = torch.stack([torch.full((1, 8, 8), level) for level in (0.0, 0.0, 0.0, 1.0)])
+    assert measures.identified(x, x) == pytest.approx((3 * 1 / 3 + 1) / 4)
+
+
+def test_identified_refuses_unequal_counts_and_follows_a_divergence(images):
+    x, noisy = images
+    with pytest.raises(ValueError, match="each image is needed equally often"):
+        measures.identified(x, noisy[:39])
+    noisy[3, 0, 0, 0] = math.inf
+    assert math.isnan(measures.identified(x, noisy))
+
+
+def test_answers_without_a_feature_by_hand():
     x = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
     auxiliary = torch.full((3, 3, 8, 8), 51, dtype=torch.uint8)
-    floors = measures.floors(x, auxiliary)
+    floors = {name: measures.scores(x, answer) for name, answer in measures.blind(x, auxiliary).items()}
     assert floors["gray"]["mse"] == pytest.approx(0.25)
     assert floors["mean_image"]["mse"] == pytest.approx((0.04 + 0.64) / 2, abs=1e-6)
     assert floors["mean_color"]["mse"] == 0

@@ -21,6 +21,7 @@ from splitprobe.defenses import DEFENSES
 from splitprobe.models.split import Shape
 from splitprobe.params import Params, typed
 from splitprobe.registry import lookup
+from splitprobe.report.calibration import ESTIMATORS
 from splitprobe.target import Blueprint
 
 PACKAGE = ROOT / "src" / "splitprobe"
@@ -31,8 +32,8 @@ GROUPS = (
     {"params", "cells", "artifacts", "runtime", "registry", "recipe"},
     {"datasets", "models", "measures", "losses", "augment", "schedule"},
     {"defenses"},
-    {"target", "training"},
-    {"attacks", "information", "cost", "depth"},
+    {"target", "training", "judge", "judge_training"},
+    {"attacks", "information", "cost", "probe", "depth", "knowledge"},
 )
 REPORT_MAY_IMPORT = {"numpy", "matplotlib", "PIL"}
 TOP_LEVEL = {
@@ -110,11 +111,15 @@ def test_imports_go_one_way(module):
     assert not wrong, f"{module} imports {sorted(wrong)}, which stand below it"
 
 
+MADE_OF = {"attacks.hybrid": {"attacks.generator", "attacks.mle"}}  # one method that begins where another ends
+
+
 @pytest.mark.parametrize("folder", ["defenses", "attacks"])
 def test_methods_never_import_each_other(folder):
     for module in MODULES:
         if room(module) == folder:
             wrong = {n for n in IMPORTS[module] if room(n) == folder} - {f"{folder}.base", f"{folder}.__init__"}
+            wrong -= MADE_OF.get(module, set())
             assert not wrong, f"{module} imports {sorted(wrong)}; only {folder}.base may be shared"
 
 
@@ -179,6 +184,7 @@ BY_CHECKPOINT = {
     "models.layers": "in the digest",
     "models.split": "in the digest",
     "defenses.base": "in the digest",
+    "defenses.<architecture>": "in the digest",
     "defenses.<defense>": "in the digest",
     "losses": "used in training only: what matters changes the weights",
     "augment": "used in training only",
@@ -186,10 +192,17 @@ BY_CHECKPOINT = {
 
 
 def facts(instance: str) -> dict | None:
-    """The cell of a stage instance, or the depth sweep, which has an unprotected network."""
-    key = instance.partition("@")[2]
+    """The cell of a stage instance, or the depth sweep or the judge, which have an unprotected network."""
+    name, _, key = instance.partition("@")
+    if name == "train_judge":
+        return {"model": PARAMS["judge"]["model"], "architecture": "unprotected", "defense": "unprotected"}
     depth = VARIABLES["depths"].get(key)
-    return CELLS.get(key) if depth is None else {**depth, "defense": "unprotected"}
+    return CELLS.get(key) if depth is None else {**depth, "architecture": "unprotected", "defense": "unprotected"}
+
+
+def named(module: str, cell: dict) -> str:
+    """A module of BY_CHECKPOINT for a cell."""
+    return re.sub("<(.*)>", lambda found: cell[found[1]], module)
 
 
 def registered(module: str, instance: str) -> set[str]:
@@ -203,7 +216,7 @@ def registered(module: str, instance: str) -> set[str]:
     }
     cell = facts(instance)
     if room(module) in ("models", "defenses") and cell:
-        lines = {cell["model"]: lines.get(cell["model"]), cell["defense"]: lines.get(cell["defense"])}
+        lines = {name: lines.get(name) for name in (cell["model"], cell["architecture"], cell["defense"])}
     return ours({target for target in lines.values() if target})
 
 
@@ -236,9 +249,8 @@ def test_stages_declare_the_code_they_run(stages, instance):
     assert f"stages/{name}.py" in declared and f"stages/{name}.py" in stage.cmd
     if any("/prepared/" in path for path in declared):
         exempt |= BY_DATA
-    if any(path.endswith(".pt") for path in declared) and name != "train_target":
-        names = {"<model>": facts(instance)["model"], "<defense>": facts(instance)["defense"]}
-        exempt |= {re.sub("<.*>", lambda found: names[found[0]], module) for module in BY_CHECKPOINT}
+    if any("/targets/" in path for path in declared) and name != "train_target":
+        exempt |= {named(module, facts(instance)) for module in BY_CHECKPOINT}
     missing = {
         module
         for module in closure(instance)
@@ -251,7 +263,7 @@ def test_what_the_checkpoint_carries_makes_train_target_run(stages):
     for cell, kind in CELLS.items():
         declared = everything(files, stages[f"train_target@{cell}"], stages)
         for name in BY_CHECKPOINT:
-            module = name.replace("<model>", kind["model"]).replace("<defense>", kind["defense"])
+            module = named(name, kind)
             assert covered(module, declared), f"train_target must depend on {module}"
 
 
@@ -261,7 +273,8 @@ def test_the_checkpoint_digests_what_it_carries(make_target, monkeypatch, defens
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(module_name(path)) or original(path))
     target.blueprint.source_digest()
     names = {name for name, reason in BY_CHECKPOINT.items() if "digest" in reason}
-    assert {name.replace("<model>", "cnn").replace("<defense>", defense) for name in names} <= read
+    kind = {"model": "cnn", "architecture": "unprotected", "defense": defense}
+    assert {named(name, kind) for name in names} <= read
 
 
 # ---------------------------------------------------------------- which params stages read
@@ -283,8 +296,13 @@ class Recorder(Params):
         self.classes[key] = cls
         return super().section(key, cls)
 
+    def seeded(self, seed, key):
+        other = super().seeded(seed, key)
+        other.repeated = True  # its seed is the cell's, no longer that of the data
+        return other
+
     def __getattribute__(self, name):
-        if name == "seed":
+        if name == "seed" and "repeated" not in self.__dict__:
             self.read.add(name)
         return super().__getattribute__(name)
 
@@ -297,8 +315,12 @@ SMALL = {  # as little work as the ranges allow
     "attack.mle.tuned.lr": [0.1],
     "attack.mle.tuned.tv": [0.0],
     "cost": {"batch": 1, "warmup": 1, "runs": 10},
+    "calibration.images": 2,
+    "calibration.rho": [0.5],
+    "calibration.widths": [4.0],
 }
 SMALL_SCALE = {"width": 8, "epochs": 1, "least_steps": 0, "steps": 2, "images": 4, "trial_images": 2, "trial_steps": 2}
+SMALL_SCALE |= {"blocks": 1}
 FEWER = 16  # times fewer images of each role, in the real proportions, which crops of a photograph need
 
 
@@ -314,19 +336,20 @@ def trained() -> set[str]:
     """Cells that are trained: the attacked ones, one for each defense, and whose weights they adopt."""
     kinds = {cell["defense"]: name for name, cell in reversed(CELLS.items())}
     found = attacked() | set(kinds.values())
-    while more := {CELLS[name]["start"].removeprefix("targets/")[:-3] for name in found} & CELLS.keys() - found:
+    while more := {CELLS[name]["start"].removeprefix("targets/") for name in found} & CELLS.keys() - found:
         found |= more
     return found
 
 
 def sample() -> list[str]:
     """Stage instances that together run every script, every defense's training, and every table and figure."""
-    wanted = {"train_target": trained(), "prepare": set(VARIABLES["datasets"]), "measure_depth": {DEPTH}}
+    wanted = {"train_target": trained(), "measure_depth": {DEPTH}}
+    wanted |= {name: set(VARIABLES["datasets"]) for name in ("prepare", "train_judge")}
     pairs = [(instance, *instance.partition("@")[::2]) for instance in INSTANCES]
     return [
         instance
         for instance, name, key in pairs
-        if name.startswith(("build", "recipe")) or key in wanted.get(name, attacked())
+        if name.startswith(("build", "recipe", "calibrate")) or key in wanted.get(name, attacked())
     ]
 
 
@@ -343,7 +366,7 @@ def small() -> dict:
     for key, value in SMALL.items():
         set_key(tree, key, value)
     depths = {f"{DEPTH}/cut{cut}" for cut in range(1, VARIABLES["depths"][DEPTH]["cuts"] + 1)}
-    made = attacked() | set(VARIABLES["datasets"]) | depths | set(PARAMS["rows"]["report"])
+    made = attacked() | set(VARIABLES["datasets"]) | depths | set(PARAMS["rows"]["report"]) | set(ESTIMATORS)
     tree["rows"] = {name: [row for row in rows if row in made] for name, rows in tree["rows"].items()}
     return tree
 
@@ -430,7 +453,7 @@ def test_every_section_is_well_typed_at_every_scale(recorded, scale):
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_has_a_place_for_sweeps(scale):
-    """The figure `tradeoff` depends on it, with points or without."""
+    """The figure `tradeoff` and the leaderboard depend on it, with points or without."""
     assert (ROOT / "plots" / scale / "sweeps" / "table2.csv").is_file()
 
 
@@ -461,25 +484,41 @@ def test_cells_are_sound(name):
     if not cell.reuses_weights:
         assert cell.start == f"prepared/{cell.dataset}/summary.json"
         return
-    source = CELLS[cell.start.removeprefix("targets/").removesuffix(".pt")]
+    source = CELLS[cell.start.removeprefix("targets/")]
     assert [source[k] for k in ("dataset", "model", "cut")] == [cell.dataset, cell.model, cell.cut]
+
+
+# the folders that its own stage depends on, as those of the other tables stand under `tables`
+FOLDERS = [dep.partition("${scale}/")[2] for dep in PIPELINE["build_leaderboard"]["deps"] if dep.startswith("data/")]
+LEADERBOARD = {"reads": FOLDERS[0], "also": FOLDERS[-1]}
 
 
 def test_rows_are_built():
     """Each table and figure has its rows, and all that they need is made."""
     rows, known = PARAMS["rows"], VARIABLES
-    built = known["tables"].keys() | known["figures"].keys()
+    items = {**known["tables"], **known["figures"], "leaderboard": LEADERBOARD}
+    built = items.keys()
     assert rows.keys() == built | {"report"}
     assert set(rows["report"]) == built, "the report shows all tables and figures"
     cut = {f"{group}/cut{cut}" for group, depth in known["depths"].items() for cut in range(1, depth["cuts"] + 1)}
     for name in built:
-        item = {**known["tables"], **known["figures"]}[name]
+        if name == "calibration":  # its rows are no cells
+            assert set(rows[name]) <= ESTIMATORS.keys()
+            continue
         for row in rows[name]:
             path = f"prepared/{row}" if row in known["datasets"] else f"results/{row}"
             assert row in CELLS.keys() | cut or row in known["datasets"], f"rows.{name}: dvc.yaml has no {row}"
-            read = (item["reads"], item["also"])
+            read = (items[name]["reads"], items[name]["also"])
             assert path.startswith(read), f"rows.{name}: {row} is not below {read}, which the stage depends on"
     assert set(rows["latency"]) <= set(known["timed"]), "a cell of the latency table must be timed"
+    assert set(rows["knowledge"]) <= set(known["knowing"]), "a cell of the figure must be measured"
+
+
+def test_knowing_cells_are_cells():
+    """What they are fitted on is that of the cell, and another data set."""
+    for name, item in VARIABLES["knowing"].items():
+        assert item == {"dataset": CELLS[name]["dataset"]}
+        assert PARAMS["knowledge"]["other"] in set(VARIABLES["datasets"]) - {item["dataset"]}
 
 
 def test_params_are_explained():

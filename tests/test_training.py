@@ -60,7 +60,7 @@ def test_the_stage_learns_writes_and_repeats(params, paths, cpu, make_cell):
     params.tree["scales"]["demo"]["target"]["cnn"] |= {"epochs": 6, "lr": 3e-3}
     results = [train_target(make_cell(), params, paths, cpu) for _ in range(2)]
     assert results[0] == results[1]
-    result = json.loads(paths.result("cnn/unprotected", "target.json").read_text())
+    result = json.loads(paths.record("cnn/unprotected").read_text())
     assert result["accuracy"] > 0.5  # four colors: chance is 0.25
     assert result["z_shape"] == [16, 8, 8]
     assert result["z_bytes"] == 16 * 8 * 8 * 4
@@ -97,7 +97,7 @@ def test_only_epochs_with_the_defense_in_force_are_chosen(params, paths, cpu, ma
 
 def test_an_inference_time_defense_reuses_the_weights(params, paths, cpu, make_cell):
     plain = train_target(make_cell(), params, paths, cpu)
-    noisy = train_target(make_cell("gaussian_noise", start="targets/cnn/unprotected.pt"), params, paths, cpu)
+    noisy = train_target(make_cell("gaussian_noise", start="targets/cnn/unprotected"), params, paths, cpu)
     names = ("cnn/gaussian_noise", "cnn/unprotected")
     ours, theirs = (load_target(paths.target(name), cpu).edge.state_dict() for name in names)
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)

@@ -1,23 +1,29 @@
 """Cells (one split network to be judged) and every artifact path: the only place with file names."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from splitprobe.params import Params, ParamsError
 
 
 @dataclass(frozen=True)
 class Cell:
     """One split network to be judged, as a line under ``vars: cells:`` in dvc.yaml writes it.
 
-    ``name`` is ``<table group>/<row>``; ``start`` is the file below ``data/<scale>/`` that training begins with:
-    the data set's summary for fresh weights, another cell's target for a method that acts at inference only.
-    ``variant`` is a section of ``variants`` in params.yaml that changes some of the defense's settings, ``ablation``
-    one of ``ablation`` that takes a part of the method away.
+    ``name`` is ``<table group>/<row>``; ``group`` is the entry of ``scales.<scale>.seeds`` that says how often it is
+    repeated; ``start`` is what lies below ``data/<scale>/`` and training begins with: the data set's summary for fresh
+    weights, another cell's targets for a method that acts at inference only. ``architecture`` is the defense whose
+    networks it has: its own, or one that lends it its edge. ``variant`` is a section of ``variants`` in params.yaml
+    that changes some of the defense's settings, ``ablation`` one of ``ablation`` that takes a part of it away.
     """
 
     name: str
+    group: str
     dataset: str
     model: str
     cut: int
+    architecture: str
     defense: str
     variant: str
     ablation: str
@@ -27,15 +33,34 @@ class Cell:
     @property
     def reuses_weights(self) -> bool:
         """Whether the weights come from another cell's target."""
-        return self.start.endswith(".pt")
+        return self.start.startswith("targets/")
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the artifacts of one scale lie, below ``root`` (the repository)."""
+    """Where the artifacts of one scale lie, below ``root`` (the repository).
+
+    A cell's own are kept by ``seed``: each repetition has its file or folder.
+    """
 
     scale: str
     root: Path = Path(".")
+    seed: int | None = None
+
+    def seeded(self, seed: int) -> "Paths":
+        """The same place for one repetition."""
+        return replace(self, seed=seed)
+
+    def trained(self, cell: str) -> "list[Paths]":
+        """The place of each repetition whose target is there, in the order of their seeds."""
+        return self._repeated(self.data / "targets" / cell, "*.pt")
+
+    def probed(self, cell: str) -> "list[Paths]":
+        """The same of those whose results are there."""
+        return self._repeated(self.data / "results" / cell, "*")
+
+    def _repeated(self, folder: Path, pattern: str) -> "list[Paths]":
+        return [self.seeded(seed) for seed in sorted(int(p.stem) for p in folder.glob(pattern) if p.stem.isdigit())]
 
     @property
     def data(self) -> Path:
@@ -64,19 +89,46 @@ class Paths:
 
     def target(self, cell: str) -> Path:
         """Checkpoint of the trained edge and cloud."""
-        return self.data / "targets" / f"{cell}.pt"
+        return self.started(f"targets/{cell}")
+
+    def started(self, start: str) -> Path:
+        """The checkpoint of this repetition in a folder of targets, as a cell's ``start`` names it."""
+        return self.data / start / f"{self._repetition}.pt"
+
+    def record(self, cell: str) -> Path:
+        """What training noted beside the checkpoint."""
+        return self.target(cell).with_suffix(".json")
+
+    def judge(self, dataset: str) -> Path:
+        """Checkpoint of a data set's judge; beside it its accuracy, with the suffix ``json``."""
+        return self.data / "judges" / f"{dataset}.pt"
+
+    def knowledge(self, cell: str) -> Path:
+        """How an attack on a cell fares with fewer and with other auxiliary images."""
+        return self.data / "knowledge" / f"{cell}.json"
 
     def result(self, cell: str, name: str) -> Path:
-        """One stage's result; ``name`` such as ``mle.json`` or ``mle.npz``."""
-        return self.data / "results" / cell / name
+        """One of a cell's results; ``name`` such as ``mle.json`` or ``mle.npz``."""
+        return self.data / "results" / cell / self._repetition / name
+
+    def cost(self, cell: str) -> Path:
+        """A cell's latency: its first repetition's, since weights do not change it."""
+        return self.data / "costs" / f"{cell}.json"
+
+    @property
+    def calibration(self) -> Path:
+        """The measures of information on known answers."""
+        return self.data / "calibration.json"
 
     def seconds(self, cell: str, result: str) -> Path:
         """How long the work behind a result took when it last ran here; no output of a stage, as it never repeats."""
-        return self.data / "seconds" / cell / f"{result}.json"
+        return self.data / "seconds" / cell / self._repetition / f"{result}.json"
 
     def curve(self, cell: str, name: str) -> Path:
-        """One stage's curve, one line per epoch or step."""
-        return self.root / "plots" / self.scale / "curves" / cell / f"{name}.csv"
+        """One curve, a line per epoch or step: ``target`` of training, what the probes draw beside one another."""
+        folder = self.root / "plots" / self.scale / "curves" / cell
+        repeated = folder / "target" if name == "target" else folder / "probes" / self._repetition
+        return repeated / f"{self._repetition if name == 'target' else name}.csv"
 
     def figure(self, name: str, suffix: str) -> Path:
         """A figure; ``suffix`` is ``png`` or ``pdf``."""
@@ -85,3 +137,23 @@ class Paths:
     def table(self, name: str, suffix: str = "") -> Path:
         """A table's Markdown or CSV file or, without a suffix, its folder of one JSON per row."""
         return self.root / "metrics" / self.scale / (f"{name}.{suffix}" if suffix else name)
+
+    @property
+    def _repetition(self) -> str:
+        if self.seed is None:
+            raise ValueError("a cell's artifacts are kept by seed: take paths.seeded(seed)")
+        return str(self.seed)
+
+
+def repetitions(group: str, params: Params, paths: Paths) -> Iterator[tuple[Params, Paths]]:
+    """Params and Paths of each repetition that ``scales.<scale>.seeds.<group>`` lists.
+
+    Raises ParamsError when it is no list of distinct whole numbers of at least 0.
+    """
+    key = f"scales.{params.scale}.seeds.{group}"
+    params.read.add(key)
+    seeds = params.raw(key)
+    if not isinstance(seeds, list) or not seeds or len(set(seeds)) < len(seeds):
+        raise ParamsError(f"{key} = {seeds!r}: a list of distinct seeds, at least one, is needed")
+    for seed in seeds:
+        yield params.seeded(seed, key), paths.seeded(seed)

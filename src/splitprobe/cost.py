@@ -66,7 +66,7 @@ def measure_target(target: Target, settings: Settings, seed: int) -> dict[str, A
 
 
 def measure_cost(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
-    """The stage ``measure_cost``: latency on the CPU and, where there is one, on the GPU; writes cost.json."""
+    """The stage ``measure_cost``: latency on the CPU and, where there is one, on the GPU; writes the result."""
     begin, settings = time.perf_counter(), params.section("cost", Settings)
     result: dict[str, Any] = {"provenance": provenance(params.scale, params.seed, runtime.name, cell), "cell": cell}
     for name in ("cpu", "cuda"):
@@ -76,6 +76,6 @@ def measure_cost(cell: str, params: Params, paths: Paths, runtime: Runtime) -> d
         place = Runtime(torch.device(name), "float32", runtime.channels_last, name)
         result[name] = measure_target(load_target(paths.target(cell), place), settings, params.seed)
         log.info("%s on %s: edge %.2f ms", cell, name, result[name]["edge_latency_ms"])
-    write_json(paths.result(cell, "cost.json"), result)
+    write_json(paths.cost(cell), result)
     note_seconds(paths.seconds(cell, "cost"), begin)
     return result

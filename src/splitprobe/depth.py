@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from splitprobe.attacks.base import run_attacks
 from splitprobe.cells import Cell, Paths
-from splitprobe.information.measure import measure_information
 from splitprobe.params import Params
+from splitprobe.probe import probe_target
 from splitprobe.runtime import Runtime
 from splitprobe.training import train_target
 
 
 class Sweep(Protocol):
-    """A line under ``vars: depths:`` in dvc.yaml: ``cuts`` of the unprotected network in the file ``start``."""
+    """A line under ``vars: depths:`` in dvc.yaml: ``cuts`` of the unprotected network in ``start``."""
 
     group: str
     dataset: str
@@ -24,7 +23,8 @@ class Sweep(Protocol):
 
 def measure_depth(sweep: Sweep, params: Params, paths: Paths, runtime: Runtime) -> list[Cell]:
     """The stage ``measure_depth``: cells ``<group>/cut1``, ... with all results that other cells have; returns them."""
-    names = {"defense": "unprotected", "variant": "none", "ablation": "none", "tune": "defense.unprotected"}
+    names = {"architecture": "unprotected", "defense": "unprotected", "tune": "defense.unprotected"}
+    names |= {"group": sweep.group, "variant": "none", "ablation": "none"}
     cells = [
         Cell(
             name=f"{sweep.group}/cut{cut}",
@@ -38,6 +38,5 @@ def measure_depth(sweep: Sweep, params: Params, paths: Paths, runtime: Runtime) 
     ]
     for cell in cells:
         train_target(cell, params, paths, runtime)
-        measure_information(cell.name, params, paths, runtime)
-        run_attacks(cell.name, params, paths, runtime)
+        probe_target(cell.name, params, paths, runtime)
     return cells

@@ -1,4 +1,4 @@
-"""How close x_hat is to x: MSE, PSNR, SSIM per image, and the paper's conventions beside them.
+"""How close x_hat is to x: MSE, PSNR, SSIM per image, the paper's conventions beside them, and whether x is nearest.
 
 x and x_hat are (N, C, H, W) in [0, 1], uint8 or float. All sums run in float64, in chunks, so that the numbers do not
 depend on how the images are batched. SSIM follows scikit-image's defaults (uniform 7x7 window, N - 1 covariance,
@@ -83,8 +83,27 @@ def scores(x: Tensor, x_hat: Tensor) -> dict[str, float]:
     }
 
 
-def floors(x: Tensor, auxiliary: Tensor) -> dict[str, dict[str, float]]:
-    """Scores of three answers that need no feature: constant gray, the auxiliary mean image, each image's mean color.
+def identified(x: Tensor, x_hat: Tensor) -> float:
+    """Share of x_hat whose nearest original among x (N, C, H, W), by mean squared error, is its own.
+
+    x_hat (draws * N, C, H, W) holds the images in the order of x, draw by draw. Of k originals that are equal in every
+    pixel none is nearer than the others: a hit among them counts 1 / k, what a guess among them would score. 1 / N is
+    chance. NaN where x_hat has a value that is not finite.
+    """
+    if x.shape[1:] != x_hat.shape[1:] or len(x_hat) % len(x):
+        raise ValueError(f"x is {tuple(x.shape)} and x_hat {tuple(x_hat.shape)}: each image is needed equally often")
+    if not torch.isfinite(x_hat).all():
+        return math.nan
+    originals, own, copies = unit(x).flatten(1).unique(dim=0, return_inverse=True, return_counts=True)
+    half = originals.square().sum(1) / 2  # |x_hat - x|^2 / 2 without |x_hat|^2 / 2, which is the same for every x
+    parts = (unit(part).flatten(1) for part in x_hat.split(CHUNK))
+    nearest = torch.cat([(half - part @ originals.T).argmin(1) for part in parts])
+    own = own.repeat(len(x_hat) // len(x))
+    return ((nearest == own) / copies[own]).double().mean().item()
+
+
+def blind(x: Tensor, auxiliary: Tensor) -> dict[str, Tensor]:
+    """Three answers (N, C, H, W) without a feature: constant gray, the auxiliary mean image, each image's mean color.
 
     The last one is an oracle (it looks at x), a landmark and not an attack.
     """
@@ -92,12 +111,11 @@ def floors(x: Tensor, auxiliary: Tensor) -> dict[str, dict[str, float]]:
     mean_image = torch.stack([part.float().mean(0) for part in auxiliary.split(4096)])
     weights = torch.tensor([len(part) for part in auxiliary.split(4096)], device=auxiliary.device) / len(auxiliary)
     mean_image = (mean_image * weights[:, None, None, None]).sum(0) / (255 if auxiliary.dtype == torch.uint8 else 1)
-    answers = {
+    return {
         "gray": torch.full_like(values, 0.5),
         "mean_image": mean_image.clamp(0, 1).expand_as(values),
         "mean_color": values.mean((2, 3), keepdim=True).clamp(0, 1).expand_as(values),
     }
-    return {name: scores(x, answer) for name, answer in answers.items()}
 
 
 def _spread(values: Tensor) -> float:

@@ -17,9 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 T = TypeVar("T")
 TOP_LEVEL = (
     "scale", "seed", "runtime", "scales", "data", "normalization", "model", "training",
-    "loss", "defense", "variants", "ablation", "mine", "attack", "cost", "rows", "sweeps",
+    "loss", "defense", "variants", "ablation", "mine", "information", "calibration", "attack", "judge", "knowledge",
+    "cost", "leaderboard", "criterion", "rows", "sweeps",
 )  # fmt: skip
-PER_SCALE = ("data", "model", "target", "mine", "generator", "mle", "cost")
+PER_SCALE = ("data", "seeds", "model", "target", "judge", "mine", "generator", "strong", "mle", "cost")
 
 
 VARIED = ("defense", "loss")  # what a variant may change; schedules and data stay equal for all
@@ -90,6 +91,12 @@ def _check_range(value: Any, limits: Mapping, key: str) -> None:
             raise ParamsError(f"{key} = {item!r}: must be at most {limits['high']}")
 
 
+def _whole(seed: Any, key: str) -> int:
+    if type(seed) is not int or seed < 0:
+        raise ParamsError(f"{key} = {seed!r}: a whole number of at least 0 is needed")
+    return seed
+
+
 def _merged(tree: Mapping, changes: Mapping, key: str) -> dict:
     """The tree with the values of ``changes`` in it, which must stand there already."""
     merged = dict(tree)
@@ -110,7 +117,7 @@ class Params:
             if name not in TOP_LEVEL:
                 raise ParamsError(f"{name} = {value!r}: unknown key; known here: {', '.join(TOP_LEVEL)}")
         self.scale: str = self._scale()
-        self.seed: int = self._seed()
+        self.seed: int = _whole(self.raw("seed"), "seed")
 
     @classmethod
     def load(cls, path: Path | str = "params.yaml") -> "Params":
@@ -173,8 +180,8 @@ class Params:
                     raise ParamsError(f"scales.{name}.{part} = {value!r}: unknown key; known: {', '.join(PER_SCALE)}")
         return scale
 
-    def _seed(self) -> int:
-        seed = self.raw("seed")
-        if type(seed) is not int or seed < 0:
-            raise ParamsError(f"seed = {seed!r}: a whole number of at least 0 is needed")
-        return seed
+    def seeded(self, seed: Any, key: str) -> "Params":
+        """The same params under another seed; ``key`` is where it stands, for the message of the ParamsError."""
+        other = copy.copy(self)
+        other.seed = _whole(seed, key)
+        return other

@@ -34,6 +34,7 @@ class Blueprint:
     shape: Shape
     model: object
     normalization: Normalization
+    architecture: Defense
     defense: Defense
 
     @classmethod
@@ -41,15 +42,20 @@ class Blueprint:
         """Read the model's and the defense's sections; raises ParamsError."""
         model = params.section(f"model.{cell.model}", lookup(MODELS, cell.model, "model").Settings)
         normalization = params.section("normalization", Normalization)
-        kind = lookup(DEFENSES, cell.defense, "defense")
         varied = params.varied(f"variants.{cell.variant}").varied(f"ablation.{cell.ablation}")
-        defense = kind.from_params(cell.defense, varied)
-        return cls(cell, shape, model, normalization, defense)
+        names = (cell.architecture, cell.defense)
+        methods = (lookup(DEFENSES, name, "defense").from_params(name, varied) for name in names)
+        return cls(cell, shape, model, normalization, *methods)
 
     def build(self) -> tuple[nn.Sequential, nn.Sequential]:
-        """Fresh edge and cloud, with the defense's architecture."""
+        """Fresh edge and cloud: those of the architecture, with what the defense changes."""
         net = splitting.build(self.cell.model, self.model, self.normalization, self.shape)
-        return self.defense.modify(*splitting.split(net, self.cell.cut))
+        return self.defense.modify(*self.architecture.modify(*splitting.split(net, self.cell.cut)))
+
+    def gray_box_decoder(self, layout: Layout) -> nn.Module | None:
+        """A decoder that mirrors the defended edge; None where that is the plain one."""
+        mirrors = (method.gray_box_decoder(layout) for method in (self.defense, self.architecture))
+        return next((decoder for decoder in mirrors if decoder is not None), None)
 
     def layout(self, edge: nn.Sequential) -> Layout:
         """What a decoder of this edge's z must fit."""
@@ -58,7 +64,7 @@ class Blueprint:
     def plain(self) -> dict[str, Any]:
         """Plain types for a checkpoint."""
         parts = {name: asdict(getattr(self, name)) for name in ("cell", "shape", "model", "normalization")}
-        return {**parts, "defense": self.defense.plain()}
+        return {**parts, "architecture": self.architecture.plain(), "defense": self.defense.plain()}
 
     @classmethod
     def from_plain(cls, plain: Mapping) -> Blueprint:
@@ -70,14 +76,17 @@ class Blueprint:
             typed(Shape, plain["shape"], "shape"),
             typed(lookup(MODELS, cell.model, "model").Settings, plain["model"], "model"),
             typed(Normalization, plain["normalization"], "normalization"),
-            lookup(DEFENSES, cell.defense, "defense").from_plain(cell.defense, plain["defense"]),
+            *(
+                lookup(DEFENSES, name, "defense").from_plain(name, plain[part])
+                for part, name in (("architecture", cell.architecture), ("defense", cell.defense))
+            ),
         )
 
     def source_digest(self) -> str:
         """A digest of the code behind edge and release: when it changes, the attacks run again on equal weights."""
         family = lookup(MODELS, self.cell.model, "model")
         modules = [
-            *(cls.__module__ for cls in type(self.defense).__mro__ if cls is not object),
+            *(cls.__module__ for own in (self.architecture, self.defense) for cls in type(own).__mro__[:-1]),
             family.__module__, "splitprobe.models.layers", "splitprobe.models.split",
         ]  # fmt: skip
         digest = hashlib.sha256()

@@ -34,7 +34,7 @@ CURVE = ("epoch", "loss", "task", "dead_channels", "validation_loss", "validatio
 class Width:
     """The section ``scales.<scale>.model.<model>``: channels of the first block."""
 
-    width: int = bounded(4, 1024)
+    width: int = bounded(8, 1024)
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
     blueprint = Blueprint.from_params(cell, shape, params)
     history: list[dict] = []
     if cell.reuses_weights:
-        source = load_target(paths.data / cell.start, runtime)
+        source = load_target(paths.started(cell.start), runtime)
         log.info("%s: weights of %s, nothing is trained", cell.name, source.cell.name)
         target = with_defense(source, blueprint)
         training = {**source.record["training"], "reused_from": source.cell.name}
@@ -248,9 +248,9 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
     target.save(paths.target(cell.name))
     columns = list(history[0]) if history else CURVE
     write_csv(paths.curve(cell.name, "target"), history, columns)
-    write_json(paths.result(cell.name, "target.json"), result)
+    write_json(paths.record(cell.name), result)
     note_seconds(paths.seconds(cell.name, "target"), begin)
-    log.info("%s: test accuracy %.3f; results in %s", cell.name, result["accuracy"], paths.result(cell.name, ""))
+    log.info("%s: test accuracy %.3f; more in %s", cell.name, result["accuracy"], paths.record(cell.name))
     return result
 
 

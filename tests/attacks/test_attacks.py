@@ -7,8 +7,8 @@ import torch
 
 from splitprobe import measures
 from splitprobe.artifacts import read_csv, read_npz, strict
-from splitprobe.attacks import ATTACKS, mle
-from splitprobe.attacks.base import intercepted, judge, run_attacks
+from splitprobe.attacks import ATTACKS, generator, mle
+from splitprobe.attacks.base import assess, intercepted, run_attacks, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Tuned, TunedMle, total_variation
 from splitprobe.params import ParamsError
 from splitprobe.registry import lookup
@@ -21,24 +21,54 @@ def images():
     return (torch.nn.functional.interpolate(small, size=32, mode="bilinear") * 255).to(torch.uint8)
 
 
+@pytest.fixture
+def assessed(judge):
+    """Attacks fitted on some images and scored on others, which take turns in the judge's four classes."""
+
+    def run(attacks, auxiliary, attacked):
+        return assess(attacks, auxiliary, attacked, torch.arange(len(attacked)) % 4, judge)
+
+    return run
+
+
 def nothing(attack, loss: float) -> torch.Tensor:
     """Stands in for a training step."""
     attack.optimizer.step()
     return torch.tensor(loss)
 
 
+def build(name, target, params, test):
+    """The attacks of one line of ATTACKS, those before it being fitted where it starts from them."""
+    built = {}
+    for other in ATTACKS:
+        attacks, images = lookup(ATTACKS, other, "attack")(target, params, test, built)
+        built |= {attack.name: attack for attack in attacks}
+        if other == name:
+            return attacks, images
+        for attack in attacks if name == "hybrid" and other == "generator" else ():
+            attack.fit(test.flip(0))
+    raise AssertionError(name)
+
+
+def decoder(name, target, params, test):
+    """One decoder by its name, and the images to attack."""
+    attacks, images = build("generator", target, params, test)
+    return next(attack for attack in attacks if attack.name == name), images
+
+
 @pytest.mark.parametrize("family", list(ATTACKS))
 @pytest.mark.parametrize("defense", ["unprotected", "gaussian_noise", "siftfunnel"])
-def test_every_attack_keeps_the_contract(family, defense, make_target, params, images):
+def test_every_attack_keeps_the_contract(family, defense, make_target, params, images, assessed):
     target = make_target(defense)
     weights = {k: v.clone() for k, v in target.edge.state_dict().items()}
     runs = []
     for _ in range(2):
-        attacks, attacked = lookup(ATTACKS, family, "attack")(target, params, images[:8])
-        runs.append(judge(attacks, images[8:], attacked))
+        attacks, attacked = build(family, target, params, images[:8])
+        runs.append(assessed(attacks, images[8:], attacked))
     assert strict(runs[0][:2]) == strict(runs[1][:2])  # same seed, same result
     for attack in attacks:
-        assert attack.access.split(",")[0] in ("white-box", "gray-box", "black-box", "cloud-side")
+        access = attack.access.removeprefix("strong ").split(",")[0]
+        assert access in ("white-box", "gray-box", "black-box", "cloud-side")
         picture = runs[0][2][attack.name]
         assert picture.dtype == np.uint8
         assert picture.shape == (len(attacked), 32, 32, 3)
@@ -49,16 +79,20 @@ def test_every_attack_keeps_the_contract(family, defense, make_target, params, i
 
 
 def test_the_gray_box_attack_is_there_only_for_a_changed_architecture(make_target, params, images):
-    build = lookup(ATTACKS, "generator", "attack")
-    assert [a.name for a in build(make_target("unprotected"), params, images)[0]] == ["black_box"]
-    funneled = build(make_target("siftfunnel"), params, images)[0]
-    assert [a.name for a in funneled] == ["black_box", "gray_box", "cloud_side"]
-    assert [a.name for a in build(make_target("ae"), params, images)[0]] == ["black_box", "gray_box"]
+    def names(target):
+        return [a.name for a in build("generator", target, params, images)[0]]
+
+    assert names(make_target("unprotected")) == ["black_box", "strong"]
+    assert names(make_target("siftfunnel")) == ["black_box", "gray_box", "cloud_side", "strong"]
+    assert names(make_target("ae")) == ["black_box", "gray_box", "strong"]
+    assert names(make_target("vib")) == ["black_box", "repeated", "strong", "strong_repeated"]
+    borrowed = make_target("nopeek", architecture="siftfunnel")
+    assert names(borrowed) == ["black_box", "gray_box", "cloud_side", "strong"]
 
 
 def test_the_cloud_side_attack_sees_the_widened_feature(make_target, params, images):
     target = make_target("siftfunnel")
-    *_, attack = lookup(ATTACKS, "generator", "attack")(target, params, images)[0]
+    attack, _ = decoder("cloud_side", target, params, images)
     (seen,) = intercepted(attack, images[:4])
     assert torch.equal(seen, target.cloud[0](target.features(images[:4])))
     assert attack.access == "cloud-side"
@@ -67,7 +101,7 @@ def test_the_cloud_side_attack_sees_the_widened_feature(make_target, params, ima
 
 def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, images):
     params.tree["scales"]["demo"]["generator"] |= {"epochs": 40, "lr": 2e-2}
-    (attack,), _ = lookup(ATTACKS, "generator", "attack")(make_target(), params, images[:8])
+    attack, _ = decoder("black_box", make_target(), params, images[:8])
     attack.fit(images[8:])
     errors = [row["black_box_mse"] for row in attack.curve]
     assert errors[-1] < errors[0] / 2
@@ -80,7 +114,7 @@ def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, imag
 
 def test_the_generator_sees_fresh_noise_at_each_step(make_target, params, images, monkeypatch):
     target = make_target("gaussian_noise")
-    (attack, _), _ = lookup(ATTACKS, "generator", "attack")(target, params, images)
+    attack, _ = decoder("black_box", target, params, images)
     seen = []
     monkeypatch.setattr(type(attack), "step", lambda self, z, x: seen.append(z) or nothing(self, 0.0))
     attack.fit(images[:10])
@@ -92,7 +126,7 @@ def test_the_generator_sees_fresh_noise_at_each_step(make_target, params, images
 
 def test_repeated_queries_average_the_noise_away(make_target, params, images):
     target = make_target("gaussian_noise")  # sigma 0.8
-    (_, attack), _ = lookup(ATTACKS, "generator", "attack")(target, params, images)
+    attack, _ = decoder("repeated", target, params, images)
     assert (attack.name, attack.access, attack.facts()["queries"]) == ("repeated", "black-box, 16 queries", 16)
     z = target.features(images)
     errors = {queries: next(intercepted(with_queries(attack, queries), images)) - z for queries in (1, 16)}
@@ -102,22 +136,22 @@ def test_repeated_queries_average_the_noise_away(make_target, params, images):
 
 def test_repeated_queries_of_dropout_see_the_union_of_the_masks(make_target, params, images):
     target = make_target("dropout")  # rate 0.8
-    (_, attack), _ = lookup(ATTACKS, "generator", "attack")(target, params, images)
+    attack, _ = decoder("repeated", target, params, images)
     z = target.features(images)
     hidden = (next(intercepted(attack, images)) == 0) & (z != 0)
     assert hidden.sum().item() / (z != 0).sum().item() == pytest.approx(0.8**16, abs=0.005)
 
 
-def test_scores_are_means_over_the_draws_of_a_random_release(make_target, params, images):
-    (attack, _), attacked = lookup(ATTACKS, "generator", "attack")(make_target("gaussian_noise"), params, images[:8])
-    _, results, pictures = judge([attack], images[8:], attacked)
+def test_scores_are_means_over_the_draws_of_a_random_release(make_target, params, images, assessed):
+    attack, attacked = decoder("black_box", make_target("gaussian_noise"), params, images[:8])
+    _, results, pictures = assessed([attack], images[8:], attacked)
     assert results["black_box"]["draws"] == attack.draws == 3
     draws = list(intercepted(attack, attacked))
     assert not torch.equal(draws[0], draws[1])
     errors = [measures.mse(attacked, attack.reconstruct(z, (3, 32, 32))).mean().item() for z in draws]
     assert results["black_box"]["mse"] == pytest.approx(sum(errors) / 3, rel=1e-5)
     assert len(pictures["black_box"]) == len(attacked)
-    (plain,), _ = lookup(ATTACKS, "generator", "attack")(make_target(), params, images[:8])
+    plain, _ = decoder("black_box", make_target(), params, images[:8])
     assert plain.draws == 1
 
 
@@ -126,31 +160,44 @@ def with_queries(attack, queries):
     return attack
 
 
-def test_a_diverged_attack_is_marked_and_crashes_nothing(make_target, params, images, monkeypatch):
-    (attack,), attacked = lookup(ATTACKS, "generator", "attack")(make_target(), params, images[:8])
+def test_a_diverged_attack_is_marked_and_crashes_nothing(make_target, params, images, monkeypatch, assessed):
+    attack, attacked = decoder("black_box", make_target(), params, images[:8])
     monkeypatch.setattr(type(attack), "step", lambda self, z, x: nothing(self, math.nan))
     with torch.no_grad():
         next(attack.decoder.parameters()).fill_(math.nan)
-    _, results, _ = judge([attack], images[8:], attacked)
+    _, results, _ = assessed([attack], images[8:], attacked)
     assert results["black_box"]["failed"] is True
-    assert math.isnan(results["black_box"]["psnr_db"])
+    assert all(math.isnan(results["black_box"][key]) for key in ("psnr_db", "recognized", "identified"))
 
 
-def test_an_attack_at_the_mean_image_is_failed_and_one_that_knows_is_not(make_target, images):
+def test_an_attack_at_the_mean_image_is_failed_and_one_that_knows_is_not(make_target, images, assessed):
     plan = Plan(images=8, steps=1, trial_images=1, trial_steps=1)
     attack = PaperMle(make_target(), 1, Paper(0.01, 0.9, 0.0), plan, images[:8])
     mean = images[8:].float().mean(0).div(255).expand(8, 3, 32, 32)
     attack.reconstruct = lambda z, shape: mean
-    _, results, _ = judge([attack], images[8:], images[:8])
+    _, results, _ = assessed([attack], images[8:], images[:8])
     assert results["paper"]["failed"] is True
+    assert results["paper"]["identified"] == 1 / 8  # the same answer for all: one is right
     attack.reconstruct = lambda z, shape: images[:8].float() / 255
-    _, results, _ = judge([attack], images[8:], images[:8])
+    _, results, _ = assessed([attack], images[8:], images[:8])
     assert results["paper"]["failed"] is False
     assert results["paper"]["psnr_db"] > 100
+    assert results["paper"]["identified"] == 1
+
+
+def test_shares_are_means_over_the_draws(judge, images):
+    """The second draw has the images in reverse: none is its own original, the judge names what it sees."""
+    x, labels = images[:8], torch.arange(8) % 4
+    values = x.float() / 255
+    one, two = (scored(x, labels, judge, x_hat) for x_hat in (values, torch.cat([values, values.flip(0)])))
+    assert (one["identified"], two["identified"]) == (1, 0.5)
+    reverse = scored(x, labels, judge, values.flip(0))
+    assert two["recognized"] == pytest.approx((one["recognized"] + reverse["recognized"]) / 2)
+    assert two["mse"] == pytest.approx(reverse["mse"] / 2)
 
 
 def test_the_held_out_part_is_a_fair_sample_of_sorted_images(make_target, params, images):
-    (attack,), _ = lookup(ATTACKS, "generator", "attack")(make_target(), params, images)
+    attack, _ = decoder("black_box", make_target(), params, images)
     ordered = torch.arange(200).reshape(200, 1, 1, 1)
     shuffled = attack.shuffled(ordered).flatten()
     assert sorted(shuffled.tolist()) == list(range(200))
@@ -222,14 +269,18 @@ def test_an_image_does_not_touch_its_neighbors_in_the_tuned_attack(make_target, 
     assert alone[1:].abs().max() == 0
 
 
-def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_target):
+def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_target, judge):
     make_target("siftfunnel").save(paths.target("cnn/siftfunnel"))
-    generator = run_attacks("cnn/siftfunnel", params, paths, cpu)["generator"]
-    names = ["black_box", "gray_box", "cloud_side"]
-    assert list(generator["decoders"]) == names
-    assert set(generator["floors"]) == {"gray", "mean_image", "mean_color"}
+    attacks = run_attacks("cnn/siftfunnel", params, paths, cpu)
+    stored = json.loads(paths.result("cnn/siftfunnel", "generator.json").read_text())
+    names = ["black_box", "gray_box", "cloud_side", "strong"]
+    assert list(attacks) == [*names, "paper", "tuned", "hybrid"]
+    assert list(stored["decoders"]) == names
+    assert set(stored["floors"]) == {"gray", "mean_image", "mean_color"}
     stored = json.loads(paths.result("cnn/siftfunnel", "mle.json").read_text())
     assert stored["images"] == 4
+    assert stored["judge"]["chance"] == 0.25
+    assert {*measures.SCORES, "recognized", "identified"} <= stored["floors"]["gray"].keys()
     assert stored["variants"]["tuned"]["trials"] == 6
     assert stored["provenance"]["cell"] == "cnn/siftfunnel"
     pictures = read_npz(paths.result("cnn/siftfunnel", "generator.npz"))
@@ -243,7 +294,7 @@ def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_t
 def test_unknown_decoders_are_named(params, make_target, images):
     params.tree["attack"]["generator"]["decoders"] = ["white_box"]
     with pytest.raises(ParamsError, match=r"attack\.generator\.decoders = 'white_box'"):
-        lookup(ATTACKS, "generator", "attack")(make_target(), params, images)
+        build("generator", make_target(), params, images)
 
 
 def test_curves_are_thinned(make_target, images):
@@ -251,3 +302,79 @@ def test_curves_are_thinned(make_target, images):
     attack = TunedMle(make_target(), 1, Tuned(0.05, (0.05,), (0.0,)), plan, images[:1])
     attack.reconstruct(attack.target.features(images[:1]), (3, 32, 32))
     assert len(attack.curve) == mle.CURVE_POINTS
+
+
+def test_the_strong_decoder_sees_every_channel_at_one_scale(make_target, params, images):
+    attack, _ = decoder("strong", make_target("siftfunnel"), params, images[:8])
+    attack.fit(images[8:])
+    z = attack.target.features(images[8:])
+    seen = (z - attack.decoder.mean) * attack.decoder.scale
+    live = z.std((0, 2, 3)) > 0
+    assert live.any()
+    assert seen.mean((0, 2, 3)).abs().max() < 0.5
+    assert seen.std((0, 2, 3))[live].tolist() == pytest.approx([1.0] * int(live.sum()), rel=0.2)
+    # a feature a thousand times smaller is the same to it
+    smaller, _ = decoder("strong", make_target("siftfunnel"), params, images[:8])
+    release = smaller.target.defense.mean_release
+    smaller.target.defense.mean_release = lambda *how: 1e-3 * release(*how)
+    smaller.fit(images[8:])
+    assert smaller.holdout_mse == pytest.approx(attack.holdout_mse, rel=1e-3)
+
+
+def test_statistics_and_standardization_leave_the_held_out_images_alone(make_target, params, images, monkeypatch):
+    attack, _ = decoder("strong", make_target(), params, images[:8])
+    sizes = []
+    monkeypatch.setattr(type(attack.decoder), "standardize", lambda self, z: sizes.append(len(z)))
+    renew = generator.renew_statistics
+    monkeypatch.setattr(
+        generator,
+        "renew_statistics",
+        lambda net, run, inputs: renew(net, run, [sizes.append(len(z)) or z for z in inputs]),
+    )
+    attack.fit(images[8:])
+    assert attack.sizes == (36, 4)
+    assert sizes == [36] * 3  # once, then the statistics of two epochs, in one batch each
+
+
+def test_the_hybrid_never_ends_worse_than_it_starts_on_what_it_optimizes(make_target, params, images):
+    params.tree["attack"]["mle"]["tuned"]["lr"] = [5.0]  # far too large, so that the last iterate is a bad one
+    (attack,), attacked = build("hybrid", make_target(), params, images[:8])
+    attack.fit(images[8:])
+    z = attack.target.features(attacked)
+    start = attack.start(z, (3, 32, 32))
+    x_hat = attack.reconstruct(z, (3, 32, 32))
+    before, after = attack.objective(start, z), attack.objective(x_hat, z)
+    assert (after <= before).all()
+    assert torch.equal(start, attack.decoder.reconstruct(z, (3, 32, 32)).clamp(0, 1))
+    assert attack.facts()["start"] == "strong"
+
+
+def test_the_hybrid_chooses_on_images_its_decoder_was_not_fitted_on(make_target, params, images, monkeypatch):
+    (attack,), _ = build("hybrid", make_target(), params, images[:8])
+    seen = []
+    monkeypatch.setattr(type(attack), "choose", lambda self, chosen: seen.append(chosen))
+    attack.fit(images[8:])
+    fitted = attack.decoder.shuffled(images[:8].flip(0))
+    assert torch.equal(seen[0], fitted[-1:])
+
+
+def test_the_hybrid_averages_as_many_releases_as_its_decoder(make_target, params, images):
+    (attack,), _ = build("hybrid", make_target("gaussian_noise"), params, images[:8])
+    assert (attack.queries, attack.access, attack.decoder.name) == (16, "white-box, 16 queries", "strong_repeated")
+
+
+def test_pixels_are_compared_by_their_expected_release(make_target, images):
+    target = make_target("dropout")  # rate 0.8
+    attack = TunedMle(target, 1, Tuned(0.05, (0.05,), (0.0,)), Plan(2, 1, 1, 1), images[:2])
+    x = images[:2].float() / 255
+    assert attack.objective(x, 0.2 * target.edge(x)).max().item() == pytest.approx(0, abs=1e-9)
+    releases = torch.stack(
+        [target.defense.release(torch.ones(1, 1, 8, 8), torch.Generator().manual_seed(i)) for i in range(400)]
+    )
+    assert releases.mean().item() == pytest.approx(target.defense.expected_release(torch.ones(1)).item(), abs=0.01)
+
+
+def test_the_hybrid_needs_the_strong_decoder(make_target, params, images):
+    params.tree["attack"]["generator"]["decoders"] = ["black_box"]
+    with pytest.raises(ParamsError, match="`strong`"):
+        build("hybrid", make_target(), params, images)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from splitprobe.artifacts import read_csv
+from splitprobe.artifacts import read_csv, read_npz
 from splitprobe.information import mine
 from splitprobe.information.critics import log_mean_exp
 from splitprobe.information.effective import effective_information
@@ -40,22 +40,26 @@ def test_pairs_are_correlated_as_asked():
 @pytest.mark.parametrize(
     ("shape", "nats"), [((1, 1, 1), 0.3), ((1, 1, 1), 1.0), ((20, 1, 1), 0.5), ((20, 1, 1), 2.0), ((1, 4, 5), 2.0)]
 )
-def test_calibrated_mine_on_correlated_gaussians(shape, nats, cpu):
+def test_calibrated_mine_and_infonce_on_correlated_gaussians(shape, nats, cpu):
     fit, held = gaussian(shape, nats)
     # its own settings: the accuracy promised here must not hang on what a study chooses in params.yaml
     how = mine.Optimizer(5e-3, (0.8, 0.99), 0.01, 128)
     settings = Settings(3, how, how, mine.Separable(64, 8))
     found, _ = estimate_calibrated(fit, held, settings, Budget(8, 0, 6000, 2000), cpu, 1, "")
     # the stated error: 0.1 nats and a tenth; from below, since a critic in training gives a lower bound
-    assert nats - (0.1 + 0.1 * nats) < found["mi_nats"] < nats + 0.1
-    assert found["cap_nats"] == pytest.approx(math.log(2000))
+    assert found.keys() == {"calibrated", "infonce"}
+    for estimate in found.values():
+        assert nats - (0.1 + 0.1 * nats) < estimate["mi_nats"] < nats + 0.1
+        assert estimate["cap_nats"] == pytest.approx(math.log(2000))
+        assert (estimate["held_out_images"], estimate["averaged_epochs"]) == (2000, 3)
+        assert 0 < estimate["mi_nats_std"] < 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (20, 1, 1)])
 def test_independent_pairs_share_nothing(shape, params, cpu):
     fit, held = gaussian(shape, 0.0, 3000, 1000)
     found, _ = estimate_calibrated(fit, held, params.section("mine", Settings), Budget(4, 0, 2000, 1000), cpu, 1, "")
-    assert -0.1 < found["mi_nats"] < 0.01
+    assert all(-0.1 < estimate["mi_nats"] < 0.01 for estimate in found.values())
 
 
 def test_the_papers_estimate_stays_under_its_cap_for_identical_pairs(params, cpu):
@@ -101,8 +105,52 @@ def test_the_calibrated_estimate_stays_under_its_cap_for_identical_pairs(params,
     x = torch.randn(900, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     fit, held = (Pairs(x[part], x[part], as_it_is, nn.Identity()) for part in (slice(600), slice(600, 900)))
     found, rows = estimate_calibrated(fit, held, params.section("mine", Settings), Budget(10, 0, 600, 300), cpu, 1, "")
-    assert max(row["nats"] for row in rows) <= found["cap_nats"] == pytest.approx(math.log(300))
-    assert found["mi_nats"] > found["cap_nats"] - 1.5
+    for name, column in (("calibrated", "nats"), ("infonce", "infonce_nats")):
+        estimate = found[name]
+        assert max(row[column] for row in rows) <= estimate["cap_nats"] == pytest.approx(math.log(300))
+        assert estimate["mi_nats"] > estimate["cap_nats"] - 1.5
+        assert estimate["mi_nats"] == pytest.approx(sum(row[column] for row in rows[-3:]) / 3)
+
+
+def sums(scores):
+    """As a critic gives them: the diagonal, and log-sum-exp of the rest by row and by column."""
+    others = scores.masked_fill(torch.eye(len(scores), dtype=torch.bool), -math.inf)
+    return scores.diagonal(), torch.logsumexp(others, 1), torch.logsumexp(others, 0)
+
+
+def random_scores(seed, n=7):
+    return 3 * torch.randn(n, n, generator=torch.Generator().manual_seed(seed))
+
+
+def test_infonce_equals_a_slow_loop():
+    t, n = random_scores(0), 7
+    by_row = sum(t[i, i] - math.log(sum(math.exp(t[i, j]) for j in range(n)) / n) for i in range(n)) / n
+    by_column = sum(t[i, i] - math.log(sum(math.exp(t[j, i]) for j in range(n)) / n) for i in range(n)) / n
+    assert mine.infonce(*sums(t)).item() == pytest.approx((by_row + by_column).item() / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_infonce_lies_between_the_bound_of_the_same_scores_and_log_n(seed):
+    t = random_scores(seed) + torch.diag(torch.full((7,), 2.0 * seed))
+    joint, by_x, by_z = sums(t)
+    log_marginal = torch.logsumexp(by_x, 0) - math.log(42)
+    assert bound(joint, log_marginal, 1 / 7) < mine.infonce(joint, by_x, by_z) < math.log(7)
+
+
+def test_infonce_feels_no_constant_and_reaches_log_n():
+    t = random_scores(1)
+    assert mine.infonce(*sums(t + 50)).item() == pytest.approx(mine.infonce(*sums(t)).item(), abs=1e-5)
+    assert mine.infonce(*sums(torch.zeros(7, 7))).item() == pytest.approx(0, abs=1e-6)
+    assert mine.infonce(*sums(1e4 * torch.eye(7))).item() == pytest.approx(math.log(7))
+
+
+def test_infonce_of_any_critic_is_a_lower_bound_on_average():
+    """A critic that was never trained, on pairs of 1 nat: the mean over many batches stays below it."""
+    x, z = correlated_pairs(8 * 4000, (1,), math.sqrt(1 - math.exp(-2)), torch.Generator().manual_seed(0))
+    # twice the slope of the best critic: it is too sure of itself
+    t = torch.einsum("bid,bjd->bij", x.reshape(-1, 8, 1), z.reshape(-1, 8, 1)) * 12
+    found = torch.stack([mine.infonce(*sums(one)) for one in t])
+    assert found.mean() + 3 * found.std() / math.sqrt(len(found)) < 1
 
 
 def test_uint8_images_are_divided_by_255_and_normalized():
@@ -174,14 +222,29 @@ def test_effective_information_by_hand():
 def test_the_stage_writes_its_result_and_curve(defense, params, paths, cpu, make_target):
     name = f"cnn/{defense}"
     make_target(defense).save(paths.target(name))
-    first = measure_information(name, params, paths, cpu)
-    assert measure_information(name, params, paths, cpu) == first
+    first = measure_information(name, params, paths, cpu, lambda x: x.float() / 255)
+    assert measure_information(name, params, paths, cpu, lambda x: x.float() / 255) == first
+    bound = first["mine"]["decoder"]
+    assert bound["mi_nats"] == pytest.approx(bound["cap_nats"])  # x_hat is x
     stored = json.loads(paths.result(name, "information.json").read_text())
     plan = params.scaled("mine", Plan)
     assert stored["mine"]["calibrated"]["held_out_images"] == plan.calibrated.held_out_images
     assert stored["mine"]["paper"]["cap_nats"] == pytest.approx(mine.paper_cap(plan.paper.held_out_images))
+    assert stored["mine"]["infonce"]["cap_nats"] == pytest.approx(math.log(plan.calibrated.held_out_images))
+    bits, images = stored["entropy"], plan.calibrated.held_out_images
+    assert bits["raw_bits_per_image"] == 8 * stored["effective"]["capacity"]
+    assert 0 < bits["coded_bits_per_image"] < bits["raw_bits_per_image"]
+    assert (bits["levels"], bits["fit_images"], bits["images"]) == (256, plan.calibrated.fit_images, images)
+    assert stored["dependence"]["images"] == images
+    assert 0 < stored["dependence"]["dcor_squared"] < 1
+    histograms = read_npz(paths.result(name, "histograms.npz"))
+    assert histograms["counts"].shape == (stored["effective"]["channels"], 256)
+    entries = bits["fit_images"] * stored["effective"]["capacity"] // stored["effective"]["channels"]
+    assert (histograms["counts"].sum(1) == entries).all()
+    assert (histograms["low"] <= histograms["high"]).all()
     effective = stored["effective"]
     if defense == "gaussian_noise":
         assert effective["nonzero_per_image"] == effective["capacity"]  # noise hides every zero
     rows = read_csv(paths.curve(name, "mine"))
-    assert float(rows[-1]["calibrated_nats"]) == pytest.approx(first["mine"]["calibrated"]["mi_nats"], abs=1.0)
+    for column, name in (("calibrated_nats", "calibrated"), ("infonce_nats", "infonce")):
+        assert float(rows[-1][column]) == pytest.approx(first["mine"][name]["mi_nats"], abs=1.0)

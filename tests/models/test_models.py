@@ -147,4 +147,4 @@ def test_counting_leaves_the_network_alone():
 def test_cells_know_whether_they_reuse_weights():
     fresh = Cell("cnn/a", "objects", "cnn", 2, "a", "none", "none", "defense.a", "prepared/objects/summary.json")
     assert not fresh.reuses_weights
-    assert replace(fresh, start="targets/cnn/b.pt").reuses_weights
+    assert replace(fresh, start="targets/cnn/b").reuses_weights

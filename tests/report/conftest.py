@@ -8,7 +8,7 @@ import pytest
 import study
 from fabricated import GRID, ORDER, OTHERS, Repository
 
-REPORTS = ("table2", "latency", "figure4", "curves", "tradeoff")
+REPORTS = ("table2", "latency", "figure4", "curves", "tradeoff", "leaderboard")
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,8 @@ def scores(psnr: float, channels: int = 3) -> dict:
     return {
         **{"mse": mse, "psnr_db": psnr, "psnr_db_std": 1.5, "ssim": ssim, "ssim_std": 0.05},
         **{"mse_paper": channels * mse, "psnr_db_paper": psnr - 0.1, "ssim_paper": min(0.999, ssim + 0.2)},
+        "recognized": float(np.clip((psnr - 8) / 16, 0.125, 1)),
+        "identified": float(np.clip((psnr - 10) / 15, 0.01, 1)),
     }
 
 
@@ -94,12 +96,15 @@ class Repository:
     """Writes the results of cells below a folder and gives the Params and Paths that go with them."""
 
     def __init__(self, root: Path) -> None:
-        self.paths = Paths("demo", root)
+        self.paths = Paths("demo", root, 0)
         self.rng = np.random.default_rng(0)
         self.rows = {}
+        self.leaderboard = {"losses": [1.0, 3.0, 5.0], "rank_at": 3.0, "apart": 10.0}
 
     def params(self) -> Params:
-        return Params({"scale": "demo", "seed": 0, "scales": {"demo": {}}, "rows": self.rows})
+        criterion = {"resamples": 200, "level": 0.95, "seed": 1, "least": 8}
+        tree = {"scale": "demo", "seed": 0, "scales": {"demo": {}}, "rows": self.rows}
+        return Params({**tree, "leaderboard": self.leaderboard, "criterion": criterion})
 
     def cell(
         self, name: str, row: tuple, model: str = "cnn", channels: int = 3, side: int = 32, images: int = 8,
@@ -115,16 +120,25 @@ class Repository:
         timing = {"edge_latency_ms": base, "edge_latency_p95_ms": base * p95, "cloud_latency_ms": 2.0}
         timing |= {"cloud_latency_p95_ms": 2.5, "threads": 2, "batch": 1, "runs": 200, "warmup": 20}
         write_json(
-            self.paths.result(name, "cost.json"),
+            self.paths.cost(name),
             {"provenance": PROVENANCE, "cell": name, "cpu": timing, "cuda": None, "cuda_reason": "no GPU here"},
         )
 
     def _target(self, name: str, row: tuple, model: str, channels: int, side: int, place: dict) -> None:
         title, defense, accuracy = row[:3]
-        cell = {"name": name, "dataset": "objects", "model": model, "cut": 2, "defense": defense, **place}
+        cell = {
+            "name": name,
+            "group": name.partition("/")[0],
+            "architecture": "unprotected",
+            "dataset": "objects",
+            "model": model,
+            "cut": 2,
+            "defense": defense,
+            **place,
+        }
         varied = name.endswith(("_cka", "_adversarial", "_architecture"))
         cell["variant"] = name.rpartition("/")[2] if varied else "none"
-        start = "targets/cnn/unprotected.pt" if defense == "gaussian_noise" else "prepared/objects/summary.json"
+        start = "targets/cnn/unprotected" if defense == "gaussian_noise" else "prepared/objects/summary.json"
         dataset = {"title": "photo of origin", "source": "photos", "side": side, "channels": channels, "classes": 8}
         dataset |= {"train": 3200, "validation": 400, "test": 800, "auxiliary": 1600}
         training = {"epochs": 12, "lr": 1e-3, "schedule": "cosine", "best_epoch": 11, "batch_size": 128}
@@ -148,6 +162,9 @@ class Repository:
         paper = {"mi_nats": row[6], "mi_nats_std": 0.004, "cap_nats": 0.98667, **mine}
         calibrated = {"mi_nats": row[5], "mi_nats_std": 0.06, "cap_nats": None, **mine}
         calibrated["cap_nats_reason"] = "the critic is unbounded"
+        infonce = {"mi_nats": 0.9 * row[5], "mi_nats_std": 0.03, "cap_nats": float(np.log(320)), **mine}
+        best = max(row[3].values())
+        decoder = {"mi_nats": 4.0 * best, "components": 64, "images": 800}
         z = {
             "nonzero_per_image": 1877.4,
             "capacity": 4096,
@@ -155,8 +172,12 @@ class Repository:
             "channels": 64,
             "dead_channels": 3,
         }
-        estimates = {"paper": paper, "calibrated": calibrated}
+        estimates = {"paper": paper, "calibrated": calibrated, "infonce": infonce, "decoder": decoder}
+        entropy = {"coded_bits_per_image": 500.0 * best, "deflate_bits_per_image": 600.0 * best}
+        entropy |= {"raw_bits_per_image": 32768, "levels": 256, "fit_images": 1600, "images": 800}
+        dependence = {"dcor_squared": best / 50, "images": 800}
         record = {"provenance": PROVENANCE, "cell": name, "mine": estimates, "effective": z}
+        record |= {"entropy": entropy, "dependence": dependence}
         write_json(self.paths.result(name, "information.json"), record)
 
     def _attacks(self, name: str, row: tuple, channels: int) -> None:
@@ -176,7 +197,13 @@ class Repository:
             variants[variant] = {"access": "white-box", "steps": 500, "start_psnr_db": 5.5, "lr": 0.01, "tv": 0.1}
             variants[variant] |= {**scores(psnr, channels), "failed": psnr <= FLOOR}
         variants["tuned"] |= {"trials": 6, "trial_images": 8, "trial_steps": 100, "lr": 0.05}
-        write_json(self.paths.result(name, "generator.json"), {**head, "images": 800, "decoders": decoders})
+        generator = {
+            **head,
+            "images": 800,
+            "decoders": decoders,
+            "judge": {"accuracy_on_originals": 0.8, "chance": 0.125},
+        }
+        write_json(self.paths.result(name, "generator.json"), generator)
         write_json(self.paths.result(name, "mle.json"), {**head, "images": 64, "variants": variants})
 
     def _pictures(self, name: str, row: tuple, channels: int, side: int, images: int) -> None:
@@ -193,6 +220,11 @@ class Repository:
         variants = {variant: noisy(psnr) for variant, psnr in zip(("paper", "tuned"), row[4], strict=True)}
         write_npz(self.paths.result(name, "generator.npz"), x=x.astype(np.uint8), **decoders)
         write_npz(self.paths.result(name, "mle.npz"), x=x.astype(np.uint8), **variants)
+        counts = np.zeros((64, 256), np.int32)
+        for channel in range(61):  # three are dead
+            counts[channel, : channel + 1] = 1024 // (channel + 1)
+        counts[61:, 0] = 1024
+        write_npz(self.paths.result(name, "histograms.npz"), counts=counts, low=np.zeros(64), high=np.ones(64))
 
     def _curves(self, name: str, row: tuple) -> None:
         decay = np.exp(-np.arange(1, 13) / 4)
@@ -230,7 +262,7 @@ class Repository:
 
     def edit(self, cell: str, stage: str, change) -> None:
         """Change one cell's result of a stage in place."""
-        file = self.paths.result(cell, f"{stage}.json")
+        file = self.paths.cost(cell) if stage == "cost" else self.paths.result(cell, f"{stage}.json")
         record = json.loads(file.read_text())
         change(record)
         write_json(file, record)

@@ -107,7 +107,7 @@ def test_a_failed_decoder_supports_nothing(whole):
 
 def test_missing_cells_and_values_are_named(whole):
     whole.rows["claims"] = [name for name in whole.rows["claims"] if not name.startswith(("faces/", "depth_cnn/cut4"))]
-    whole.paths.result("cnn/ae", "cost.json").unlink()
+    whole.paths.cost("cnn/ae").unlink()
     whole.edit("cnn/siftfunnel", "target", lambda record: record.update(accuracy=None, accuracy_reason="diverged"))
     found = claims(whole)
     assert found["table4_siftfunnel_cheap"]["reason"] == "faces/siftfunnel is not among the rows"

@@ -78,6 +78,17 @@ def test_it_has_tables_claims_settings_and_versions_in_order(params, whole):
     }
 
 
+def test_a_table_and_a_figure_of_one_name_are_both_shown(params, whole):
+    whole.rows["report"] = ["criterion", "claims"]
+    params.tree["criterion"] = {"resamples": 100, "level": 0.9, "seed": 1, "least": 8}
+    build_table("criterion", params, whole.paths)
+    build_figure("criterion", params, whole.paths)
+    text = report(params, whole)
+    assert re.findall(r'<section id="(\w+)">', text)[:3] == ["criterion", "criterion_figure", "claims"]
+    assert "<h2>Figure: criterion</h2>" in text
+    assert "<summary>criterion</summary><pre>resamples: 100" in text
+
+
 def test_times_appear_once_there_are_any(params, whole):
     assert "<h2>Times</h2>" not in report(params, whole)
     write_json(whole.paths.seconds("cnn/vib", "target"), {"seconds": 61.26})
@@ -93,6 +104,9 @@ def test_what_is_missing_is_named(params, whole):
         report(params, whole)
     whole.rows["report"] = ["table5"]
     with pytest.raises(ParamsError, match=r"'table5' has no .*table5\.md; stage build_table@table5"):
+        report(params, whole)
+    whole.rows["report"] = ["leaderboard"]
+    with pytest.raises(ParamsError, match=r"'leaderboard' has no .*leaderboard\.md; stage build_leaderboard builds it"):
         report(params, whole)
     whole.rows["report"] = ["figure2"]
     with pytest.raises(ParamsError, match=r"'figure2' has no .*figure2\.png; stage build_figure@figure2"):

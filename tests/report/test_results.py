@@ -35,7 +35,7 @@ def test_missing_rows_key_is_named(repository):
 @pytest.mark.parametrize(
     ("stage", "script"),
     [
-        ("target", "train_target"),
+        ("target", "probe_target"),
         ("information", "probe_target"),
         ("generator", "probe_target"),
         ("mle", "probe_target"),
@@ -54,7 +54,7 @@ def test_an_unknown_row_and_an_unbuilt_dataset_are_refused(repository):
     repository.rows["table1"] = ["landscapes"]
     with pytest.raises(ParamsError, match=r"rows\.table1: 'landscapes' .* stage prepare@landscapes"):
         build_table("table1", repository.params(), repository.paths)
-    repository.paths.result("cnn/ae", "cost.json").unlink()
+    repository.paths.cost("cnn/ae").unlink()
     with pytest.raises(ParamsError, match=r"rows\.latency: 'cnn/ae' .* stage measure_cost@cnn/ae"):
         build_table("latency", repository.params(), repository.paths)
 

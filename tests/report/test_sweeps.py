@@ -143,6 +143,7 @@ def test_differences_without_a_say_in_the_cell_do_not_count(git, caplog):
         variants__dropout_half__defense__dropout__rate=0.4,
         scales__small__target={"epochs": 99},
         scales__demo__mine={"epochs": 99},
+        leaderboard={"rank_at": 5.0},
         rows__table2=["cnn/gaussian_noise"],
         sweeps=[],
     )

@@ -39,19 +39,31 @@ def block(page: str, title: str) -> list[list[str]]:
 def test_table2_attacks_block(repository):
     page, _, _ = build(repository, "table2")
     table = block(page, "## Accuracy and attacks")
-    assert table[2] == ["Unprotected", "black-box", "77.5", "–", "24.31", "0.772", "0.0037", "6.40†", "22.20", "24.31"]
-    assert table[3][-3:] == ["6.10†", "14.80", "22.90"]  # the strongest is the decoder with several queries
-    assert table[4] == ["", "black-box, 16 queries", "", "", "22.90", "0.716", "0.0051", "", "", ""]
+    assert table[2] == [
+        "Unprotected",
+        "black-box",
+        "77.5",
+        "–",
+        "24.31",
+        "0.772",
+        "0.0037",
+        "6.40†",
+        "22.20",
+        "24.31",
+        "12.11",
+    ]
+    assert table[3][-4:] == ["6.10†", "14.80", "22.90", "10.70"]  # the strongest is the decoder with several queries
+    assert table[4] == ["", "black-box, 16 queries", "", "", "22.90", "0.716", "0.0051", "", "", "", ""]
     assert table[5][:4] == ["Autoencoder", "black-box", "78.1", "+0.6"]
-    assert table[5][4:] == ["17.20", "0.488", "0.0191", "6.30†", "15.90", "20.90"]
-    assert table[6] == ["", "gray-box", "", "", "20.90", "0.636", "0.0081", "", "", ""]
+    assert table[5][4:] == ["17.20", "0.488", "0.0191", "6.30†", "15.90", "20.90", "8.70"]
+    assert table[6] == ["", "gray-box", "", "", "20.90", "0.636", "0.0081", "", "", "", ""]
     assert table[7][:6] == ["SiftFunnel", "black-box", "74.1", "-3.4", "11.70†", "0.268†"]
     assert [line[0] for line in table[9:]] == [
         "*Floor: constant gray*",
         "*Floor: mean auxiliary image*",
         "*Floor: own mean color*",
     ]
-    assert table[10][4:] == ["12.20", "0.288", "0.0603", "12.20", "12.20", ""]
+    assert table[10][4:] == ["12.20", "0.288", "0.0603", "12.20", "12.20", "", ""]
     assert "a failed attack, not privacy" in page
 
 
@@ -76,9 +88,20 @@ def test_table2_caption_and_notes_state_what_was_measured(repository):
 def test_table2_information_block(repository):
     table = block(build(repository, "table2")[0], "## Information and size")
     assert table[2] == [
-        *("Unprotected", "3.410 ± 0.060", "0.210 ± 0.004", "1,877 of 4,096 (45.8 %)", "3 of 64", "19,904", "16,384"),
+        *("Unprotected", "3.410 ± 0.060", "3.069 ± 0.030", "97.240", "0.210 ± 0.004", "12,155", "0.486"),
+        *("1,877 of 4,096 (45.8 %)", "3 of 64", "19,904", "16,384"),
     ]
-    assert table[5][2] == "0.982 ± 0.004‡"  # within 0.01 nats of the cap of 0.98667
+    assert table[5][4] == "0.982 ± 0.004‡"  # within 0.01 nats of the cap of 0.98667
+
+
+def test_table2_shows_what_the_strongest_attacks_images_still_tell(repository):
+    page, _, rows = build(repository, "table2")
+    table = block(page, "## What the images still show")
+    assert table[2] == ["Unprotected", "black-box decoder", "24.31", "0.772", "100.0", "95.4"]
+    assert table[3][:2] == ["Gaussian noise", "black-box decoder, 16 queries"]
+    assert table[7][4:] == ["26.2", "14.7"]  # the mean image's: 4.2 / 16 and 2.2 / 15
+    assert "of the originals 80.0 % (objects), by chance 12.5 %" in page
+    assert rows["cnn/unprotected"]["strongest_identified"] == pytest.approx(0.954)
 
 
 def test_table2_beside_the_paper(repository):
@@ -106,8 +129,9 @@ def test_table2_row_json_is_small_flat_and_numeric(repository):
     assert list(rows) == sorted(f"cnn/{name}" for name in GRID)
     row = rows["cnn/siftfunnel"]
     assert list(row)[:4] == [
-        *("accuracy_percent", "accuracy_change_points", "strongest_psnr_db", "generator_black_box_psnr_db"),
+        *("accuracy_percent", "accuracy_change_points", "strongest_psnr_db", "strongest_gain_db"),
     ]
+    assert row["strongest_gain_db"] == pytest.approx(12.9 - 12.2)
     assert row["accuracy_percent"] == 74.1
     assert row["accuracy_change_points"] == pytest.approx(-3.4)
     assert row["generator_gray_box_psnr_db"] == row["strongest_psnr_db"] == 12.9
@@ -117,7 +141,7 @@ def test_table2_row_json_is_small_flat_and_numeric(repository):
     assert row["failed_attacks"] == 3
     assert row["floor_mean_image_psnr_db"] == FLOOR
     assert all(type(value) in (int, float) for value in row.values())
-    assert len(row) <= 18
+    assert len(row) <= 26
     assert "generator_gray_box_psnr_db" not in rows["cnn/unprotected"]
 
 
@@ -188,7 +212,7 @@ def test_without_an_unprotected_row_there_is_no_change(repository):
 def test_a_variant_that_one_cell_lacks(repository):
     repository.edit("cnn/ae", "mle", lambda record: record["variants"].pop("tuned"))
     page, _, rows = build(repository, "table2")
-    assert block(page, "## Accuracy")[5][8:] == ["n/a<sup>1</sup>", "20.90"]
+    assert block(page, "## Accuracy")[5][8:] == ["n/a<sup>1</sup>", "20.90", "8.70"]
     assert "no tuned variant was run" in page
     assert "mle_tuned_psnr_db" not in rows["cnn/ae"]
 

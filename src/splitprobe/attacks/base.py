@@ -1,4 +1,4 @@
-"""The contract of an attack, and how every attack is judged: same images, same scores, same floors."""
+"""The contract of an attack, and how every attack is assessed: same images, same scores, same floors, same judge."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from splitprobe import judge as judging
 from splitprobe import measures
 from splitprobe.artifacts import note_seconds, provenance, write_csv, write_json, write_npz
 from splitprobe.attacks import ATTACKS
@@ -73,17 +74,20 @@ def intercepted(attack: Attack, images: Tensor) -> Iterator[Tensor]:
         yield attack.observe(z, noise)
 
 
-def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor) -> tuple[dict, dict, dict]:
+def assess(
+    attacks: list[Attack], auxiliary: Tensor, images: Tensor, labels: Tensor, judge: Target
+) -> tuple[dict, dict, dict]:
     """Fit each attack and score it on the test images (uint8): floors, results by attack, reconstructions (uint8 NHWC).
 
     ``failed`` marks an attack whose mean squared error is no better than the auxiliary mean image's.
     """
-    floors = measures.floors(images, auxiliary)
+    blind = measures.blind(images, auxiliary)
+    floors = {name: scored(images, labels, judge, answer) for name, answer in blind.items()}
     results, pictures = {}, {"x": _picture(images)}
     for attack in attacks:
         attack.fit(auxiliary)
         x_hat = torch.cat([attack.reconstruct(z, tuple(images.shape[1:])) for z in intercepted(attack, images)])
-        scores = measures.scores(images.repeat(attack.draws, 1, 1, 1), x_hat)
+        scores = scored(images, labels, judge, x_hat)
         failed = not scores["mse"] < floors["mean_image"]["mse"]
         told = {"access": attack.access, "draws": attack.draws, **attack.facts()}
         results[attack.name] = {**told, **scores, "failed": failed}
@@ -97,33 +101,66 @@ def judge(attacks: list[Attack], auxiliary: Tensor, images: Tensor) -> tuple[dic
     return floors, results, pictures
 
 
+def scored(images: Tensor, labels: Tensor, judge: Target, x_hat: Tensor) -> dict[str, float]:
+    """All scores of x_hat (draws * N, C, H, W), draw by draw, against N images (uint8) with labels (N,).
+
+    Its distance from the images, the share that the judge recognizes, the share nearest to its own original.
+    """
+    draws = len(x_hat) // len(images)
+    return {
+        **measures.scores(images.repeat(draws, 1, 1, 1), x_hat),
+        "recognized": judging.recognized(judge, x_hat, labels.repeat(draws)),
+        "identified": measures.identified(images, x_hat),
+    }
+
+
 def _picture(images: Tensor) -> np.ndarray:
     kept = images[:KEPT]
     kept = kept if kept.dtype == torch.uint8 else (kept * 255).round().to(torch.uint8)
     return kept.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def run_attacks(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, dict[str, Any]]:
-    """All families of ATTACKS on one cell, the other half of the stage ``probe_target``; returns what each wrote."""
-    return {family: run_family(family, cell, params, paths, runtime) for family in ATTACKS}
+def run_attacks(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Attack]:
+    """All of ATTACKS on one cell, a part of the stage ``probe_target``, family by family; the attacks by name."""
+    target = load_target(paths.target(cell), runtime)
+    dataset, _ = open_dataset(paths, target.cell.dataset)
+    (auxiliary, _), (test, labels) = (dataset.role(role) for role in ("auxiliary", "test"))
+    auxiliary, test = runtime.images(auxiliary), runtime.images(test)
+    labels = torch.as_tensor(labels, device=runtime.device)
+    judge = judging.load_judge(paths, target.cell.dataset, runtime)
+    built: dict[str, Attack] = {}
+    families: dict[str, tuple[list[Attack], Tensor]] = {}
+    for name in ATTACKS:
+        attacks, images = lookup(ATTACKS, name, "attack")(target, params, test, built)
+        built |= {attack.name: attack for attack in attacks}
+        families.setdefault(attacks[0].family, ([], images))[0].extend(attacks)
+    for attacks, images in families.values():
+        run_family(attacks, auxiliary, images, labels[: len(images)], judge, params, paths)
+    return built
 
 
-def run_family(family: str, cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
-    """All attacks of a family on one cell.
+def run_family(
+    attacks: list[Attack],
+    auxiliary: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    judge: Target,
+    params: Params,
+    paths: Paths,
+) -> dict[str, Any]:
+    """All attacks of a family on one cell and some of its test images.
 
     Writes <family>.json, reconstructions (<family>.npz) and the curves; returns the former.
     """
-    begin = time.perf_counter()
-    target = load_target(paths.target(cell), runtime)
-    dataset, _ = open_dataset(paths, target.cell.dataset)
-    auxiliary, test = (runtime.images(dataset.role(role)[0]) for role in ("auxiliary", "test"))
-    attacks, images = lookup(ATTACKS, family, "attack")(target, params, test)
+    begin, family, target = time.perf_counter(), attacks[0].family, attacks[0].target
+    cell, runtime = target.cell.name, target.runtime
     log.info("%s: %s attack on %d test images, %s", cell, family, len(images), runtime.name)
-    floors, results, pictures = judge(attacks, auxiliary, images)
+    floors, results, pictures = assess(attacks, auxiliary, images, labels, judge)
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell),
         "cell": cell,
         "images": len(images),
+        "judge": judging.bearings(judge, images.float() / 255, labels),
         "floors": floors,
         attacks[0].kind: results,
     }

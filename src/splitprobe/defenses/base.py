@@ -96,6 +96,10 @@ class Defense:
             total = total + self.release(z, generator)
         return total / queries if queries > 1 else total
 
+    def expected_release(self, z: Tensor) -> Tensor:
+        """The mean of all that may be released for z (B, c, h, w); override it where that is not z."""
+        return z
+
     def task_loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The classification loss, a scalar, for logits (B, classes) and labels (B,)."""
         return F.cross_entropy(logits.float(), y)

@@ -32,6 +32,10 @@ class FeatureDropout(Defense):
         """Z with a fresh mask."""
         return z * torch.empty_like(z).bernoulli_(1 - self.settings.rate, generator=generator)
 
+    def expected_release(self, z: Tensor) -> Tensor:
+        """Each entry at the share of the time that it is kept."""
+        return z * (1 - self.settings.rate)
+
     def mean_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
         """How often an entry is kept in n masks is binomial: one uniform draw and its inverse, not n masks."""
         if queries == 1:

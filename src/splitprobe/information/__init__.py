@@ -1,1 +1,1 @@
-"""How much z says about x: mutual information (two MINE estimators) and effective information, with closed forms."""
+"""How much z says about x: estimates and bounds of mutual information, entropy, dependence, and closed forms."""

@@ -134,20 +134,35 @@ class SeparableCritic(nn.Module):
             raw = inner + a[:, -1].mean((1, 2))[:, None] + b[:, -1].mean((1, 2))[None, :]
             return self.limit * torch.tanh(raw / self.limit)
 
-    def forward(self, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """T of the B joint pairs (B,) and log-mean-exp of T on all B (B - 1) others; draws nothing from ``generator``.
+    def sums(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """T of the B joint pairs; log of the sum of exp T over the B - 1 others of each x, and over those of each z.
 
-        Raises ValueError for a single pair.
+        Three tensors (B,). Raises ValueError for a single pair.
         """
         n = len(x)
         if n < 2:
             raise ValueError(f"a batch of {n}: marginal pairs need at least 2 images")
         a, b = self.embed(x, z)
-        joint, others = [], []
+        joint, by_x, by_z = [], [], []
         columns = torch.arange(n, device=a.device)
         for rows, part in zip(columns.split(CHUNK), a.split(CHUNK), strict=True):
             values = self.scores(part, b)
             same = columns[None, :] == rows[:, None]
             joint.append(values[same])
-            others.append(torch.logsumexp(values.masked_fill(same, -math.inf), 1))
-        return torch.cat(joint), torch.logsumexp(torch.cat(others), 0) - math.log(n * (n - 1))
+            values = values.masked_fill(same, -math.inf)
+            by_x.append(torch.logsumexp(values, 1))
+            by_z.append(torch.logsumexp(values, 0))
+        return torch.cat(joint), torch.cat(by_x), torch.logsumexp(torch.stack(by_z), 0)
+
+    def forward(self, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """T of the B joint pairs (B,) and log-mean-exp of T on all B (B - 1) others; draws nothing from ``generator``.
+
+        Raises ValueError for a single pair.
+        """
+        joint, by_x, _ = self.sums(x, z)
+        return joint, off_diagonal(by_x)
+
+
+def off_diagonal(by_x: Tensor) -> Tensor:
+    """Log-mean-exp of T over all pairs but the joint ones, from each x's log of a sum (B,)."""
+    return torch.logsumexp(by_x, 0) - math.log(len(by_x) * (len(by_x) - 1))

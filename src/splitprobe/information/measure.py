@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from splitprobe.artifacts import note_seconds, provenance, write_csv, write_json
+from splitprobe.artifacts import note_seconds, provenance, write_csv, write_json, write_npz
 from splitprobe.cells import Paths
 from splitprobe.datasets.prepare import open_dataset
+from splitprobe.information.bound import decoder_bound
+from splitprobe.information.dependence import dependence
 from splitprobe.information.effective import effective_information
+from splitprobe.information.entropy import Quantizer, entropy
 from splitprobe.information.mine import Pairs, Plan, Settings, estimate_calibrated, estimate_paper
+from splitprobe.information.settings import Information
 from splitprobe.params import Params
 from splitprobe.runtime import Runtime
 from splitprobe.target import Target, load_target
 
 log = logging.getLogger("splitprobe")
 
-
 BATCH = 1024  # images released and counted at a time; changes memory, not results
+CURVE = ("epoch", "paper_nats", "calibrated_nats", "calibrated_fit_nats", "infonce_nats")
 
 
 def pairs(target: Target, images: torch.Tensor) -> Pairs:
@@ -28,46 +36,80 @@ def pairs(target: Target, images: torch.Tensor) -> Pairs:
     return Pairs(images, target.features(images), target.defense.release, target.edge[0])
 
 
-def measure_information(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
-    """Both MINEs, fitted on the target's training images and read on test images; effective information on the latter.
+Rebuild = Callable[[torch.Tensor], torch.Tensor]  # x_hat (N, C, H, W) in [0, 1] out of what is sent of uint8 x
 
-    Writes information.json and the estimator curve; returns the former.
+
+def measure_information(cell: str, params: Params, paths: Paths, runtime: Runtime, rebuild: Rebuild) -> dict[str, Any]:
+    """Every measure: fitted, where it must be, on the target's training images, read on test images.
+
+    ``rebuild`` is an attack on one release of each image, whose error bounds the information from below. Writes
+    information.json, the estimator curve and histograms.npz, returns the first. The last says how often each level of
+    the quantized z occurs on training images: ``counts`` (channels, levels), between ``low`` and ``high`` (channels,).
     """
     begin = time.perf_counter()
     settings, plan = params.section("mine", Settings), params.scaled("mine", Plan)
     target = load_target(paths.target(cell), runtime)
     dataset, _ = open_dataset(paths, target.cell.dataset)
-    needed = {
-        role: max(getattr(plan.paper, size), getattr(plan.calibrated, size))
-        for role, size in (("train", "fit_images"), ("test", "held_out_images"))
-    }
-    fit, held = (pairs(target, runtime.images(dataset.role(role)[0][:n])) for role, n in needed.items())
-    log.info("%s: MINE on %d images, read on %d, %s", cell, len(fit.x), len(held.x), runtime.name)
+    fit_images = max(plan.paper.fit_images, plan.calibrated.fit_images)
+    fit = pairs(target, runtime.images(dataset.role("train")[0][:fit_images]))
+    test = pairs(target, runtime.images(dataset.role("test")[0]))
+    log.info("%s: information from %d images, read on %d, %s", cell, len(fit.x), len(test.x), runtime.name)
     arguments = (runtime, params.seed, f"{cell} MINE")
-    paper, paper_rows = estimate_paper(fit, held, settings, plan.paper, *arguments)
-    calibrated, rows = estimate_calibrated(fit, held, settings, plan.calibrated, *arguments)
-    test = runtime.images(dataset.role("test")[0])
-    noise = runtime.generator(params.seed, "effective")
-    released = (target.defense.release(target.features(part), noise) for part in test.split(BATCH))
+    paper, paper_rows = estimate_paper(fit, test, settings, plan.paper, *arguments)
+    estimates, rows = estimate_calibrated(fit, test, settings, plan.calibrated, *arguments)
+    effective = effective_information(released(test, runtime, params.seed, "effective"))
+    information = params.section("information", Information)
+    contents, histograms = _contents(fit, test, information, runtime, params.seed)
+    basis = fit.x[: information.bound_images]
+    bound = decoder_bound(basis, test.x, rebuild(test.x), information.bound_components)
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell),
         "cell": cell,
-        "mine": {"paper": paper, "calibrated": calibrated},
-        "effective": effective_information(released),
+        "mine": {"paper": paper, **estimates, "decoder": bound},
+        "effective": effective,
+        **contents,
     }
-    curve = _curve(paper_rows, rows)
-    write_csv(paths.curve(cell, "mine"), curve, ("epoch", "paper_nats", "calibrated_nats", "calibrated_fit_nats"))
+    write_csv(paths.curve(cell, "mine"), _curve(paper_rows, rows), CURVE)
+    write_npz(paths.result(cell, "histograms.npz"), **histograms)
     write_json(paths.result(cell, "information.json"), result)
     note_seconds(paths.seconds(cell, "information"), begin)
-    for name, value in result["mine"].items():
-        log.info("  MINE, %s: %.4f nats of at most %.4f", name, value["mi_nats"], value["cap_nats"])
-    effective = result["effective"]
-    log.info(
-        "  %.0f of %d entries of z are not zero, %d of %d channels are dead; results in %s",
-        effective["nonzero_per_image"], effective["capacity"], effective["dead_channels"], effective["channels"],
-        paths.result(cell, "information.json"),
-    )  # fmt: skip
+    _tell(result, paths.result(cell, "information.json"))
     return result
+
+
+def released(pairs: Pairs, runtime: Runtime, seed: int, purpose: str) -> Iterator[torch.Tensor]:
+    """z as it is sent, in batches; the same draws for the same purpose."""
+    noise = runtime.generator(seed, purpose)
+    return (pairs.release(part, noise) for part in pairs.z.split(BATCH))
+
+
+def _contents(
+    fit: Pairs, test: Pairs, settings: Information, runtime: Runtime, seed: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Entropy and dependence of z, and the histograms behind the former."""
+    on_fit, on_test = (partial(released, p, runtime, seed, f"entropy {i}") for i, p in enumerate((fit, test)))
+    quantizer = Quantizer.fit(on_fit(), settings.levels)
+    bits, counts = entropy(quantizer, on_fit(), on_test(), settings.smoothing, settings.deflate_images)
+    first = test.first(settings.dependence_images)
+    z = torch.cat(list(released(first, runtime, seed, "dependence")))
+    arrays = {"counts": counts.int(), "low": quantizer.low, "high": quantizer.high}
+    histograms = {name: array.cpu().numpy() for name, array in arrays.items()}
+    return {"entropy": bits, "dependence": dependence(first.x, z)}, histograms
+
+
+def _tell(result: dict[str, Any], path: Path) -> None:
+    """The result in the log."""
+    for name, value in result["mine"].items():
+        log.info("  mutual information, %s: %.4f nats of at most %.4f", name, value["mi_nats"], value["cap_nats"])
+    effective, bits = result["effective"], result["entropy"]
+    log.info(
+        "  z: %.0f of %d entries are not zero, %d of %d channels are dead",
+        effective["nonzero_per_image"], effective["capacity"], effective["dead_channels"], effective["channels"],
+    )  # fmt: skip
+    log.info(
+        "  %.0f bits coded, %.0f deflated; squared distance correlation %.3f, bias-corrected; results in %s",
+        bits["coded_bits_per_image"], bits["deflate_bits_per_image"], result["dependence"]["dcor_squared"], path,
+    )  # fmt: skip
 
 
 def _curve(paper: list[dict[str, float]], calibrated: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -77,4 +119,5 @@ def _curve(paper: list[dict[str, float]], calibrated: list[dict[str, float]]) ->
         line["paper_nats"] = row["nats"]
     for line, row in zip(lines, calibrated, strict=False):
         line |= {"calibrated_nats": row["nats"], "calibrated_fit_nats": row["fit_nats"]}
+        line["infonce_nats"] = row["infonce_nats"]
     return lines

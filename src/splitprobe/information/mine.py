@@ -5,6 +5,10 @@ images the target was trained on, and are read on held-out images: mean and spre
 one. For a deterministic edge on continuous data I is infinite; the estimate says what its critic can see of it, up to
 its cap. Differs from the authors: they print the best epoch on auxiliary images (kept as ``best_epoch_nats``) and halve
 the learning rate while the estimate improves; here it falls linearly to zero, so that the last epochs agree.
+
+InfoNCE (van den Oord et al. 2018; Poole et al. 2019) is read off the calibrated critic beside it, without training of
+its own: it is a lower bound for any critic, and the critic that is best for Donsker-Varadhan, the log ratio of the
+densities, is best for it too.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR, LRScheduler
 
-from splitprobe.information.critics import PaperCritic, SeparableCritic, log_mean_exp, paper_cap
+from splitprobe.information.critics import PaperCritic, SeparableCritic, log_mean_exp, off_diagonal, paper_cap
 from splitprobe.params import bounded
 from splitprobe.runtime import Runtime, progress
 from splitprobe.schedule import enough
@@ -111,6 +115,17 @@ def bound(joint: Tensor, log_marginal: Tensor, share: float) -> Tensor:
     return joint.float().mean() - log_marginal
 
 
+def infonce(joint: Tensor, by_x: Tensor, by_z: Tensor) -> Tensor:
+    """E[T(x_i, z_i) - log 1/n sum_j exp T(x_i, z_j)] in nats, and the same over x_j, averaged: both are lower bounds.
+
+    Takes T on the n joint pairs and the log-sum-exp over the others of each x and of each z, as the critic's ``sums``.
+    In expectation over n independent pairs it is at most I(x; z) for any T, and in each sample at most log n. By
+    Jensen it is never below :func:`bound` of the same scores with a share of 1/n.
+    """
+    joint, count = joint.float(), math.log(len(joint))
+    return torch.stack([(joint - torch.logaddexp(joint, others)).mean() for others in (by_x, by_z)]).mean() + count
+
+
 class Mine:
     """One critic in training."""
 
@@ -149,18 +164,25 @@ class Mine:
         """The batch size, or all pairs when they are fewer."""
         return min(self.settings.batch_size, len(pairs.x))
 
+    def readings(self, x: Tensor, z: Tensor, order: torch.Generator) -> dict[str, Tensor]:
+        """The bound on one held-out batch of released z and, from a critic that scores all pairs, InfoNCE too."""
+        if not self.critic.counts_joint:
+            return {"nats": self.value(x, z, len(x), order)}
+        with self.runtime.autocast():
+            sums = self.critic.sums(x, z)
+        return {"nats": bound(sums[0], off_diagonal(sums[1]), 1 / len(x)), "infonce_nats": infonce(*sums)}
+
     @torch.no_grad()
-    def held_out(self, pairs: Pairs, size: int) -> float:
-        """The bound on held-out pairs, averaged over full batches of ``size``; the same noise and pairs every epoch."""
+    def held_out(self, pairs: Pairs, size: int) -> dict[str, float]:
+        """Readings on held-out pairs, averaged over full batches of ``size``; the same noise and pairs every epoch."""
         self.critic.eval()
         noise, order = self.generator("held-out noise"), self.generator("held-out pairs")
         starts = range(0, len(pairs.x) - size + 1, size)
-        return torch.stack(
-            [self.value(*pairs.take(slice(start, start + size), noise), size, order) for start in starts]
-        ).mean().item()  # fmt: skip
+        found = [self.readings(*pairs.take(slice(start, start + size), noise), order) for start in starts]
+        return {name: torch.stack([one[name] for one in found]).mean().item() for name in found[0]}
 
     def run(self, fit: Pairs, held: Pairs, budget: Budget, held_out_batch: int, label: str) -> list[dict[str, float]]:
-        """All epochs: fit and held-out nats of each."""
+        """All epochs: fit and held-out nats of each, InfoNCE's where the critic gives it."""
         epochs = enough(budget.epochs, budget.least_steps, len(fit.x), self.batch(fit))
         order, noise, rows = self.generator("order"), self.generator("noise"), []
         steps = epochs * (len(fit.x) // self.batch(fit))
@@ -168,18 +190,22 @@ class Mine:
         bar = progress(range(1, epochs + 1), label)
         for epoch in bar:
             fit_nats = self.epoch(fit, order, noise, decay)
-            rows.append({"epoch": epoch, "fit_nats": fit_nats, "nats": self.held_out(held, held_out_batch)})
+            rows.append({"epoch": epoch, "fit_nats": fit_nats, **self.held_out(held, held_out_batch)})
             bar.set_postfix(loss=f"{-fit_nats:.3f}", held_out_nats=f"{rows[-1]['nats']:.3f}")
         return rows
+
+
+def averaged(rows: list[dict[str, float]], average: int, column: str) -> dict[str, Any]:
+    """Mean and spread of a column over the last epochs; the spread of a single one is NaN."""
+    last = torch.tensor([row[column] for row in rows[-average:]], dtype=torch.float64)
+    return {"mi_nats": last.mean().item(), "mi_nats_std": last.std().item() if len(last) > 1 else math.nan}
 
 
 def summary(rows: list[dict[str, float]], average: int, **facts: object) -> dict[str, Any]:
     """Mean and spread of the last epochs on held-out images, their mean on fit images, the best epoch, ``facts``."""
     last = rows[-average:]
-    held = torch.tensor([row["nats"] for row in last], dtype=torch.float64)
     return {
-        "mi_nats": held.mean().item(),
-        "mi_nats_std": held.std().item() if len(last) > 1 else math.nan,
+        **averaged(rows, average, "nats"),
         "fit_nats": sum(row["fit_nats"] for row in last) / len(last),
         "best_epoch_nats": max(row["nats"] for row in rows),
         "epochs": len(rows),
@@ -206,10 +232,11 @@ def estimate_paper(
 
 def estimate_calibrated(
     fit: Pairs, held: Pairs, settings: Settings, budget: Budget, runtime: Runtime, seed: int, label: str
-) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """The calibrated estimator: all held-out pairs in one value, which cannot pass log n of the n held-out images.
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, float]]]:
+    """The summaries ``calibrated`` and ``infonce`` of one critic, and the curve with both.
 
-    Raises ValueError for fewer than 2 held-out images.
+    All held-out pairs give one value of each, which cannot pass log n of the n held-out images. Raises ValueError for
+    fewer than 2 held-out images.
     """
     fit, held, how = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.calibrated
     like = fit.take(slice(LIKE), runtime.generator(seed, "mine statistics"))
@@ -218,5 +245,9 @@ def estimate_calibrated(
         critic = runtime.place(SeparableCritic(like, settings.critic.width, settings.critic.grid, limit))
     mine = Mine(critic, how, runtime, seed, "calibrated")
     rows = mine.run(fit, held, budget, len(held.x), f"{label} calibrated")
-    facts = {"batch_size": mine.batch(fit), "fit_images": len(fit.x), "held_out_images": len(held.x)}
-    return summary(rows, settings.average, cap_nats=math.log(len(held.x)), **facts), rows
+    facts = {"cap_nats": math.log(len(held.x)), "batch_size": mine.batch(fit)}
+    facts |= {"fit_images": len(fit.x), "held_out_images": len(held.x)}
+    calibrated = summary(rows, settings.average, **facts)
+    read = averaged(rows, settings.average, "infonce_nats")
+    same = {key: calibrated[key] for key in ("epochs", "averaged_epochs", *facts)}
+    return {"calibrated": calibrated, "infonce": read | same}, rows

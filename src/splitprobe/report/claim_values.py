@@ -12,7 +12,8 @@ import numpy as np
 from splitprobe.report import paper
 from splitprobe.report.entries import saturated
 from splitprobe.report.results import Results
-from splitprobe.report.scores import CLOUD_SIDE, accuracy, decoders
+from splitprobe.report.scores import CLOUD_SIDE, accuracy, decoders, mirroring
+from splitprobe.report.statistics import ranks
 
 INFORMED = "gray-box, or black-box where the edge is the plain one"
 CLOUD = "cloud-side"
@@ -111,7 +112,7 @@ class Ours:
         elif access == INFORMED:
             found = [decoders(r).get("gray_box", decoders(r).get("black_box"))]
         else:
-            once = [d for d in decoders(r).values() if d["queries"] == 1]
+            once = list(mirroring(r).values())
             found = [d for d in once if access in (None, d["access"])]
         if not found or None in found:
             raise Unknown(f"{cell} has no {access or ''} decoder".replace("  ", " "))
@@ -179,11 +180,7 @@ DEPTH: Mapping[str, Callable[[Results], float | None]] = {
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's rank correlation of two series (n,), ties as mean ranks; raises Unknown when a series is constant."""
-    ranks = [_ranks(np.asarray(series, float)) for series in (x, y)]
-    if any(np.ptp(rank) == 0 for rank in ranks):
+    ranked = [ranks(series) for series in (x, y)]
+    if any(np.ptp(rank) == 0 for rank in ranked):
         raise Unknown("the values do not differ from each other")
-    return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return np.array([(values < value).sum() + ((values == value).sum() - 1) / 2 for value in values])
+    return float(np.corrcoef(*ranked)[0, 1])

@@ -15,11 +15,29 @@ from splitprobe.report.entries import (
     estimated,
     information_beside,
     scored,
+    share,
 )
-from splitprobe.report.markdown import FAILED, Notes, beside, grid
+from splitprobe.report.markdown import FAILED, NONE, Notes, beside, grid
 from splitprobe.report.remarks import privacy
 from splitprobe.report.results import Results
-from splitprobe.report.scores import NO_ATTACK, decoders, floors, printed, strongest, variant, variant_title, variants
+from splitprobe.report.scores import (
+    NO_ATTACK,
+    decoders,
+    floors,
+    gain,
+    mirroring,
+    printed,
+    strongest,
+    strongest_attack,
+    strongest_record,
+    variant,
+    variant_title,
+    variants,
+)
+
+# how information.json calls its estimates of mutual information, and what readers call them
+ESTIMATES = {"calibrated": "calibrated", "infonce": "InfoNCE", "decoder": "decoder's", "paper": "paper's estimator"}
+SEMANTIC = ("recognized", "identified")
 
 
 def shown(results: Sequence[Results], names: Mapping[str, str]) -> list[Results]:
@@ -31,12 +49,13 @@ def attacks(results: Sequence[Results], names: Mapping[str, str]) -> list[str]:
     """One line per cell and decoder, then one per floor; standard conventions."""
     notes, mle = Notes(), variants(results)
     header = ["Method", "Access", "Accuracy, %", "Change, points", "Generator PSNR, dB", "SSIM", "MSE"]
-    header += [*(f"MLE ({variant_title(name)}) PSNR, dB" for name in mle), "Strongest, dB"]
+    header += [*(f"MLE ({variant_title(name)}) PSNR, dB" for name in mle), "Strongest, dB", "Gain, dB"]
     lines = []
     for r in shown(results, names):
         head = [names[r.cell], *accurate(notes, results, r)]
         tail = [scored(notes, variant(r, name), "psnr_db", 2) for name in mle]
-        tail.append(notes.value({"psnr_db": strongest(r), "psnr_db_reason": NO_ATTACK}, "psnr_db", 2))
+        best = {"psnr_db": strongest(r), "psnr_db_reason": NO_ATTACK, "gain_db": gain(r), "gain_db_reason": NO_ATTACK}
+        tail += [notes.value(best, key, 2) for key in ("psnr_db", "gain_db")]
         for decoder in decoders(r).values():
             scores = [scored(notes, decoder, key, decimals) for key, decimals in STANDARD]
             lines.append([head[0], decoder["access"], *head[1:], *scores, *tail])
@@ -44,30 +63,64 @@ def attacks(results: Sequence[Results], names: Mapping[str, str]) -> list[str]:
     for label, generator, attacked in floors(results):
         scores = [notes.value(generator, key, decimals) for key, decimals in STANDARD]
         scores += [notes.value(attacked, "psnr_db", 2)] * len(mle)
-        lines.append([f"*Floor: {label}*", "", "", "", *scores, ""])
+        lines.append([f"*Floor: {label}*", "", "", "", *scores, "", ""])
     return [*grid(header, lines, left=2), "", FAILED, "", *notes.lines(), *privacy(results)]
 
 
 def information(results: Sequence[Results], names: Mapping[str, str]) -> list[str]:
     """One line per cell: what z says about x, and how large edge and z are."""
     notes = Notes()
-    header = ["Method", "MI (calibrated), nats", "MI (paper's estimator), nats"]
-    header += ["Non-zero entries of z per image", "Dead channels", "Edge parameters", "z, bytes"]
+    header = ["Method", *(f"MI ({label}), nats" for label in ESTIMATES.values())]
+    header += ["Coded size of z, bits", "Dependence", "Non-zero entries of z per image", "Dead channels"]
+    header += ["Edge parameters", "z, bytes"]
     lines = []
     for r in shown(results, names):
-        mine, z, target = r["information"]["mine"], r["information"]["effective"], r["target"]
+        z, target = r["information"]["effective"], r["target"]
+        estimates, entropy, dependence = (r["information"].get(key, {}) for key in ("mine", "entropy", "dependence"))
         share = "" if z["density"] is None else f" ({100 * z['density']:.1f} %)"
         lines.append(
             [
                 names[r.cell],
-                estimated(notes, mine["calibrated"]),
-                estimated(notes, mine["paper"]),
+                *(estimated(notes, estimates.get(name, {})) for name in ESTIMATES),
+                notes.value(entropy, "coded_bits_per_image", 0),
+                notes.value(dependence, "dcor_squared", 3),
                 f"{notes.value(z, 'nonzero_per_image', 0)} of {z['capacity']:,}{share}",
                 f"{notes.value(z, 'dead_channels', 0)} of {z['channels']}",
                 *(notes.value(target, key, 0) for key in ("edge_parameters", "z_bytes")),
             ]
         )
     return [*grid(header, lines), "", *capped(lines), *notes.lines()]
+
+
+def semantics(results: Sequence[Results], names: Mapping[str, str]) -> list[str]:
+    """One line per cell: what its strongest attack's images still show to a classifier, and whose they are."""
+    notes, lines = Notes(), []
+    for r in shown(results, names):
+        best, scores = strongest_attack(r), strongest_record(r)
+        title = NONE if best is None else best[0]
+        values = [notes.value(scores, key, decimals) for key, decimals in STANDARD[:2]]
+        lines.append([names[r.cell], title, *values, *(share(notes, scores, key) for key in SEMANTIC)])
+    for label, floor, _ in floors(results):
+        values = [notes.value(floor, key, decimals) for key, decimals in STANDARD[:2]]
+        lines.append([f"*Floor: {label}*", "", *values, *(share(notes, floor, key) for key in SEMANTIC)])
+    header = ["Method", "Strongest attack", "PSNR, dB", "SSIM", "Recognized, %", "Identified, %"]
+    return [*grid(header, lines, left=2), "", *judged(results), *notes.lines()]
+
+
+def judged(results: Sequence[Results]) -> list[str]:
+    """What the shares are to be compared with, for each data set."""
+    text = []
+    for r in {r.network[0]: r for r in reversed(results)}.values():
+        judge = r["generator"].get("judge", {})
+        if judge.get("accuracy_on_originals") is not None:
+            text += [
+                "Recognized: the share of images that get their true label from a classifier trained apart; "
+                f"of the originals {100 * judge['accuracy_on_originals']:.1f} % ({r.network[0]}), by chance "
+                f"{100 * judge['chance']:.1f} %. Identified: the share whose nearest original, among all that were "
+                "attacked, is their own.",
+                "",
+            ]
+    return text
 
 
 def beside_the_paper(results: Sequence[Results], names: Mapping[str, str]) -> list[str]:
@@ -78,7 +131,7 @@ def beside_the_paper(results: Sequence[Results], names: Mapping[str, str]) -> li
     lines = []
     for r in shown(results, names):
         # the paper's attackers see one release of an image
-        once = [decoder for decoder in decoders(r).values() if decoder["queries"] == 1]
+        once = list(mirroring(r).values())
         for i, decoder in enumerate(once):
             scores = compared(notes, "generator", decoder, printed(r, decoder["access"]))
             # the paper repeats the method's numbers in its gray-box lines; once is enough

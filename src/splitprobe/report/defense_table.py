@@ -65,6 +65,7 @@ def build(name: str, params: Params, paths: Paths) -> Table:
         theirs.title,
         caption(params.scale, results),
         ["## Accuracy and attacks", "", *page.attacks(results, names)],
+        ["## What the images still show", "", *page.semantics(results, names)],
         ["## Information and size", "", *page.information(results, names)],
         [
             "## Beside the paper",

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from splitprobe.report.markdown import DAGGER, NONE, Notes, beside, number
+from splitprobe.report.markdown import DAGGER, NONE, Notes, beside, number, signed
 from splitprobe.report.results import Results
 from splitprobe.report.scores import accuracy
+from splitprobe.report.spread import Mean, scaled
 
 NEAR_CAP = 0.01  # nats: an estimate this close to the most its estimator can reach is saturated
 SATURATED = "‡"
@@ -18,20 +19,26 @@ def scored(notes: Notes, attack: Mapping, key: str, decimals: int) -> str:
     return notes.value(attack, key, decimals) + (DAGGER if attack.get("failed") else "")
 
 
+def share(notes: Notes, record: Mapping, key: str) -> str:
+    """A share of one as percent, with its spread over seeds."""
+    value = record.get(key)
+    return notes.value(record, key, 1) if value is None else number(scaled(value, 100), 1)
+
+
 def accurate(notes: Notes, results: Sequence[Results], r: Results) -> tuple[str, str]:
     """Accuracy, and its change with a sign; the unprotected row itself has no change."""
     record = accuracy(results, r)
     # with its sign: a defense may also gain accuracy
     change = record["accuracy_change_points"]
-    text = f"{change:+.1f}" if change is not None else notes.value(record, "accuracy_change_points", 1)
+    text = signed(change, 1) if change is not None else notes.value(record, "accuracy_change_points", 1)
     return notes.value(record, "accuracy_percent", 1), NONE if r.row == "unprotected" else text
 
 
 def estimated(notes: Notes, estimate: Mapping) -> str:
-    """Mutual information ± its spread, marked when it sits at the estimator's cap."""
+    """Mutual information ± its spread over seeds or else over the last epochs, marked when it sits at the cap."""
     value, spread = estimate.get("mi_nats"), estimate.get("mi_nats_std")
     text = notes.value(estimate, "mi_nats", 3)
-    if value is not None and spread is not None:
+    if None not in (value, spread) and not isinstance(value, Mean):
         text += f" ± {number(spread, 3)}"
     return text + (SATURATED if saturated(estimate) else "")
 

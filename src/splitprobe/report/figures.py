@@ -6,7 +6,19 @@ from matplotlib.figure import Figure
 
 from splitprobe.cells import Paths
 from splitprobe.params import Params
-from splitprobe.report import curves, figure1, figure2, figure3, figure4, figure5, tradeoff
+from splitprobe.report import (
+    calibration,
+    criterion_figure,
+    curves,
+    figure1,
+    figure2,
+    figure3,
+    figure4,
+    figure5,
+    histograms,
+    knowledge,
+    tradeoff,
+)
 from splitprobe.report.style import styled, write
 
 FIGURES: dict[str, Callable[[Params, Paths], Figure]] = {
@@ -15,8 +27,12 @@ FIGURES: dict[str, Callable[[Params, Paths], Figure]] = {
     "figure3": figure3.draw,
     "figure4": figure4.draw,
     "figure5": figure5.draw,
+    "histograms": histograms.draw,
     "curves": curves.draw,
     "tradeoff": tradeoff.draw,
+    "criterion": criterion_figure.draw,
+    "knowledge": knowledge.draw,
+    "calibration": calibration.draw,
 }
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from splitprobe.report.spread import Mean
+
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
 FAILED = (
@@ -38,12 +40,23 @@ class Notes:
 
 
 def number(value: float, decimals: int) -> str:
-    """A number for readers: thousands separated, fixed decimals, exponent form where those would show only zeros."""
+    """A number for readers: thousands separated, fixed decimals, exponent form where those would show only zeros.
+
+    A mean over seeds comes with its standard deviation and, in brackets, how many they were.
+    """
+    if isinstance(value, Mean):
+        return f"{number(float(value), decimals)} ± {number(value.sd, decimals)} [{value.n}]"
     if isinstance(value, int) or decimals == 0:
         return f"{round(value):,}"
     if value and abs(value) < 0.5 * 10**-decimals:
         return f"{value:.1e}"
     return f"{value:,.{decimals}f}"
+
+
+def signed(value: float, decimals: int) -> str:
+    """A change for readers, with its sign; a mean over seeds as in :func:`number`."""
+    text = f"{float(value):+.{decimals}f}"
+    return f"{text} ± {number(value.sd, decimals)} [{value.n}]" if isinstance(value, Mean) else text
 
 
 def beside(ours: str, paper: float | None, decimals: int) -> str:

@@ -7,7 +7,9 @@ from elsewhere, so that the file can be sent alone and read without a network.
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from itertools import product
 from pathlib import Path
 
 from splitprobe.artifacts import atomic, read_json
@@ -15,13 +17,15 @@ from splitprobe.cells import Paths
 from splitprobe.params import Params, ParamsError
 from splitprobe.report.hypertext import STYLE, converted, table
 from splitprobe.report.markdown import NONE, grid, number
-from splitprobe.report.results import STAGES, rows
+from splitprobe.report.results import STAGES, result_file, rows
 
 REPORT = "report"
+OWN_STAGE = {"leaderboard": "build_leaderboard"}  # of tables with more dependencies than the others
 LARGEST = 5_000_000  # bytes; more would not be sent by mail
 # what decides a result besides the scale; rows and sweeps only choose what is shown
 SECTIONS = ("seed", "runtime", "data", "normalization", "model", "training", "loss", "defense", "variants")
-SECTIONS += ("ablation", "mine", "attack", "cost")
+SECTIONS += ("ablation", "mine", "information", "calibration", "attack", "judge", "knowledge", "cost")
+SECTIONS += ("leaderboard", "criterion")
 
 
 def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: Sequence[str]) -> Path:
@@ -31,16 +35,16 @@ def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: S
     """
     parts = []
     for name in rows(params, REPORT):
-        if name in tables:
-            parts.append((name, converted(_built(paths.table(name, "md"), name, "table").decode(), 2)))
-        elif name in figures:
-            parts.append((name, _figure(paths, name)))
-        else:
+        if name not in (*tables, *figures):
             known = ", ".join([*tables, *figures])
             raise ParamsError(f"rows.{REPORT}: {name!r} is no table or figure; known here: {known}")
+        if name in tables:
+            parts.append((name, converted(_built(paths.table(name, "md"), name, "table").decode(), 2)))
+        if name in figures:  # a table may share its name with a figure
+            parts.append((f"{name}_figure" if name in tables else name, _figure(paths, name)))
     results = list(_results(params, paths, [name for name, _ in parts]))
     parts += [("settings", _settings(params)), ("versions", _versions(results))]
-    times = _times(paths, results)
+    times = _times(results)
     parts += [("times", times)] if times else []
     text = _whole(params.scale, parts)
     size = len(text.encode())
@@ -71,7 +75,8 @@ def _heading(name: str, part: str) -> str:
 def _built(file: Path, name: str, kind: str) -> bytes:
     """A table's or figure's file."""
     if not file.is_file():
-        raise ParamsError(f"rows.{REPORT}: {name!r} has no {file}; stage build_{kind}@{name} builds it")
+        stage = OWN_STAGE.get(name, f"build_{kind}@{name}")
+        raise ParamsError(f"rows.{REPORT}: {name!r} has no {file}; stage {stage} builds it")
     return file.read_bytes()
 
 
@@ -106,20 +111,31 @@ def _tree(value: Mapping, indent: str = "") -> str:
     return "\n".join(lines)
 
 
-def _results(params: Params, paths: Paths, names: Sequence[str]) -> Iterator[tuple[str, str, Mapping]]:
-    """(cell, stage, provenance) of every result behind the listed tables and figures."""
+@dataclass(frozen=True)
+class Source:
+    """Where a result comes from, and how long it took when it was last made here; None where that is not known."""
+
+    cell: str
+    stage: str
+    provenance: Mapping
+    seconds: float | None
+
+
+def _results(params: Params, paths: Paths, names: Sequence[str]) -> Iterator[Source]:
+    """Every result behind the listed tables and figures, seed by seed."""
     listed = [rows(params, name) for name in names if name in params.raw("rows")]
     for cell in dict.fromkeys(cell for cells in listed for cell in cells):
-        for stage in STAGES:
-            file = paths.result(cell, f"{stage}.json")
+        for own, stage in product(paths.probed(cell), STAGES):
+            file, noted = result_file(own, cell, stage), own.seconds(cell, stage)
             if file.is_file():
-                yield cell, stage, read_json(file)["provenance"]
+                seconds = read_json(noted)["seconds"] if noted.is_file() else None
+                yield Source(cell, stage, read_json(file)["provenance"], seconds)
 
 
-def _versions(results: Sequence[tuple[str, str, Mapping]]) -> str:
+def _versions(results: Sequence[Source]) -> str:
     """Versions, devices and seeds, each with the number of results that have it."""
     counts: dict[tuple[str, str], int] = {}
-    for _, _, source in results:
+    for source in (result.provenance for result in results):
         known = {"Python": source["python"], "device": source["device"], "seed": source["seed"], **source["versions"]}
         for key, value in known.items():
             counts[key, str(value)] = counts.get((key, str(value)), 0) + 1
@@ -127,10 +143,13 @@ def _versions(results: Sequence[tuple[str, str, Mapping]]) -> str:
     return "<h2>Versions</h2>\n" + table(grid(["What", "Value", "Results"], lines, left=2))
 
 
-def _times(paths: Paths, results: Sequence[tuple[str, str, Mapping]]) -> str:
+def _times(results: Sequence[Source]) -> str:
     """How long the work behind each result took when it last ran on this machine; nothing where none is known."""
-    files = {(cell, stage): paths.seconds(cell, stage) for cell, stage, _ in results}
-    seconds = {key: read_json(file)["seconds"] for key, file in files.items() if file.is_file()}
+    seconds: dict[tuple[str, str], float] = {}
+    for result in results:
+        if result.seconds is not None:
+            key = (result.cell, result.stage)
+            seconds[key] = seconds.get(key, 0.0) + result.seconds
     if not seconds:
         return ""
     stages = [stage for stage in STAGES if any(key[1] == stage for key in seconds)]
@@ -141,7 +160,7 @@ def _times(paths: Paths, results: Sequence[tuple[str, str, Mapping]]) -> str:
     total = [[seconds[key] for key in seconds if key[1] == stage] for stage in stages]
     lines.append(["**all**", *map(_sum, total), _sum([s for stage in total for s in stage])])
     header = ["Cell", *stages, "all"]
-    text = "Seconds of work behind each result when it last ran here, without the start of its process."
+    text = "Seconds of work behind each result when it last ran here, all seeds, without the start of its process."
     return f"<h2>Times</h2>\n<p>{text}</p>\n" + table(grid(header, lines))
 
 

@@ -4,8 +4,18 @@ from collections.abc import Mapping, Sequence
 
 from splitprobe.report import paper
 from splitprobe.report.results import Results
-from splitprobe.report.scores import accuracy, decoders, failed_attacks, floors, printed, strongest, variants
-from splitprobe.report.table import Flat, flat, reasons
+from splitprobe.report.scores import (
+    accuracy,
+    decoders,
+    failed_attacks,
+    floors,
+    gain,
+    printed,
+    strongest,
+    strongest_record,
+    variants,
+)
+from splitprobe.report.table import Flat, flat, reasons, spread
 
 
 def row(results: Sequence[Results], r: Results) -> Flat:
@@ -13,12 +23,14 @@ def row(results: Sequence[Results], r: Results) -> Flat:
     own, effective = accuracy(results, r), r["information"]["effective"]
     # most important first; dvc sorts its columns by name, but the file itself is read too
     made = {key: own[key] for key in ("accuracy_percent", "accuracy_change_points")}
-    made["strongest_psnr_db"] = strongest(r)
+    made |= {"strongest_psnr_db": strongest(r), "strongest_gain_db": gain(r)}
     for name, decoder in decoders(r).items():
         made |= {f"generator_{name}_{key}": decoder[key] for key in ("psnr_db", "ssim")}
     made |= {f"mle_{name}_psnr_db": attack["psnr_db"] for name, attack in r["mle"]["variants"].items()}
-    for name in ("calibrated", "paper"):
-        made[f"mi_{name}_nats"] = r["information"]["mine"][name]["mi_nats"]
+    made |= {f"strongest_{key}": strongest_record(r).get(key) for key in ("recognized", "identified")}
+    made |= {f"mi_{name}_nats": estimate["mi_nats"] for name, estimate in r["information"]["mine"].items()}
+    made["z_coded_bits"] = r["information"].get("entropy", {}).get("coded_bits_per_image")
+    made["z_dcor_squared"] = r["information"].get("dependence", {}).get("dcor_squared")
     made |= {key: effective[key] for key in ("nonzero_per_image", "dead_channels")}
     made |= {key: r["target"][key] for key in ("edge_parameters", "z_bytes")}
     made |= {key: value for key, value in r["target"]["facts"].items() if key == "epsilon"}
@@ -39,12 +51,14 @@ def csv_line(results: Sequence[Results], r: Results, decoder: str, theirs: paper
     sizes = {k: v for k, v in target.items() if k.startswith(("validation", "edge", "cloud", "z_bytes"))}
     records = [("", accuracy(results, r)), ("", sizes), ("training_", target["training"])]
     records += [("setting_", target["settings"]), ("fact_", target["facts"]), ("z_", information["effective"])]
+    records += [(f"z_{name}_", information.get(name, {})) for name in ("entropy", "dependence")]
     records += [(f"mi_{name}_", estimate) for name, estimate in information["mine"].items()]
     records += [(f"mle_{name}_", attacked) for name, attacked in r["mle"]["variants"].items()]
     records += [("generator_", attack)]
     line = r.identity("target")
     line |= {f"{stage}_images": r[stage]["images"] for stage in ("generator", "mle")}
-    line |= {"strongest_psnr_db": strongest(r), "access": attack["access"], "decoder": decoder}
+    line |= spread({"strongest_psnr_db": strongest(r), "strongest_gain_db": gain(r)})
+    line |= {"access": attack["access"], "decoder": decoder}
     for prefix, record in records:
         line |= flat(prefix, record)
     line |= flat("paper_", _numbers(theirs))

@@ -70,6 +70,7 @@ def _summed(sets: Sequence[Mapping]) -> str:
 def remarks(results: Sequence[Results]) -> list[str]:
     """Units, and what was tuned on what with how many trials."""
     decoders = _decoders(results)
+    plain = [d for d in decoders if not d["access"].startswith("strong")]
     # deterministic defenses have one draw, so the largest number is the setting
     draws = max(r["target"].get("draws", 1) for r in results)
     drawn = f", averaged over {draws} draws where a defense is random" if draws > 1 else ""
@@ -80,17 +81,36 @@ def remarks(results: Sequence[Results]) -> list[str]:
         "High PSNR and SSIM and low MSE mean that much of the image was recovered.",
         "Floors: what a constant gray, the mean auxiliary image and the image's own mean color score on the same "
         "images. The last one looks at the image: a landmark, not an attack.",
-        f"Generator: a decoder fitted to what the edge sends of {_common(decoders, 'fit_images')} auxiliary images; "
-        f"its epoch is chosen on {_common(decoders, 'holdout_images')} more of them, never on test images; "
-        f"learning rate {_common(decoders, 'lr')}{_drawn(decoders)}. Black-box: the decoder that mirrors the plain "
+        f"Generator: a decoder fitted to what the edge sends of {_common(plain, 'fit_images')} auxiliary images; "
+        f"its epoch is chosen on {_common(plain, 'holdout_images')} more of them, never on test images; "
+        f"learning rate {_common(plain, 'lr')}{_drawn(plain)}. Black-box: the decoder that mirrors the plain "
         "network; gray-box: the one that mirrors the defended edge, where a defense changes it.",
         *_repeated(decoders),
         "MLE is white-box: it optimizes the pixels through the edge itself until the feature fits.",
-        "Strongest: the highest PSNR among a row's decoders and MLE variants.",
-        _untuned(results),
+        "Strongest: the highest PSNR among a row's decoders and MLE variants. Gain: how far that is above the mean "
+        "auxiliary image on the same images.",
+        *_strong(decoders, results),
+        untuned(results),
         *(_mle(name, _attacks(results, name)) for name in variants(results)),
         *(_mine(name, [r["information"]["mine"][name] for r in results]) for name in ("calibrated", "paper")),
+        *_measures([r["information"] for r in results]),
     ]
+
+
+def _strong(decoders: Sequence[Mapping], results: Sequence[Results]) -> list[str]:
+    """The attacks that are not the paper's, where they ran."""
+    strong = [d for d in decoders if d["access"].startswith("strong")]
+    hybrid = _attacks(results, "hybrid")
+    lines = []
+    if strong:
+        lines.append(
+            f"Strong black-box: a residual decoder of {_common(strong, 'parameters')} parameters on the standardized "
+            f"feature, the same for every row, {_common(strong, 'epochs')} epochs at learning rate "
+            f"{_common(strong, 'lr')}."
+        )
+    if hybrid:
+        lines.append("Hybrid: MLE that starts from the strong decoder's image; each image keeps its best iterate.")
+    return lines
 
 
 def _drawn(decoders: Sequence[Mapping]) -> str:
@@ -123,7 +143,7 @@ def _repeated(decoders: Sequence[Mapping]) -> list[str]:
     ]
 
 
-def _untuned(results: Sequence[Results]) -> str:
+def untuned(results: Sequence[Results]) -> str:
     """What the defenses have in common, and whose batches have another size than the unprotected row's."""
     names, other = labels(results), []
     for r in results:
@@ -148,6 +168,34 @@ def _mle(name: str, attacks: Sequence[Mapping]) -> str:
         f"MLE ({variant_title(name)}): {settings}; chosen for each row in {trials} trials of {steps} steps on "
         f"{images} auxiliary images."
     )
+
+
+def _measures(found: Sequence[Mapping]) -> list[str]:
+    """What the measures beside MINE are, where they were taken."""
+    infonce, decoder = ([r["mine"][name] for r in found if name in r["mine"]] for name in ("infonce", "decoder"))
+    entropy, dependence = ([r[name] for r in found if name in r] for name in ("entropy", "dependence"))
+    lines = []
+    if infonce:
+        lines.append(
+            f"MI (InfoNCE): a lower bound by the calibrated critic, on {_common(infonce, 'held_out_images')} images."
+        )
+    if decoder:
+        lines.append(
+            f"MI (decoder's): what the strong decoder's error proves about {_common(decoder, 'components')} principal "
+            "components of the image, if these are Gaussian; otherwise an estimate."
+        )
+    if entropy:
+        lines.append(
+            f"Coded size: of z at {_common(entropy, 'levels')} levels per entry, by a static code with a histogram for "
+            f"each channel, fitted on {_common(entropy, 'fit_images')} training images; what must be sent, and a bound "
+            "from above on what quantized z can say."
+        )
+    if dependence:
+        lines.append(
+            "Dependence: bias-corrected squared distance correlation of x and z on "
+            f"{_common(dependence, 'images')} images."
+        )
+    return lines
 
 
 def _mine(name: str, estimates: Sequence[Mapping]) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 from splitprobe.artifacts import read_json, read_npz
 from splitprobe.cells import Paths
 from splitprobe.params import Params, ParamsError
+from splitprobe.report.spread import merged
 
 # which stage writes which of a cell's results
 STAGES = {
-    "target": "train_target",
+    "target": "probe_target",
     "information": "probe_target",
     "generator": "probe_target",
     "mle": "probe_target",
@@ -26,15 +27,30 @@ NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 @dataclass(frozen=True)
 class Results:
-    """One cell's results, as the stages' JSON has them; ``key`` is the list of rows that asked for it."""
+    """One cell's results, as the stages' JSON has them; ``key`` is the list of rows that asked for it.
+
+    Of several seeds it holds the means (see :mod:`spread`), and ``runs`` the results of each; images and curves are
+    those of the first.
+    """
 
     key: str
     cell: str
     paths: Paths
     records: Mapping[str, Any]
+    runs: "tuple[Results, ...]" = ()
 
     def __getitem__(self, stage: str) -> Any:
         return self.records[stage]
+
+    @property
+    def seeds(self) -> "tuple[Results, ...]":
+        """The results of each seed; of the only one, itself."""
+        return self.runs or (self,)
+
+    @property
+    def seed(self) -> int:
+        """The seed of defender and attacker; of several, the first."""
+        return self["target"]["provenance"]["seed"]
 
     @property
     def title(self) -> str:
@@ -60,11 +76,17 @@ class Results:
         """The first columns of a CSV line: which row this is, and where a stage's result comes from."""
         cell, source = self["target"]["cell"], self[stage]["provenance"]
         place = {key: cell[key] for key in ("dataset", "model", "cut", "defense", "variant")}
-        return {"row": self.cell, "title": self.title, **place, **{k: source[k] for k in ("scale", "seed", "device")}}
+        return {"row": self.cell, "title": self.title, **place, **{k: source[k] for k in ("scale", "device")}} | {
+            "seeds": " ".join(str(run[stage]["provenance"]["seed"]) for run in self.seeds)
+        }
 
     def images(self, stage: str) -> dict[str, Any]:
         """Reconstructions of ``generator`` or ``mle``: uint8 arrays (N, H, W, C), the originals under ``x``."""
-        return read_npz(_existing(self.key, self.cell, STAGES[stage], self.paths.result(self.cell, f"{stage}.npz")))
+        return self.arrays(stage)
+
+    def arrays(self, name: str) -> dict[str, Any]:
+        """An .npz file of the cell's probes: reconstructions, or the ``histograms`` of z."""
+        return read_npz(_existing(self.key, self.cell, "probe_target", self.paths.result(self.cell, f"{name}.npz")))
 
     def curve(self, stage: str) -> Path:
         """The CSV file with one line per epoch or step of a stage; it has no lines where nothing was trained."""
@@ -98,13 +120,26 @@ def collect(
 
     Raises ParamsError naming the row and the stage whose result is absent.
     """
-    key, found = f"rows.{name}", []
-    for cell in rows(params, name):
-        files = {stage: _existing(key, cell, STAGES[stage], paths.result(cell, f"{stage}.json")) for stage in stages}
-        more = {stage: paths.result(cell, f"{stage}.json") for stage in optional}
+    return [_collected(f"rows.{name}", cell, paths, stages, optional) for cell in rows(params, name)]
+
+
+def _collected(key: str, cell: str, paths: Paths, stages: Sequence[str], optional: Sequence[str]) -> Results:
+    """One cell's results of all seeds, the means first."""
+    runs = []
+    for own in paths.probed(cell) or [paths.seeded(0)]:  # without any, the error names a file that is not there
+        files = {stage: _existing(key, cell, STAGES[stage], result_file(own, cell, stage)) for stage in stages}
+        more = {stage: result_file(own, cell, stage) for stage in optional}
         files |= {stage: file for stage, file in more.items() if file.is_file()}
-        found.append(Results(key, cell, paths, {stage: read_json(file) for stage, file in files.items()}))
-    return found
+        runs.append(Results(key, cell, own, {stage: read_json(file) for stage, file in files.items()}))
+    if len(runs) == 1:
+        return runs[0]
+    means = {stage: merged([run[stage] for run in runs]) for stage in runs[0].records}
+    return Results(key, cell, runs[0].paths, means, tuple(runs))
+
+
+def result_file(paths: Paths, cell: str, stage: str) -> Path:
+    """Where a stage's result lies; latency is measured once, whatever the seeds."""
+    return paths.cost(cell) if stage == "cost" else paths.result(cell, f"{stage}.json")
 
 
 def absent(key: str, row: str, stage: str, file: Path) -> ParamsError:
@@ -148,8 +183,12 @@ def _plain(value: Any) -> str:
 
 def origin(results: Sequence[Results]) -> str:
     """Seeds and devices behind some results, for a caption."""
-    sources = [record["provenance"] for r in results for record in r.records.values()]
-    return f"Seed {distinct(s['seed'] for s in sources)}; {distinct(s['device'] for s in sources)}"
+    sources = [record["provenance"] for r in results for run in r.seeds for record in run.records.values()]
+    seeds = list(dict.fromkeys(source["seed"] for source in sources))
+    counted = {len(r.seeds) for r in results}
+    text = f"Seed {seeds[0]}" if len(seeds) == 1 else f"Seeds {', '.join(map(str, sorted(seeds)))}"
+    spread = ": mean ± standard deviation [number of seeds]" if max(counted, default=1) > 1 else ""
+    return f"{text}{spread}; {distinct(s['device'] for s in sources)}"
 
 
 def data(results: Sequence[Results]) -> str:

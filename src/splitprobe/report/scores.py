@@ -5,26 +5,39 @@ from typing import Any
 
 from splitprobe.report import paper
 from splitprobe.report.results import NO_REFERENCE, Results, reference
+from splitprobe.report.spread import over
 from splitprobe.report.table import Flat
 
 NETWORKS = {"cnn": "CNN", "resnet18": "ResNet-18", "vgg16": "VGG16"}
 SIFTFUNNEL = "siftfunnel"  # the row of the paper's own defense
 NO_ATTACK = "no attack ended with a finite PSNR"
 CLOUD_SIDE = "cloud_side"  # a decoder of what the cloud's first layer makes of z
+# decoders whose title is not their own name
+DECODERS = {"repeated": "black-box decoder", "strong_repeated": "strong decoder"}
+DECODERS |= {"black_box": "black-box decoder", "gray_box": "gray-box decoder"}
 FLOORS = {"gray": "constant gray", "mean_image": "mean auxiliary image", "mean_color": "own mean color"}
 
 
 def accuracy(results: Sequence[Results], of: Results) -> Flat:
     """Accuracy in percent and its change against the unprotected row in points; an absent one comes with a reason."""
-    own, base = of["target"]["accuracy"], reference(results, of)
-    record: Flat = {"accuracy_percent": None, "accuracy_change_points": None}
-    if own is None:
+    base = reference(results, of)
+    record: Flat = {"accuracy_percent": over(of.seeds, percent), "accuracy_change_points": None}
+    if record["accuracy_percent"] is None:
         reason = of["target"].get("accuracy_reason", "no reason was recorded")
         return record | {f"{key}_reason": reason for key in record}
-    record["accuracy_percent"] = 100 * own
-    if base is None or base["target"]["accuracy"] is None:
+    if base is None or over(base.seeds, percent) is None:
         return record | {"accuracy_change_points_reason": NO_REFERENCE}
-    return record | {"accuracy_change_points": 100 * (own - base["target"]["accuracy"])}
+    # seed against seed where both ran it: they share the order of images and the initial weights
+    same = {run.seed: percent(run) for run in base.seeds}
+    overall = over(base.seeds, percent)
+    change = over(of.seeds, lambda run: percent(run) - same.get(run.seed, float(overall)))
+    return record | {"accuracy_change_points": change}
+
+
+def percent(run: Results) -> float | None:
+    """One seed's accuracy in percent."""
+    accuracy = run["target"]["accuracy"]
+    return None if accuracy is None else 100 * accuracy
 
 
 def network(r: Results) -> str:
@@ -70,7 +83,46 @@ def printed(r: Results, access: str | None = None) -> paper.Record:
 
 def strongest(r: Results) -> float | None:
     """PSNR in dB of the attack that gets most out of a cell, over all decoders and MLE variants with a finite one."""
-    return max((attack["psnr_db"] for attack in attacks(r) if attack["psnr_db"] is not None), default=None)
+    return over(r.seeds, _strongest)
+
+
+def _strongest(run: Results) -> float | None:
+    best = _best(run)
+    return None if best is None else best[2]["psnr_db"]
+
+
+def strongest_attack(r: Results) -> tuple[str, float] | None:
+    """The name for readers of the attack that gets most out of a cell, and its PSNR in dB; None without a finite one.
+
+    Of equally strong attacks the first in the results' order is named.
+    """
+    best = _best(r)
+    return None if best is None else (attack_title(*best), best[2]["psnr_db"])
+
+
+def strongest_record(r: Results) -> Mapping[str, Any]:
+    """All scores of the attack that gets most out of a cell; none without a finite one."""
+    best = _best(r)
+    return {} if best is None else best[2]
+
+
+def gain(r: Results) -> float | None:
+    """By how many dB the strongest attack beats answering the mean image, on the images that this attack was given."""
+    return over(r.seeds, _gain)
+
+
+def _gain(run: Results) -> float | None:
+    best = _best(run)
+    floor = None if best is None else run[best[0]]["floors"]["mean_image"]["psnr_db"]
+    return None if floor is None else best[2]["psnr_db"] - floor
+
+
+def attack_title(stage: str, name: str, attack: Mapping[str, Any]) -> str:
+    """An attack's name for readers, such as "black-box decoder, 16 queries" or "MLE (tuned)"."""
+    if stage == "mle":
+        return name if name == "hybrid" else f"MLE ({variant_title(name)})"
+    asked = attack.get("queries", 1)
+    return DECODERS.get(name, f"{name.replace('_', ' ')} decoder") + (f", {asked} queries" if asked > 1 else "")
 
 
 def decoders(r: Results) -> dict[str, Mapping[str, Any]]:
@@ -78,11 +130,28 @@ def decoders(r: Results) -> dict[str, Mapping[str, Any]]:
     return {name: decoder for name, decoder in r["generator"]["decoders"].items() if name != CLOUD_SIDE}
 
 
+def mirroring(r: Results) -> dict[str, Mapping[str, Any]]:
+    """Those of a cell's decoders that the paper has: they mirror the edge and see one release of an image."""
+    return {k: d for k, d in decoders(r).items() if d["queries"] == 1 and not k.startswith("strong")}
+
+
 def attacks(r: Results) -> list[Mapping[str, Any]]:
     """A cell's attacks on what the edge sends: its decoders, then its MLE variants."""
-    return [*decoders(r).values(), *r["mle"]["variants"].values()]
+    return [attack for _, _, attack in _named(r)]
 
 
 def failed_attacks(r: Results) -> int:
     """How many of a cell's attacks ended no better than the mean image."""
     return sum(bool(attack["failed"]) for attack in attacks(r))
+
+
+def _named(r: Results) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """A cell's attacks with the stage and the name they have there."""
+    found = {"generator": decoders(r), "mle": r["mle"]["variants"]}
+    return [(stage, name, attack) for stage, group in found.items() for name, attack in group.items()]
+
+
+def _best(r: Results) -> tuple[str, str, Mapping[str, Any]] | None:
+    """The attack with the highest finite PSNR, as in ``_named``."""
+    finite = [named for named in _named(r) if named[2]["psnr_db"] is not None]
+    return max(finite, key=lambda named: named[2]["psnr_db"], default=None)

@@ -2,7 +2,7 @@
 
 Usage: ``python -m splitprobe.report.sweeps queue [--dry-run]`` puts the experiments of ``sweeps:`` in params.yaml into
 DVC's queue (``dvc queue start`` runs them); ``python -m splitprobe.report.sweeps collect`` writes the points of all
-finished ones to plots/<scale>/sweeps/table2.csv, which the figure ``tradeoff`` reads.
+finished ones to plots/<scale>/sweeps/table2.csv, which the figure ``tradeoff`` and the table ``leaderboard`` read.
 
 An experiment is a point of a sweep when its key is the only difference from the workspace that matters to the cell.
 """
@@ -30,7 +30,8 @@ SCORES = COLUMNS[3:5]
 # refs/exps also holds the queue (stash, celery) and the running experiment (exec, apply): those are no results
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
 # sections without a say in a cell's accuracy and attacks
-UNRELATED = ("rows", "sweeps", "runtime", "cost", "mine", "ablation")
+UNRELATED = ("leaderboard", "criterion", "judge", "knowledge", "rows", "sweeps", "runtime", "cost", "mine")
+UNRELATED += ("information", "calibration", "ablation")
 USAGE = "usage: python -m splitprobe.report.sweeps queue [--dry-run] | collect"
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from splitprobe.report.spread import Mean
+
 Flat = dict[str, Any]
 
 
@@ -18,11 +20,18 @@ class Table:
 
 def flat(prefix: str, record: Mapping) -> Flat:
     """The record's own numbers, texts and flags under ``<prefix><key>``; nested records and reasons are left out."""
-    return {
-        f"{prefix}{key}": value
-        for key, value in record.items()
-        if not isinstance(value, Mapping | list) and not key.endswith("_reason")
-    }
+    own = {k: v for k, v in record.items() if not isinstance(v, Mapping | list) and not k.endswith("_reason")}
+    return spread({f"{prefix}{key}": value for key, value in own.items()})
+
+
+def spread(record: Mapping) -> Flat:
+    """The record with ``<key>_sd`` and ``<key>_n`` behind each mean over seeds."""
+    out: Flat = {}
+    for key, value in record.items():
+        out[key] = value
+        if isinstance(value, Mean):
+            out |= {f"{key}_sd": value.sd, f"{key}_n": value.n}
+    return out
 
 
 def reasons(prefix: str, record: Mapping) -> list[str]:
@@ -37,4 +46,4 @@ def columns(lines: Sequence[Mapping]) -> list[str]:
 
 def small(record: Mapping[str, Any]) -> Flat:
     """A row's JSON: absent values dropped (the CSV has their reasons), six digits, so that diffs stay readable."""
-    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in record.items() if v is not None}
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in spread(record).items() if v is not None}

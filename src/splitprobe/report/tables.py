@@ -8,7 +8,7 @@ from pathlib import Path
 from splitprobe.artifacts import atomic, write_csv, write_json
 from splitprobe.cells import Paths
 from splitprobe.params import Params
-from splitprobe.report import claims, defense_table, latency, table1, table5, table6
+from splitprobe.report import claims, criterion, defense_table, latency, leaderboard, table1, table5, table6
 from splitprobe.report.page import REPORT, write_report
 from splitprobe.report.table import Table, columns, small
 
@@ -19,6 +19,8 @@ TABLES: dict[str, Callable[[Params, Paths], Table]] = {
     "table6": table6.build,
     "latency": latency.build,
     "claims": claims.build,
+    "leaderboard": leaderboard.build,
+    "criterion": criterion.build,
 }
 
 

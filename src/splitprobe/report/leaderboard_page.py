@@ -1,0 +1,133 @@
+"""The leaderboard's page: ranked blocks, the settings behind them without interpolation, and the rule in words."""
+
+from collections.abc import Sequence
+
+from splitprobe.report import matched
+from splitprobe.report.markdown import DAGGER, FAILED, NONE, Notes, grid, number
+from splitprobe.report.matched import BOUND, MISSED, Value
+from splitprobe.report.remarks import untuned
+from splitprobe.report.results import Results, labels
+from splitprobe.report.scores import FLOORS, NO_ATTACK, attacks, failed_attacks, floors, strongest_attack
+from splitprobe.report.standings import DECIMALS, Entry, Mean, Ranked, Settings
+
+WIDE, ATMOST, ATLEAST = "≈", "≤", "≥"
+BUDGETED = (
+    "Each defense on SiftFunnel's edge, so that none gains by a larger one; accuracy is still lost against the "
+    "unprotected row. SiftFunnel itself stands among them, and its architecture without losses, which is *plain* here."
+)
+TRIED = (
+    "What the most private of a defense's measured settings leaks among those that lose no more than so many points of "
+    "accuracy; in parentheses its change of accuracy. Whoever tries more settings finds a lower number more easily, so "
+    "compare rows with equally many."
+)
+
+
+def points(lost: float) -> str:
+    """Points of accuracy, in words."""
+    return f"{lost:g} point{'' if lost == 1 else 's'}"
+
+
+def summary(entries: Ranked, settings: Settings) -> str:
+    """What the rank means, and how much it rests on."""
+    swept = sum(len(e.measured) > 1 for _, e in entries)
+    return (
+        f"Ranked by the PSNR of the strongest attack where {points(settings.rank_at)} of accuracy are lost against the "
+        f"unprotected row; lower is better: less of the image leaks. {swept} of {len(entries)} defenses have more than "
+        "one measured setting."
+    )
+
+
+def block(entries: Ranked, landmarks: Sequence[Entry], settings: Settings) -> list[str]:
+    """One line per entry; then, as landmarks, other rows and the floors."""
+    notes, names = Notes(), labels([e.r for _, e in entries])
+    header = ["Rank", "Defense", *(f"{points(lost)} lost, dB" for lost in settings.losses), "Settings"]
+    header += ["Own change, points", "Own strongest, dB", "Strongest attack", "Above the floor, dB"]
+    header += ["Edge parameters", "z, bytes"]
+    lines = []
+    for rank, e in entries:
+        found = [_value(notes, e, e.values[lost], settings.apart) for lost in settings.losses]
+        count = str(len(e.measured)) + (" + plain" if e.plain is not None else "")
+        lines.append([NONE if rank is None else str(rank), names[e.r.cell], *found, count, *_own(notes, e)])
+    blank = [""] * (len(settings.losses) + 1)
+    lines += [["", f"*{e.r.title}*", *blank, NONE, *_own(notes, e)[1:]] for e in landmarks]
+    for label, scores, _ in floors([e.r for _, e in entries]):
+        if label.startswith(FLOORS["mean_image"]):
+            floor = notes.value(scores, "psnr_db", DECIMALS)
+            lines.append(["", f"*Floor: {label}*", *blank, "", floor, *[""] * 4])
+    failed = [FAILED, ""] if any(DAGGER in cell for line in lines for cell in line) else []
+    return [*grid(header, lines, left=2), "", *failed, *notes.lines()]
+
+
+def _value(notes: Notes, e: Entry, value: Value, apart: float) -> str:
+    """A value with its mark."""
+    if value.kind == MISSED:
+        return f"{ATLEAST} {number(value.least, 1)} lost"
+    if value.psnr_db is None:
+        return notes.absent(e.why)
+    mark = ATMOST if value.kind == BOUND else WIDE if value.apart > apart else ""
+    return f"{mark} {_spread(Mean(value.psnr_db, value.sd))}".strip()
+
+
+def _spread(mean: Mean) -> str:
+    return number(mean.value, DECIMALS) + ("" if mean.sd is None else f" ± {number(mean.sd, DECIMALS)}")
+
+
+def _own(notes: Notes, e: Entry) -> list[str]:
+    """The columns at a row's own setting."""
+    change, attack = e.change, strongest_attack(e.r)
+    moved = notes.absent(e.why) if change.value is None else f"{change.value:+.1f}"
+    moved += "" if change.sd is None else f" ± {change.sd:.1f}"
+    scores = [notes.absent(NO_ATTACK) if mean.value is None else _spread(mean) for mean in (e.strongest, e.above)]
+    # the strongest failed, so all did
+    scores[0] += DAGGER if failed_attacks(e.r) == len(attacks(e.r)) else ""
+    sizes = [notes.value(e.r["target"], key, 0) for key in ("edge_parameters", "z_bytes")]
+    return [moved, scores[0], NONE if attack is None else attack[0], scores[1], *sizes]
+
+
+def tried(entries: Ranked, settings: Settings) -> list[str]:
+    """The best measured setting of each entry at each loss, nothing interpolated."""
+    names, lines = labels([e.r for _, e in entries]), []
+    for _, e in entries:
+        found = [matched.best(e.measured, lost) for lost in settings.losses]
+        texts = [NONE if p is None else f"{number(p.psnr_db, DECIMALS)} ({-p.lost:+.1f})" for p in found]
+        lines.append([names[e.r.cell], str(len(e.measured)), *texts])
+    header = ["Defense", "Settings", *(f"at most {points(lost)} lost, dB" for lost in settings.losses)]
+    return grid(header, lines)
+
+
+def rules(settings: Settings) -> list[str]:
+    """How a value comes about, and its marks."""
+    return [
+        "A setting of a defense is a point: accuracy lost against the unprotected row, PSNR of the strongest attack. "
+        "*Settings* counts them: the one of Table II and those of the sweep in `params.yaml` that have been run.",
+        "At a given loss of accuracy, the value lies on the straight line between the two settings that are neighbors "
+        "in accuracy.",
+        "*+ plain*: the network without the defense counts as one more point where each setting loses more than it. A "
+        "defense that leaves the edge's layers as they are is taken to become this network as its knob goes to zero; "
+        "one that changes them has no such point.",
+        f"{WIDE}: the two neighbors are more than {points(settings.apart)} apart, so the straight line is a guess.",
+        f"{ATMOST}: all settings lose less; this is the lowest PSNR among them, an upper bound, and ranks as such.",
+        f"{ATLEAST}: all settings lose more; this is the fewest points that one loses. Such rows rank last, by it.",
+        f"Rows that agree to {DECIMALS} decimals share a rank.",
+    ]
+
+
+def notes(results: Sequence[Results]) -> list[str]:
+    """What was the same for all, what the columns mean, and how much chance is in them."""
+    seeds = max(len(r.seeds) for r in results)
+    chance = (
+        f"± is the standard deviation over {seeds} seeds, each with its own unprotected network; a value without it is "
+        "not of the same kind in every seed. The points of sweeps are taken as they are."
+        if seeds > 1
+        else "One seed: how far another one would move a value is not known, so small differences rank nothing."
+    )
+    return [
+        "*Own*: at the setting of Table II. *Strongest attack*: the one with the highest mean PSNR there, among all "
+        "decoders and MLE variants. *Above the floor*: by how much it beats answering the mean auxiliary image, on the "
+        "images that it was given; near 0, it recovered nothing.",
+        "Every row meets the same attacks, with the same images, epochs, steps and trials, each fitted to this row; "
+        "gray-box decoders where the architecture changes, repeated queries where what is sent is random. Another "
+        "attacker may get more out of a row, and change the order.",
+        untuned(results),
+        chance,
+    ]

@@ -1,0 +1,150 @@
+"""Defenses at equal accuracy: how much leaks where a defense costs a given number of points of accuracy.
+
+Rows of Table II stand at different accuracies, so their leakage alone does not compare them. Here each defense is a
+set of points (points of accuracy lost against the unprotected row, PSNR of the strongest attack in dB): its own setting
+and those of its sweep. In between, leakage is read off straight lines between neighbors in accuracy, through all
+points: an envelope of the best ones would reward a defense for each further setting that was tried. What the best
+setting that was tried leaks is given apart, by :func:`best`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from splitprobe.report.results import Results, reference
+from splitprobe.report.scores import SIFTFUNNEL, accuracy, strongest
+
+READ, BOUND, MISSED, ABSENT = "read off", "upper bound", "not reached", "absent"
+BUDGET = "budget/"  # begins the cells that run a defense on SiftFunnel's edge
+ARCHITECTURE = f"{SIFTFUNNEL}_architecture"  # the row of that edge without a defense
+EXACT = 4  # decimals of points of accuracy; what lies below comes from float32
+
+
+class Point(NamedTuple):
+    """One setting of a defense: points of accuracy lost (negative: gained), PSNR in dB of its strongest attack."""
+
+    lost: float
+    psnr_db: float
+
+
+@dataclass(frozen=True)
+class Value:
+    """What leaks at one loss of accuracy; ``kind`` tells which fields are there.
+
+    ``READ``: PSNR in dB, and how many points of accuracy ``apart`` the two settings are that it lies between (0 where a
+    setting lies right there). ``BOUND``: the lowest PSNR of settings that all lose less. ``MISSED``: ``least``, the
+    fewest points that a setting loses. ``sd``: deviation over seeds, where every seed has a value of this kind.
+    """
+
+    kind: str
+    psnr_db: float | None = None
+    apart: float = 0.0
+    least: float | None = None
+    sd: float | None = None
+
+
+def at(measured: Sequence[Point], lost: float, anchor: Point | None = None) -> Value:
+    """What leaks when ``lost`` points of accuracy may be lost.
+
+    ``anchor``: the network without the defense, another end of the line; it counts only where every setting loses more.
+    """
+    if not measured:
+        return Value(ABSENT)
+    ends = [] if anchor is None or anchor.lost >= min(measured).lost else [anchor]
+    # of settings with the same accuracy the defender takes the more private one
+    line = {point.lost: point for point in sorted([*measured, *ends], reverse=True)}
+    below = [point for point in line.values() if point.lost <= lost]
+    above = [point for point in line.values() if point.lost >= lost]
+    if not below:
+        return Value(MISSED, least=min(line))
+    if not above:
+        return Value(BOUND, min(point.psnr_db for point in measured))
+    left, right = max(below), min(above)
+    apart = right.lost - left.lost
+    share = (lost - left.lost) / apart if apart else 0.0
+    return Value(READ, left.psnr_db + share * (right.psnr_db - left.psnr_db), apart)
+
+
+def best(measured: Iterable[Point], lost: float) -> Point | None:
+    """The most private setting among those that lose no more than ``lost`` points; None where each loses more."""
+    return min((p for p in measured if p.lost <= lost), key=lambda p: (p.psnr_db, p.lost), default=None)
+
+
+def swept(results: Sequence[Results], r: Results, points: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """A cell's points among ``sweeps.points``; none without an unprotected accuracy to compare with."""
+    base = reference(results, r)
+    if base is None or base["target"]["accuracy"] is None:
+        return []
+    top = 100 * base["target"]["accuracy"]
+    return [
+        Point(round(top - point["accuracy_percent"], EXACT), point["strongest_psnr_db"])
+        for point in points
+        if point["cell"] == r.cell
+    ]
+
+
+def own(results: Sequence[Results], r: Results) -> Point | None:
+    """The workspace's setting of a cell; None when accuracy, the unprotected row or every attack's PSNR is absent."""
+    change, psnr = accuracy(results, r)["accuracy_change_points"], strongest(r)
+    return None if None in (change, psnr) else Point(round(-change, EXACT), psnr)
+
+
+def plain(results: Sequence[Results], r: Results) -> Results | None:
+    """The network that a defense becomes as its knob goes to zero; None for a defense that changes the architecture.
+
+    It is the unprotected row (in the group ``budget``: SiftFunnel's architecture without losses), where its edge has
+    the same layers. Only the edge counts: a defense may add layers to the cloud, where z has been sent already.
+    """
+    row = ARCHITECTURE if r.cell.startswith(BUDGET) else "unprotected"
+    found = next((other for other in results if other.row == row and other.network == r.network), None)
+    return found if found is not None and found.cell != r.cell and _edge(found) == _edge(r) else None
+
+
+def _edge(r: Results) -> tuple:
+    """What two edges must share: GroupNorm has as many parameters as BatchNorm, so the count alone would not tell."""
+    blocks = [block for block in r["target"].get("blocks", []) if block["half"] == "edge"]
+    return r["target"]["edge_parameters"], [(block["layers"], block["shape"]) for block in blocks]
+
+
+def settings(results: Sequence[Results], r: Results, others: Sequence[Point]) -> list[Point]:
+    """A cell's measured points: its own, where it has one, then those of its sweep."""
+    point = own(results, r)
+    return [*([] if point is None else [point]), *others]
+
+
+def anchor(results: Sequence[Results], r: Results) -> Point | None:
+    """The point of the network without the defense; None where there is no such network, see ``plain``."""
+    base = plain(results, r)
+    return None if base is None else own(results, base)
+
+
+def values(
+    results: Sequence[Results], r: Results, others: Sequence[Point], losses: Iterable[float]
+) -> dict[float, Value]:
+    """What leaks at each loss, over a cell's own setting and ``others``, the points of its sweep.
+
+    With several seeds: for each seed's own setting (and the sweep's points, which are means), then averaged, where all
+    seeds have a value of the same kind; otherwise from the means, without a spread.
+    """
+    seeds = by_seed(results, r)
+    found = {}
+    for lost in losses:
+        whole = at(settings(results, r, others), lost, anchor(results, r))
+        each = [at(settings(rows, s, others), lost, anchor(rows, s)) for rows, s in seeds]
+        found[lost] = _averaged(whole, each)
+    return found
+
+
+def by_seed(results: Sequence[Results], r: Results) -> list[tuple[list[Results], Results]]:
+    """For each seed of a cell: the rows that ran with it, and the cell among them."""
+    split = {other.cell: {s.seed: s for s in other.seeds} for other in results}
+    return [([rows[seed] for rows in split.values() if seed in rows], s) for seed, s in split[r.cell].items()]
+
+
+def _averaged(whole: Value, each: Sequence[Value]) -> Value:
+    """The seeds' values as one."""
+    if len(each) < 2 or {value.kind for value in each} not in ({READ}, {BOUND}):
+        return whole
+    found = [value.psnr_db for value in each]
+    return Value(each[0].kind, fmean(found), max(value.apart for value in each), sd=stdev(found))

@@ -1,0 +1,112 @@
+"""Who stands where on the leaderboard: each row's points, what leaks at equal accuracy, and the order that follows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from splitprobe.params import Params, ParamsError, bounded
+from splitprobe.report import matched
+from splitprobe.report.matched import MISSED, Point, Value
+from splitprobe.report.results import NO_REFERENCE, Results
+from splitprobe.report.scores import NO_ATTACK, accuracy, gain, strongest
+
+DECIMALS = 2  # of PSNR in dB for readers; rows that agree in them share a rank
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section ``leaderboard``; all in points of accuracy."""
+
+    losses: tuple[float, ...] = bounded(0.0, 100.0)
+    rank_at: float = bounded(0.0, 100.0)
+    apart: float = bounded(0.0, 100.0)
+
+    @classmethod
+    def from_params(cls, params: Params) -> "Settings":
+        """The section, checked; raises ParamsError when ``rank_at`` is not among the losses."""
+        settings = params.section("leaderboard", cls)
+        if settings.rank_at not in settings.losses:
+            known = ", ".join(f"{lost:g}" for lost in settings.losses)
+            raise ParamsError(f"leaderboard.rank_at = {settings.rank_at:g}: choose one of leaderboard.losses: {known}")
+        return settings
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A number over seeds: None where a seed has none; no standard deviation for a single seed."""
+
+    value: float | None
+    sd: float | None
+
+    @classmethod
+    def of(cls, found: Sequence[float | None]) -> "Mean":
+        """Of one number for each seed."""
+        if None in found:
+            return cls(None, None)
+        return cls(fmean(found), stdev(found) if len(found) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row: its measured settings, its network without the defense, and what leaks at each loss of accuracy.
+
+    At its own setting: the ``change`` of accuracy in points, the ``strongest`` attack's PSNR in dB, and how many dB it
+    is ``above`` the mean image's.
+    """
+
+    r: Results
+    measured: Sequence[Point]
+    plain: Results | None
+    values: Mapping[float, Value]
+    change: Mean
+    strongest: Mean
+    above: Mean
+
+    @property
+    def why(self) -> str:
+        """Why the row has no point, where it has none."""
+        if self.strongest.value is None:
+            return NO_ATTACK
+        return self.r["target"].get("accuracy_reason", NO_REFERENCE)
+
+
+Ranked = list[tuple[int | None, Entry]]
+
+
+def entry(
+    results: Sequence[Results], r: Results, points: Iterable[Mapping[str, Any]], losses: Sequence[float]
+) -> Entry:
+    """A cell's entry; ``points``: those of all sweeps, ``losses``: points of accuracy."""
+    others, seeds = matched.swept(results, r, points), matched.by_seed(results, r)
+    return Entry(
+        r,
+        matched.settings(results, r, others),
+        matched.plain(results, r),
+        matched.values(results, r, others, losses),
+        Mean.of([accuracy(rows, s)["accuracy_change_points"] for rows, s in seeds]),
+        Mean.of([strongest(s) for _, s in seeds]),
+        Mean.of([gain(s) for _, s in seeds]),
+    )
+
+
+def ranked(entries: Sequence[Entry], lost: float) -> Ranked:
+    """Entries with their ranks, best first, by what leaks at a loss of accuracy; equal ones share a rank.
+
+    Bounds rank as they stand. Behind them those that always lose more, by the fewest points that they lose; at the end
+    and without a rank those without a point.
+    """
+    places = [_place(one.values[lost]) for one in entries]
+    order = sorted(range(len(entries)), key=places.__getitem__)
+    ahead = [sum(other < places[i] for other in places) for i in order]
+    return [(None if places[i] == LAST else 1 + n, entries[i]) for n, i in zip(ahead, order, strict=True)]
+
+
+LAST = (2, 0.0)
+
+
+def _place(value: Value) -> tuple[int, float]:
+    """What entries are sorted by, as far as readers see it."""
+    if value.psnr_db is not None:
+        return 0, round(value.psnr_db, DECIMALS)
+    return (1, round(value.least, 1)) if value.kind == MISSED else LAST

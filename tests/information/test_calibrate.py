@@ -1,0 +1,49 @@
+import json
+import math
+
+import pytest
+
+from splitprobe.information.calibrate import calibrate_information
+from splitprobe.information.gaussian import mutual_information
+from splitprobe.information.mine import Plan
+
+
+@pytest.fixture
+def small(params):
+    """Two correlations, two widths, few numbers."""
+    params.tree["calibration"] |= {"side": 4, "rho": [0.0, 0.9], "images": 32, "widths": [1.0, 20.0]}
+    mine = params.tree["scales"]["demo"]["mine"]
+    mine["calibrated"] |= {"fit_images": 1000, "held_out_images": 400, "epochs": 4}
+    return params
+
+
+def test_estimates_stand_beside_the_truth(small, paths, cpu):
+    found = calibrate_information(small, paths, cpu)
+    assert json.loads(paths.calibration.read_text()) == json.loads(json.dumps(found))
+    nothing, much = found["mutual_information"]
+    truth = mutual_information(0.9, 16)
+    assert (nothing["truth_nats"], much["truth_nats"]) == (0, pytest.approx(truth))
+    for name in ("calibrated", "infonce", "decoder_fitted", "decoder_mmse"):
+        assert nothing[name]["mi_nats"] == pytest.approx(0, abs=0.1)
+        assert much[name]["mi_nats"] < min(truth + 0.5, much[name]["cap_nats"])
+    assert much["decoder_mmse"]["mi_nats"] == pytest.approx(truth, rel=0.05)
+    assert much["decoder_fitted"]["mi_nats"] == pytest.approx(truth, rel=0.05)
+    assert much["infonce"]["mi_nats"] >= much["calibrated"]["mi_nats"] > 3
+    assert much["calibrated"]["cap_nats"] == pytest.approx(math.log(400))
+    assert much["paper"]["mi_nats"] < 0.98
+
+
+def test_entropy_and_dependence_meet_their_closed_forms(small, paths, cpu):
+    found = calibrate_information(small, paths, cpu)
+    for record in found["entropy"]:
+        assert record["coded_bits"] == pytest.approx(record["truth_bits"], abs=0.03)
+        assert record["deflate_bits"] > record["truth_bits"]
+    assert [record["width"] for record in found["entropy"]] == [1.0, 20.0]
+    for record in found["dependence"]:
+        assert record["dcor_squared"] == pytest.approx(record["truth_dcor_squared"], abs=0.03)
+        assert record["plain_dcor_squared"] > record["dcor_squared"]
+        assert record["images"] == small.scaled("mine", Plan).calibrated.held_out_images
+
+
+def test_the_same_seed_gives_the_same_file(small, paths, cpu):
+    assert calibrate_information(small, paths, cpu) == calibrate_information(small, paths, cpu)

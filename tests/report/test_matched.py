@@ -1,0 +1,181 @@
+"""Leakage at equal accuracy: values worked out by hand, and what is said where there is none."""
+
+import pytest
+
+from splitprobe.report import matched
+from splitprobe.report.matched import ABSENT, BOUND, MISSED, READ, Point, Value, at, best
+from splitprobe.report.results import Results
+
+LINE = [Point(6.0, 16.0), Point(2.0, 20.0), Point(4.0, 19.0)]  # in any order
+
+
+@pytest.mark.parametrize(
+    ("lost", "value"),
+    [
+        (2.0, Value(READ, 20.0)),
+        (3.0, Value(READ, 19.5, apart=2.0)),
+        (5.0, Value(READ, 17.5, apart=2.0)),
+        (5.5, Value(READ, 16.75, apart=2.0)),
+        (6.0, Value(READ, 16.0)),
+        (1.0, Value(MISSED, least=2.0)),
+        (7.0, Value(BOUND, 16.0)),
+    ],
+)
+def test_values_lie_on_straight_lines_between_neighbors(lost, value):
+    assert at(LINE, lost) == value
+
+
+def test_the_line_goes_through_settings_that_are_worse_all_round():
+    """No envelope: the setting at 4 points leaks more than the one at 2 and costs more."""
+    line = [Point(2.0, 18.0), Point(4.0, 22.0), Point(6.0, 20.0)]
+    assert at(line, 3.0).psnr_db == 20.0
+    assert at(line, 7.0) == Value(BOUND, 18.0)  # the lowest of all, not of the last
+    assert best(line, 5.0) == (2.0, 18.0)
+
+
+def test_of_settings_with_the_same_accuracy_the_private_one_counts():
+    line = [Point(2.0, 20.0), Point(4.0, 19.0), Point(4.0, 17.0), Point(8.0, 15.0)]
+    assert at(line, 4.0) == Value(READ, 17.0)
+    assert at(line, 3.0).psnr_db == 18.5
+    assert at(line, 6.0).psnr_db == 16.0
+
+
+def test_a_single_setting_is_a_bound_or_out_of_reach():
+    assert at([Point(3.0, 18.0)], 5.0) == Value(BOUND, 18.0)
+    assert at([Point(3.0, 18.0)], 3.0) == Value(READ, 18.0)
+    assert at([Point(3.0, 18.0)], 1.0) == Value(MISSED, least=3.0)
+    assert at([Point(-0.5, 18.0)], 0.0) == Value(BOUND, 18.0)  # it gains accuracy
+    assert at([], 1.0, Point(0.0, 24.0)) == Value(ABSENT)
+
+
+def test_the_plain_network_is_one_more_point():
+    assert at([Point(4.0, 20.0)], 1.0, Point(0.0, 24.0)) == Value(READ, 23.0, apart=4.0)
+    assert at(LINE, 1.0, Point(0.0, 24.0)).psnr_db == 22.0
+    assert at([Point(4.0, 20.0)], 5.0, Point(0.0, 19.0)) == Value(BOUND, 20.0), "a bound is a measured setting"
+
+
+def test_the_plain_network_counts_only_where_every_setting_loses_more():
+    line = [Point(-0.5, 20.0), Point(1.5, 18.0)]
+    assert at(line, 0.5, Point(0.0, 24.0)).psnr_db == 19.0
+    assert at([Point(0.0, 20.0), Point(2.0, 18.0)], 1.0, Point(0.0, 24.0)).psnr_db == 19.0
+
+
+def test_the_best_measured_setting_loses_no_more():
+    assert best(LINE, 1.0) is None
+    assert best(LINE, 4.5) == (4.0, 19.0)
+    assert best(LINE, 6.0) == (6.0, 16.0)
+    assert best([Point(2.0, 18.0), Point(1.0, 18.0)], 3.0).lost == 1.0
+
+
+# ---------------------------------------------------------------- from results
+
+
+def cell(name: str, accuracy: float | None, psnr: float | None, seed: int = 1, norm: str = "BatchNorm", size=100):
+    """Results with one decoder of the given PSNR and one weaker MLE variant."""
+    place = {"dataset": "objects", "model": "cnn"}
+    blocks = [
+        {"half": "edge", "layers": ["Conv2d 3→8, 3×3", norm], "shape": [8, 4, 4]},
+        {"half": "cloud", "layers": ["Flatten", name], "shape": [10]},
+    ]
+    target = {"cell": place, "accuracy": accuracy, "edge_parameters": size, "blocks": blocks}
+    decoders = {"black_box": {"psnr_db": psnr, "queries": 1, "failed": False}}
+    variants = {"tuned": {"psnr_db": None if psnr is None else psnr - 2, "failed": False}}
+    records = {"target": {**target, "provenance": {"seed": seed}}}
+    return Results(
+        "rows.leaderboard", name, None, records | {"generator": {"decoders": decoders}, "mle": {"variants": variants}}
+    )
+
+
+def seeded(name: str, *runs: tuple[float, float], **more) -> Results:
+    """The means over seeds 1, 2, ..., each with its accuracy and PSNR."""
+    mean = [sum(numbers) / len(runs) for numbers in zip(*runs, strict=True)]
+    r = cell(name, *mean, **more)
+    object.__setattr__(r, "runs", tuple(cell(name, *run, seed=i, **more) for i, run in enumerate(runs, 1)))
+    return r
+
+
+def test_points_come_from_the_workspace_and_the_sweep():
+    plain, r = cell("cnn/unprotected", 0.75, 24.0), cell("cnn/nopeek", 0.71, 18.0)
+    rows = [plain, r]
+    collected = [
+        {"cell": "cnn/nopeek", "accuracy_percent": 74.0, "strongest_psnr_db": 21.0},
+        {"cell": "cnn/vib", "accuracy_percent": 70.0, "strongest_psnr_db": 10.0},
+        {"cell": "cnn/nopeek", "accuracy_percent": 67.0, "strongest_psnr_db": 16.0},
+    ]
+    others = matched.swept(rows, r, collected)
+    assert matched.settings(rows, r, others) == [(4.0, 18.0), (1.0, 21.0), (8.0, 16.0)]
+    found = matched.values(rows, r, others, (0.5, 3.0, 5.0))
+    assert [found[lost].psnr_db for lost in (0.5, 3.0, 5.0)] == [22.5, 19.0, 17.5]
+
+
+def test_accuracies_are_compared_without_the_noise_of_float32():
+    rows = [cell("cnn/unprotected", 0.875, 24.0), cell("cnn/vib", 0.8450000286102295, 20.0)]
+    assert matched.values(rows, rows[1], [], [3.0])[3.0] == Value(READ, 20.0)
+
+
+def test_absent_numbers_give_no_point():
+    plain = cell("cnn/unprotected", 0.75, 24.0)
+    for r in (cell("cnn/ae", None, 20.0), cell("cnn/ae", 0.7, None)):
+        assert matched.own([plain, r], r) is None
+        assert matched.values([plain, r], r, [], [3.0])[3.0].kind == ABSENT
+    r, point = cell("cnn/ae", 0.7, 20.0), {"cell": "cnn/ae", "accuracy_percent": 60.0, "strongest_psnr_db": 9.0}
+    for rows in ([r], [cell("cnn/unprotected", None, 24.0), r]):
+        assert matched.values(rows, r, matched.swept(rows, r, [point]), [3.0])[3.0].kind == ABSENT
+
+
+def test_an_unprotected_row_without_a_score_is_no_anchor():
+    rows = [cell("cnn/unprotected", 0.75, None), cell("cnn/nopeek", 0.71, 18.0)]
+    assert matched.plain(rows, rows[1]) is rows[0]
+    assert matched.values(rows, rows[1], [], [3.0])[3.0] == Value(MISSED, least=4.0)
+
+
+def test_the_plain_network_has_the_same_edge():
+    plain, same = cell("cnn/unprotected", 0.75, 24.0), cell("cnn/mid", 0.7, 20.0)
+    group, larger = cell("cnn/groupnorm", 0.7, 20.0, norm="GroupNorm"), cell("cnn/ae", 0.7, 20.0, size=900)
+    rows = [plain, same, group, larger]
+    assert [matched.plain(rows, r) for r in rows] == [None, plain, None, None]  # the cloud may differ
+    assert matched.values(rows, group, [], [3.0])[3.0].kind == MISSED
+    assert matched.values(rows, same, [], [3.0])[3.0].psnr_db == pytest.approx(21.6)
+    assert matched.plain([same], same) is None
+
+
+def test_results_without_layers_are_compared_by_the_number_of_parameters():
+    rows = [cell("cnn/unprotected", 0.75, 24.0), cell("cnn/nls", 0.7, 20.0), cell("cnn/ae", 0.7, 20.0, size=900)]
+    for r in rows:
+        del r.records["target"]["blocks"]
+    assert [matched.plain(rows, r) for r in rows] == [None, rows[0], None]
+
+
+def test_on_siftfunnels_edge_its_architecture_is_the_plain_network():
+    plain, small = cell("cnn/unprotected", 0.75, 24.0), {"size": 60, "norm": "SiLU"}
+    funnel, bare = cell("cnn/siftfunnel", 0.70, 15.0, **small), cell("cnn/siftfunnel_architecture", 0.74, 20.0, **small)
+    budget = cell("budget/nopeek", 0.70, 17.0, **small)
+    rows = [plain, bare, funnel, budget]
+    assert [matched.plain(rows, r) for r in rows] == [None, None, None, bare]
+    found = matched.values(rows, budget, [], (0.5, 3.0))
+    assert found[3.0].psnr_db == pytest.approx(18.5)  # between 1 and 5 points lost
+    assert found[0.5] == Value(MISSED, least=1.0)
+
+
+def test_seeds_are_read_off_one_by_one_and_averaged():
+    rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0)), seeded("cnn/nopeek", (0.71, 20.0), (0.71, 20.0))]
+    value = matched.values(rows, rows[1], [], [3.0])[3.0]
+    assert value.psnr_db == pytest.approx((21.0 + 23.0) / 2)  # 24 - 3 / 4 * 4; 26 - 3 / 6 * 6
+    assert value.sd == pytest.approx(2**0.5)
+    assert value.apart == 6.0
+    # the sweep's points are lost against the mean of the unprotected networks, 76 %
+    point = {"cell": "cnn/nopeek", "accuracy_percent": 73.0, "strongest_psnr_db": 22.0}
+    others = matched.swept(rows, rows[1], [point])
+    assert matched.values(rows, rows[1], others, [3.0])[3.0] == Value(READ, 22.0, 0.0, sd=0.0)
+
+
+def test_seeds_of_different_kinds_have_a_value_without_a_spread():
+    rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.75, 24.0)), seeded("cnn/ae", (0.73, 20.0), (0.71, 19.0), size=9)]
+    assert matched.values(rows, rows[1], [], [3.0])[3.0] == Value(READ, 19.5)  # seed 1: a bound, seed 2: out of reach
+    assert matched.values(rows, rows[1], [], [5.0])[5.0] == Value(BOUND, 19.5, 0.0, sd=pytest.approx(0.5**0.5))
+    assert matched.values(rows, rows[1], [], [1.0])[1.0] == Value(MISSED, least=3.0)
+
+
+def test_a_seed_without_its_unprotected_network_takes_the_spread_away():
+    rows = [cell("cnn/unprotected", 0.75, 24.0), seeded("cnn/nopeek", (0.71, 20.0), (0.71, 18.0))]
+    assert matched.values(rows, rows[1], [], [5.0])[5.0] == Value(BOUND, 19.0)
