@@ -9,6 +9,7 @@ import torch
 
 from splitprobe import runtime as runtimes
 from splitprobe.artifacts import write_csv, write_json, write_npz
+from splitprobe.attacks.base import assess
 from splitprobe.cells import Cell, Paths
 from splitprobe.models.split import Shape
 from splitprobe.params import Params
@@ -112,3 +113,13 @@ def judge(params: Params, cpu: runtimes.Runtime, paths: Paths) -> Target:
     judge = Target(blueprint, edge, cloud, cpu, {}).freeze()
     judge.save(paths.judge("objects"))
     return judge
+
+
+@pytest.fixture
+def assessed(judge):
+    """Attacks fitted on some images and scored on others, which take turns in the judge's four classes."""
+
+    def run(attacks, auxiliary, attacked):
+        return assess(attacks, auxiliary, attacked, torch.arange(len(attacked)) % 4, judge)
+
+    return run

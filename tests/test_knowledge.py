@@ -8,7 +8,7 @@ import torch
 
 from splitprobe.artifacts import write_csv, write_json, write_npz
 from splitprobe.attacks import generator
-from splitprobe.attacks.base import run_family
+from splitprobe.attacks.base import run_attacks
 from splitprobe.knowledge import decoder, few, keep_steps, measure_knowledge, other_images
 from splitprobe.params import ParamsError
 
@@ -76,7 +76,7 @@ def test_images_that_do_not_fit_are_refused(others, target, paths):
     with pytest.raises(ParamsError, match=r"knowledge\.other = 'objects': the target's own data set"):
         other_images(target, "objects", whole, [], paths)
     others(side=16)
-    with pytest.raises(ParamsError, match=r"'faces': its images are 3x16x16, those of cnn/siftfunnel 3x32x32"):
+    with pytest.raises(ParamsError, match=r"'xray': its images are 3x16x16, those of cnn/siftfunnel 3x32x32"):
         other_images(target, "xray", whole, [], paths)
 
 
@@ -85,9 +85,10 @@ def test_the_whole_set_scores_as_the_attack_itself(others, target, params, paths
     result = measure_knowledge("cnn/siftfunnel", params, paths, cpu)
     assert result == json.loads(paths.knowledge("cnn/siftfunnel").read_text())
     assert [point["auxiliary_images"] for point in (*result["shares"], result["other"])] == [2, 64, 64]
-    attacked = run_family("generator", "cnn/siftfunnel", params, paths, cpu)
+    run_attacks("cnn/siftfunnel", params, paths, cpu)
+    attacked = json.loads(paths.result("cnn/siftfunnel", "generator.json").read_text())
     whole = result["shares"][1]
-    assert whole.items() >= attacked["decoders"]["black_box"].items()
+    assert whole.items() >= attacked["decoders"]["strong"].items()
     assert whole["floors"] == attacked["floors"]
     assert result["judge"] == attacked["judge"]
     assert result["shares"][0]["floors"]["gray"] == whole["floors"]["gray"]

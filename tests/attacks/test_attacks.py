@@ -8,7 +8,7 @@ import torch
 from splitprobe import measures
 from splitprobe.artifacts import read_csv, read_npz, strict
 from splitprobe.attacks import ATTACKS, generator, mle
-from splitprobe.attacks.base import assess, intercepted, run_attacks, scored
+from splitprobe.attacks.base import intercepted, run_attacks, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Tuned, TunedMle, total_variation
 from splitprobe.params import ParamsError
 from splitprobe.registry import lookup
@@ -19,16 +19,6 @@ def images():
     generator = torch.Generator().manual_seed(0)
     small = torch.rand(48, 3, 4, 4, generator=generator)
     return (torch.nn.functional.interpolate(small, size=32, mode="bilinear") * 255).to(torch.uint8)
-
-
-@pytest.fixture
-def assessed(judge):
-    """Attacks fitted on some images and scored on others, which take turns in the judge's four classes."""
-
-    def run(attacks, auxiliary, attacked):
-        return assess(attacks, auxiliary, attacked, torch.arange(len(attacked)) % 4, judge)
-
-    return run
 
 
 def nothing(attack, loss: float) -> torch.Tensor:

@@ -50,7 +50,9 @@ def show(name: str, measured: tuple[float, float], against: str) -> None:
 
 def blueprint(params: Params, defense: str, variant: str = "none") -> Blueprint:
     """The CNN of width 32 behind a defense."""
-    cell = Cell(f"cnn/{defense}", "objects", "cnn", 2, defense, variant, "none", f"defense.{defense}", "fresh")
+    place = {"group": "cnn", "dataset": "objects", "model": "cnn", "cut": 2, "start": "fresh"}
+    how = {"architecture": "unprotected", "variant": variant, "ablation": "none", "tune": f"defense.{defense}"}
+    cell = Cell(name=f"cnn/{defense}", defense=defense, **place, **how)
     return Blueprint.from_params(cell, SHAPE, params)
 
 
@@ -89,7 +91,7 @@ def attack_steps(params: Params, place: runtime.Runtime, images: torch.Tensor) -
         edge, cloud = (place.place(half) for half in plan.build())
         target = Target(plan, edge, cloud, place, {}).freeze()
         x, z = images.float() / 255, target.features(images)
-        attack: generator.Generator = lookup(ATTACKS, "generator", "attack")(target, params, images)[0][0]
+        attack: generator.Generator = lookup(ATTACKS, "generator", "attack")(target, params, images, {})[0][0]
         noise = attack.generator("release")
 
         def bare(attack: generator.Generator = attack, z: torch.Tensor = z, x: torch.Tensor = x) -> None:
@@ -106,7 +108,7 @@ def attack_steps(params: Params, place: runtime.Runtime, images: torch.Tensor) -
 
         show(f"{defense} generator step", ratio(step, bare), "the bare step")
         mle = TunedMle(target, 1, Tuned(0.05, (0.05,), (0.01,)), Plan(64, 1, 1, 1), images[:64])
-        pixels = mle.start((64, 3, 32, 32))
+        pixels = mle.start(z[:64], (3, 32, 32)).requires_grad_()
         optimizer = torch.optim.Adam([pixels], 0.05)
 
         def iterate(step: Callable = mle.step, arguments: tuple = (pixels, z[:64], optimizer)) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from splitprobe.attacks.base import Attack, judge
+from splitprobe.attacks.base import Attack
 from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.base import Batch, Defense
 from splitprobe.models.split import Shape
@@ -112,7 +112,7 @@ def test_strength_zero_is_unprotected(name, trainer, params, batch):
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[1].norm()
 
 
-def test_the_released_feature_is_what_the_attacker_gets(name, make_target, cpu):
+def test_the_released_feature_is_what_the_attacker_gets(name, make_target, cpu, assessed):
     target, seen = make_target(name), []
     images = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -123,7 +123,7 @@ def test_the_released_feature_is_what_the_attacker_gets(name, make_target, cpu):
             seen.append(z)
             return torch.zeros(len(z), *shape)
 
-    judge([Curious("curious", target, 7)], images, images)
+    assessed([Curious("curious", target, 7)], images, images)
     noise = cpu.generator(7, "intercepted")
     assert torch.equal(seen[0], target.defense.release(target.features(images), noise))
 

@@ -145,6 +145,8 @@ def test_counting_leaves_the_network_alone():
 
 
 def test_cells_know_whether_they_reuse_weights():
-    fresh = Cell("cnn/a", "objects", "cnn", 2, "a", "none", "none", "defense.a", "prepared/objects/summary.json")
+    place = {"group": "cnn", "dataset": "objects", "model": "cnn", "cut": 2, "architecture": "unprotected"}
+    how = {"defense": "a", "variant": "none", "ablation": "none", "tune": "defense.a"}
+    fresh = Cell(name="cnn/a", start="prepared/objects/summary.json", **place, **how)
     assert not fresh.reuses_weights
     assert replace(fresh, start="targets/cnn/b").reuses_weights
