@@ -1,6 +1,7 @@
 """Fixtures: a tiny scale of the real params.yaml, a tiny data set on disk, a trained-for-nothing target."""
 
 import copy
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from splitprobe.params import Params
 from splitprobe.target import Blueprint, Target
 
 ROOT = Path(__file__).parents[1]
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each
+    torch.set_num_threads(1)
 TINY = {
     "model": {"cnn": {"width": 8}},
     "target": {"cnn": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0}},
