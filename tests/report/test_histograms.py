@@ -37,9 +37,9 @@ def test_each_cell_has_a_panel_with_its_bits(made):
     figure = drawn(made)
     panels = [axes for axes in figure.axes if axes.images and axes.get_ylabel() == "channel"]
     assert [axes.get_title(loc="left") for axes in panels] == [
-        "Unprotected: 12,155 of 32,768 bits an image, 3 of 64 channels dead",
-        "SiftFunnel: 6,450 of 32,768 bits an image, 3 of 64 channels dead",
-        "Autoencoder: 10,450 of 32,768 bits an image, 3 of 64 channels dead",
+        "Unprotected: 12,155 of 32,768 bits an image, 3 of 64 dead",
+        "SiftFunnel: 6,450 of 32,768 bits an image, 3 of 64 dead",
+        "Autoencoder: 10,450 of 32,768 bits an image, 3 of 64 dead",
     ]
     picture = panels[0].images[0].get_array()
     assert picture.shape == (64, 256)

@@ -32,14 +32,14 @@ def draw(params: Params, paths: Paths) -> Figure:
     figure.text(0.023, 1 - 0.3 / height, "What z is made of", fontsize=13, weight="bold", va="center")
     caption = textwrap.fill(_caption(params.scale, results), 165)
     figure.text(0.023, 1 - 0.5 / height, caption, fontsize=8.5, color=QUIET, va="top", linespacing=1.3)
-    places = {"left": 0.055, "right": 0.93, "top": 1 - (HEAD + 0.15) / height, "bottom": 0.5 / height}
+    places = {"left": 0.055, "right": 0.92, "top": 1 - (HEAD + 0.15) / height, "bottom": 0.5 / height}
     grid = figure.subplots(lines, COLUMNS, squeeze=False, gridspec_kw={**places, "hspace": 0.5, "wspace": 0.14})
     for axes in grid.flat[len(results) :]:
         axes.set_axis_off()
     for axes, r in zip(grid.flat, results, strict=False):
         _channels(axes, r, names[r.cell])
-    shades = figure.add_axes((0.945, places["bottom"], 0.012, places["top"] - places["bottom"]))
-    figure.colorbar(grid.flat[0].images[0], shades).ax.set_title("share", fontsize=8.5, weight="normal")
+    shades = figure.add_axes((0.935, places["bottom"], 0.012, places["top"] - places["bottom"]))
+    figure.colorbar(grid.flat[0].images[0], shades).set_label("share of the channel's entries")
     return figure
 
 
@@ -58,8 +58,8 @@ def _channels(axes: Axes, r: Results, name: str) -> None:
     axes.grid(False)
     entropy, z = r["information"]["entropy"], r["information"]["effective"]
     bits = entropy["coded_bits_per_image"]
-    size = "n/a" if bits is None else f"{number(bits, 0)} of {entropy['raw_bits_per_image']:,} bits an image"
-    axes.set_title(f"{name}: {size}, {z['dead_channels']:g} of {z['channels']} channels dead")
+    size = "n/a" if bits is None else f"{number(bits, 0)} of {number(entropy['raw_bits_per_image'], 0)} bits an image"
+    axes.set_title(f"{name}: {size}, {z['dead_channels']:g} of {z['channels']} dead", fontsize=9)
     axes.set_xlabel("level, from the channel's lowest value to its highest")
     axes.set_ylabel("channel")
 
