@@ -284,3 +284,18 @@ def test_floors_and_failures_are_the_committed_ones():
     for title, name in ROWS.items():
         marked = "†" in result_line(title).split("|")[5]
         assert marked == (lines[f"cnn/{name}"]["mle_tuned_failed"] == "True"), title
+
+
+def test_numbers_in_the_text_are_those_of_the_committed_results():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    with (ROOT / "metrics/small/claims.csv").open(newline="") as file:
+        verdicts = [line["verdict"] for line in csv.DictReader(file)]
+    known = [verdicts.count(verdict) for verdict in ("reproduced", "not reproduced", "cannot be judged")]
+    told = "of {}, {} are reproduced, {} are not, {} cannot be judged".format(len(verdicts), *known)
+    assert told in text
+    row = json.loads((ROOT / "metrics/demo/table2/cnn/siftfunnel.json").read_text())
+    old = max(
+        row[f"{name}_psnr_db"] for name in ("generator_black_box", "generator_gray_box", "mle_paper", "mle_tuned")
+    )
+    told = f"they get {row['strongest_psnr_db']:.1f} dB out of SiftFunnel, "
+    assert f"{told}where the paper's attacks and the tuned MLE stop at {old:.1f} dB" in text

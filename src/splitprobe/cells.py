@@ -13,8 +13,8 @@ class Cell:
 
     ``name`` is ``<table group>/<row>``; ``group`` is the entry of ``scales.<scale>.seeds`` that says how often it is
     repeated; ``start`` is what lies below ``data/<scale>/`` and training begins with: the data set's summary for fresh
-    weights, another cell's targets for a method that acts at inference only. ``architecture`` is the defense whose
-    networks it has: its own, or one that lends it its edge. ``variant`` is a section of ``variants`` in params.yaml
+    weights, another cell's targets for a method that acts at inference only. ``architecture`` is the defense that
+    lends it its networks, ``unprotected`` for the plain ones. ``variant`` is a section of ``variants`` in params.yaml
     that changes some of the defense's settings, ``ablation`` one of ``ablation`` that takes a part of it away.
     """
 

@@ -94,14 +94,16 @@ def test_table2_information_block(repository):
     assert table[5][4] == "0.982 ± 0.004‡"  # within 0.01 nats of the cap of 0.98667
 
 
-def test_table2_shows_what_the_strongest_attacks_images_still_tell(repository):
+def test_table2_shows_what_the_best_attacks_images_still_tell(repository):
     page, _, rows = build(repository, "table2")
     table = block(page, "## What the images still show")
-    assert table[2] == ["Unprotected", "black-box decoder", "24.31", "0.772", "100.0", "95.4"]
-    assert table[3][:2] == ["Gaussian noise", "black-box decoder, 16 queries"]
-    assert table[7][4:] == ["26.2", "14.7"]  # the mean image's: 4.2 / 16 and 2.2 / 15
+    assert table[2] == ["Unprotected", "black-box decoder", "800", "24.31", "0.772", "100.0", "95.4"]
+    assert table[3] == ["", "MLE (tuned)", "64", "22.20", "0.688", "88.8", "81.3"]
+    assert table[4][:3] == ["Gaussian noise", "black-box decoder, 16 queries", "800"]
+    assert [table[12][2], table[13][2]] == ["800", "64"]
+    assert table[12][5:] == ["26.2", "14.7"]  # the mean image's: 4.2 / 16 and 2.2 / 15
     assert "of the originals 80.0 % (objects), by chance 12.5 %" in page
-    assert rows["cnn/unprotected"]["strongest_identified"] == pytest.approx(0.954)
+    assert rows["cnn/unprotected"]["decoder_identified"] == pytest.approx(0.954)
 
 
 def test_table2_beside_the_paper(repository):

@@ -17,19 +17,19 @@ from splitprobe.report.entries import (
     scored,
     share,
 )
-from splitprobe.report.markdown import FAILED, NONE, Notes, beside, grid
+from splitprobe.report.markdown import FAILED, NONE, Notes, beside, grid, number
 from splitprobe.report.remarks import privacy
 from splitprobe.report.results import Results
 from splitprobe.report.scores import (
+    ATTACKING,
     NO_ATTACK,
+    best_of,
     decoders,
     floors,
     gain,
     mirroring,
     printed,
     strongest,
-    strongest_attack,
-    strongest_record,
     variant,
     variant_title,
     variants,
@@ -93,18 +93,33 @@ def information(results: Sequence[Results], names: Mapping[str, str]) -> list[st
 
 
 def semantics(results: Sequence[Results], names: Mapping[str, str]) -> list[str]:
-    """One line per cell: what its strongest attack's images still show to a classifier, and whose they are."""
+    """What the images of each cell's best decoder and best MLE variant still show to a classifier, and whose they are.
+
+    A line for each, since decoders and MLE attack different numbers of images: naming one among few is easier.
+    """
     notes, lines = Notes(), []
-    for r in shown(results, names):
-        best, scores = strongest_attack(r), strongest_record(r)
-        title = NONE if best is None else best[0]
+
+    def line(name: str, title: str, images: int, scores: Mapping) -> list[str]:
         values = [notes.value(scores, key, decimals) for key, decimals in STANDARD[:2]]
-        lines.append([names[r.cell], title, *values, *(share(notes, scores, key) for key in SEMANTIC)])
-    for label, floor, _ in floors(results):
-        values = [notes.value(floor, key, decimals) for key, decimals in STANDARD[:2]]
-        lines.append([f"*Floor: {label}*", "", *values, *(share(notes, floor, key) for key in SEMANTIC)])
-    header = ["Method", "Strongest attack", "PSNR, dB", "SSIM", "Recognized, %", "Identified, %"]
+        return [name, title, number(images, 0), *values, *(share(notes, scores, key) for key in SEMANTIC)]
+
+    for r in shown(results, names):
+        name = names[r.cell]
+        for stage in ATTACKING:
+            title, scores = best_of(r, stage)
+            lines.append(line(name, title or NONE, r[stage]["images"], scores))
+            name = ""
+    for label, *each in floors(results):
+        lines += [
+            line(f"*Floor: {label}*", "", images(results, stage), f) for stage, f in zip(ATTACKING, each, strict=True)
+        ]
+    header = ["Method", "Attack", "Images", "PSNR, dB", "SSIM", "Recognized, %", "Identified, %"]
     return [*grid(header, lines, left=2), "", *judged(results), *notes.lines()]
+
+
+def images(results: Sequence[Results], stage: str) -> int:
+    """On how many images a stage's attacks of some rows are scored, at most."""
+    return max(r[stage]["images"] for r in results)
 
 
 def judged(results: Sequence[Results]) -> list[str]:

@@ -10,6 +10,7 @@ from splitprobe.report.table import Flat
 
 NETWORKS = {"cnn": "CNN", "resnet18": "ResNet-18", "vgg16": "VGG16"}
 SIFTFUNNEL = "siftfunnel"  # the row of the paper's own defense
+ATTACKING = ("generator", "mle")  # the stages with attacks, decoders first
 NO_ATTACK = "no attack ended with a finite PSNR"
 CLOUD_SIDE = "cloud_side"  # a decoder of what the cloud's first layer makes of z
 # decoders whose title is not their own name
@@ -100,10 +101,10 @@ def strongest_attack(r: Results) -> tuple[str, float] | None:
     return None if best is None else (attack_title(*best), best[2]["psnr_db"])
 
 
-def strongest_record(r: Results) -> Mapping[str, Any]:
-    """All scores of the attack that gets most out of a cell; none without a finite one."""
-    best = _best(r)
-    return {} if best is None else best[2]
+def best_of(r: Results, stage: str) -> tuple[str | None, Mapping[str, Any]]:
+    """Name for readers and all scores of the best attack of one of ATTACKING; neither without a finite PSNR."""
+    best = _best(r, (stage,))
+    return (None, {}) if best is None else (attack_title(*best), best[2])
 
 
 def gain(r: Results) -> float | None:
@@ -151,7 +152,7 @@ def _named(r: Results) -> list[tuple[str, str, Mapping[str, Any]]]:
     return [(stage, name, attack) for stage, group in found.items() for name, attack in group.items()]
 
 
-def _best(r: Results) -> tuple[str, str, Mapping[str, Any]] | None:
-    """The attack with the highest finite PSNR, as in ``_named``."""
-    finite = [named for named in _named(r) if named[2]["psnr_db"] is not None]
+def _best(r: Results, stages: Sequence[str] = ATTACKING) -> tuple[str, str, Mapping[str, Any]] | None:
+    """The attack of some stages with the highest finite PSNR, as in ``_named``."""
+    finite = [named for named in _named(r) if named[0] in stages and named[2]["psnr_db"] is not None]
     return max(finite, key=lambda named: named[2]["psnr_db"], default=None)
