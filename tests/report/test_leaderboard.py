@@ -11,16 +11,15 @@ from splitprobe.report.matched import ABSENT, BOUND, MISSED, READ, Value
 from splitprobe.report.results import collect
 from splitprobe.report.scores import attack_title, gain, strongest, strongest_attack
 from splitprobe.report.spread import merged
-from splitprobe.report.standings import Entry, Mean, ranked
+from splitprobe.report.standings import Entry, ranked
 from splitprobe.report.sweeps import COLUMNS, points_file
 from splitprobe.report.tables import build_table
 
-NONE = Mean(None, None)
-
 
 def swept(repository, *lines: tuple) -> None:
-    """Write points of sweeps: cell, accuracy in percent, PSNR of the strongest attack."""
-    records = [dict(zip(COLUMNS, (cell, "k", i, *numbers), strict=False)) for i, (cell, *numbers) in enumerate(lines)]
+    """Write points of sweeps: cell, change of accuracy in points, PSNR of the strongest attack."""
+    made = [(cell, "k", i, "0", 77.5 + change, change, db) for i, (cell, change, db) in enumerate(lines)]
+    records = [dict(zip(COLUMNS, point, strict=False)) for point in made]
     write_csv(points_file(repository.paths), records, COLUMNS)
 
 
@@ -31,7 +30,7 @@ def lines(page: str, title: str = "# Leaderboard") -> dict[str, list[str]]:
 
 def standing(*values: Value) -> list[tuple[int | None, int]]:
     """(rank, position in the given order) of entries with these values, in the order of the leaderboard."""
-    entries = [Entry(i, [], None, {3.0: value}, NONE, NONE, NONE) for i, value in enumerate(values)]
+    entries = [Entry(i, [], None, {3.0: value}, None, None, None) for i, value in enumerate(values)]
     return [(rank, entry.r) for rank, entry in ranked(entries, 3.0)]
 
 
@@ -92,7 +91,7 @@ def test_the_caption_and_the_rules(repository):
 
 
 def test_sweeps_change_values_and_order(repository):
-    swept(repository, ("cnn/siftfunnel", 76.5, 18.9), ("cnn/siftfunnel", 60.0, 12.0), ("cnn/vib", 77.0, 1.0))
+    swept(repository, ("cnn/siftfunnel", -1.0, 18.9), ("cnn/siftfunnel", -17.5, 12.0), ("cnn/vib", -0.5, 1.0))
     page, csv, rows = build(repository, "leaderboard")
     found = lines(page)
     # 1 point lost: 18.9; 3.4: 12.9, so 2.5 dB a point; 17.5: 12
@@ -219,15 +218,15 @@ def test_with_several_seeds_the_spread_stands_beside(repository, monkeypatch):
     page, _, rows = build(repository, "leaderboard")
     found = lines(page)
     # both ends of the line are 0.2 dB higher in the second seed: 0.1 more, standard deviation 0.1 sqrt 2
-    assert found["Gaussian noise"][1:4] == ["24.22 ± 0.14", "23.83 ± 0.14", "23.44 ± 0.14"]
+    assert found["Gaussian noise"][1:4] == ["24.22 ± 0.14 [2]", "23.83 ± 0.14 [2]", "23.44 ± 0.14 [2]"]
     assert found["Gaussian noise"][5:9] == [
-        "-7.3 ± 0.0",
-        "23.00 ± 0.14",
+        "-7.3",
+        "23.00 ± 0.14 [2]",
         "black-box decoder, 16 queries",
-        "10.80 ± 0.14",
+        "10.80 ± 0.14 [2]",
     ]
-    assert found["Autoencoder"][2] == "≤ 21.00 ± 0.14"
-    assert "standard deviation over 2 seeds" in page
+    assert found["Autoencoder"][2] == "≤ 21.00 ± 0.14 [2]"
+    assert "standard deviation over seeds" in page
     assert rows["cnn/gaussian_noise"]["psnr_db_at_3_sd"] == pytest.approx(0.02**0.5, rel=1e-4)
 
 

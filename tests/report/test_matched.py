@@ -5,6 +5,7 @@ import pytest
 from splitprobe.report import matched
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, READ, Point, Value, at, best
 from splitprobe.report.results import Results
+from splitprobe.report.spread import Mean
 
 LINE = [Point(6.0, 16.0), Point(2.0, 20.0), Point(4.0, 19.0)]  # in any order
 
@@ -98,11 +99,11 @@ def test_points_come_from_the_workspace_and_the_sweep():
     plain, r = cell("cnn/unprotected", 0.75, 24.0), cell("cnn/nopeek", 0.71, 18.0)
     rows = [plain, r]
     collected = [
-        {"cell": "cnn/nopeek", "accuracy_percent": 74.0, "strongest_psnr_db": 21.0},
-        {"cell": "cnn/vib", "accuracy_percent": 70.0, "strongest_psnr_db": 10.0},
-        {"cell": "cnn/nopeek", "accuracy_percent": 67.0, "strongest_psnr_db": 16.0},
+        {"cell": "cnn/nopeek", "accuracy_change_points": -1.0, "strongest_psnr_db": 21.0},
+        {"cell": "cnn/vib", "accuracy_change_points": -5.0, "strongest_psnr_db": 10.0},
+        {"cell": "cnn/nopeek", "accuracy_change_points": -8.0, "strongest_psnr_db": 16.0},
     ]
-    others = matched.swept(rows, r, collected)
+    others = matched.swept(r, collected)
     assert matched.settings(rows, r, others) == [(4.0, 18.0), (1.0, 21.0), (8.0, 16.0)]
     found = matched.values(rows, r, others, (0.5, 3.0, 5.0))
     assert [found[lost].psnr_db for lost in (0.5, 3.0, 5.0)] == [22.5, 19.0, 17.5]
@@ -118,9 +119,9 @@ def test_absent_numbers_give_no_point():
     for r in (cell("cnn/ae", None, 20.0), cell("cnn/ae", 0.7, None)):
         assert matched.own([plain, r], r) is None
         assert matched.values([plain, r], r, [], [3.0])[3.0].kind == ABSENT
-    r, point = cell("cnn/ae", 0.7, 20.0), {"cell": "cnn/ae", "accuracy_percent": 60.0, "strongest_psnr_db": 9.0}
+    r = cell("cnn/ae", 0.7, 20.0)
     for rows in ([r], [cell("cnn/unprotected", None, 24.0), r]):
-        assert matched.values(rows, r, matched.swept(rows, r, [point]), [3.0])[3.0].kind == ABSENT
+        assert matched.values(rows, r, [], [3.0])[3.0].kind == ABSENT
 
 
 def test_an_unprotected_row_without_a_score_is_no_anchor():
@@ -161,18 +162,21 @@ def test_seeds_are_read_off_one_by_one_and_averaged():
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0)), seeded("cnn/nopeek", (0.71, 20.0), (0.71, 20.0))]
     value = matched.values(rows, rows[1], [], [3.0])[3.0]
     assert value.psnr_db == pytest.approx((21.0 + 23.0) / 2)  # 24 - 3 / 4 * 4; 26 - 3 / 6 * 6
-    assert value.sd == pytest.approx(2**0.5)
+    assert (value.psnr_db.sd, value.psnr_db.n) == (pytest.approx(2**0.5), 2)
     assert value.apart == 6.0
-    # the sweep's points are lost against the mean of the unprotected networks, 76 %
-    point = {"cell": "cnn/nopeek", "accuracy_percent": 73.0, "strongest_psnr_db": 22.0}
-    others = matched.swept(rows, rows[1], [point])
-    assert matched.values(rows, rows[1], others, [3.0])[3.0] == Value(READ, 22.0, 0.0, sd=0.0)
+    # the sweep's points are the same for every seed
+    others = matched.swept(rows[1], [{"cell": "cnn/nopeek", "accuracy_change_points": -3.0, "strongest_psnr_db": 22.0}])
+    assert matched.values(rows, rows[1], others, [3.0])[3.0] == Value(READ, 22.0, 0.0)
 
 
 def test_seeds_of_different_kinds_have_a_value_without_a_spread():
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.75, 24.0)), seeded("cnn/ae", (0.73, 20.0), (0.71, 19.0), size=9)]
-    assert matched.values(rows, rows[1], [], [3.0])[3.0] == Value(READ, 19.5)  # seed 1: a bound, seed 2: out of reach
-    assert matched.values(rows, rows[1], [], [5.0])[5.0] == Value(BOUND, 19.5, 0.0, sd=pytest.approx(0.5**0.5))
+    value = matched.values(rows, rows[1], [], [3.0])[3.0]  # seed 1: a bound, seed 2: out of reach
+    assert value == Value(READ, 19.5)
+    assert not isinstance(value.psnr_db, Mean)
+    value = matched.values(rows, rows[1], [], [5.0])[5.0]
+    assert value == Value(BOUND, 19.5)
+    assert value.psnr_db.sd == pytest.approx(0.5**0.5)
     assert matched.values(rows, rows[1], [], [1.0])[1.0] == Value(MISSED, least=3.0)
 
 

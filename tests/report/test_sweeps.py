@@ -17,7 +17,10 @@ NOISE = {"cell": "cnn/gaussian_noise", "key": "defense.gaussian_noise.sigma", "v
 TREE = {
     "scale": "demo",
     "seed": 1,
-    "scales": {"demo": {"target": {"epochs": 10}, "mine": {"epochs": 2}}, "small": {"target": {"epochs": 20}}},
+    "scales": {
+        "demo": {"seeds": {"cnn": [1, 2], "faces": [1]}, "target": {"epochs": 10}, "mine": {"epochs": 2}},
+        "small": {"target": {"epochs": 20}},
+    },
     "defense": {"gaussian_noise": {"sigma": 0.8}, "dropout": {"rate": 0.8}, "unprotected": {}},
     "variants": {"dropout_half": {"defense": {"dropout": {"rate": 0.5}}}},
     "training": {"lr": 0.001},
@@ -59,7 +62,8 @@ class Git:
         for cell, (accuracy, psnr) in rows.items():
             file = self.root / "metrics" / tree["scale"] / "table2" / f"{cell}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps({"accuracy_percent": accuracy, "strongest_psnr_db": psnr, "z_bytes": 1}))
+            row = {"accuracy_percent": accuracy, "accuracy_change_points": accuracy - 75.0, "strongest_psnr_db": psnr}
+            file.write_text(json.dumps({**row, "z_bytes": 1}))
 
     def experiment(self, name: str, tree: dict, rows: dict, ref: str = "") -> str:
         """A commit beside the branch under DVC's kind of reference; each one is younger than the one before."""
@@ -96,7 +100,8 @@ def test_points_of_experiments(git, caplog):
     ]
     assert lines[2] == {
         **{"cell": "cnn/gaussian_noise", "key": "defense.gaussian_noise.sigma", "value": "1.6"},
-        **{"accuracy_percent": "40.5", "strongest_psnr_db": "15.25", "experiment": "high", "revision": high[:12]},
+        **{"seeds": "1 2", "accuracy_percent": "40.5", "accuracy_change_points": "-34.5", "strongest_psnr_db": "15.25"},
+        **{"experiment": "high", "revision": high[:12]},
     }
     assert "3 points of 3 experiments" in log
     assert "left out" not in log
@@ -153,6 +158,22 @@ def test_differences_without_a_say_in_the_cell_do_not_count(git, caplog):
     assert "left out: 1 for cnn/dropout: without the scores" in log
 
 
+def test_a_point_may_have_some_of_the_seeds_and_more_of_them_count_more(git, caplog):
+    def tree(*seeds: int, sigma: float = 1.6, faces: int = 1) -> dict:
+        made = {"cnn": list(seeds), "faces": [faces]}
+        return changed(defense__gaussian_noise__sigma=sigma, scales__demo__seeds=made)
+
+    git.experiment("both", tree(1, 2), {"cnn/gaussian_noise": (40.0, 15.0)})
+    git.experiment("one", tree(1), {"cnn/gaussian_noise": (41.0, 16.0)})  # younger, with fewer seeds
+    git.experiment("alone", tree(2, sigma=0.4, faces=7), {"cnn/gaussian_noise": (60.0, 20.0)})
+    git.experiment("foreign", tree(1, 3, sigma=0.2), {"cnn/gaussian_noise": (70.0, 23.0)})
+    lines, log = collected(git, caplog)
+    assert [(line["value"], line["seeds"], line["experiment"]) for line in lines] == [
+        *(("0.4", "2", "alone"), ("1.6", "1 2", "both")),
+    ]
+    assert "left out: 1 for cnn/gaussian_noise: seeds [1, 3], not all of which the workspace has" in log
+
+
 def test_no_experiments_give_a_header_and_a_hint(git, caplog):
     lines, log = collected(git, caplog)
     assert lines == []
@@ -172,7 +193,8 @@ def test_commands_write_whole_numbers_as_such_and_never_twice():
         [
             sweeps.Sweep("cnn/bido", "defense.bido.weight", (1.0, 0.05, 1e-5)),
             sweeps.Sweep("cnn/bido_cka", "defense.bido.weight", (1.0, 0.05, 1e-5)),
-        ]
+        ],
+        "demo",
     )
     setting = "defense.bido.weight=1,0.05,1e-05"
     assert made == [["dvc", "exp", "run", "--queue", "-S", setting, "build_table@table2"]]
@@ -198,6 +220,17 @@ def test_queue_shows_each_command_and_runs_it_unless_dry(monkeypatch, caplog):
         sweeps.queue(Params(TREE), dry=False)
 
 
+def test_some_seeds_are_queued_when_the_table_has_them(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(sweeps.Params, "load", lambda: Params(TREE))
+    sweeps.main(["queue", "--dry-run", "--seeds", "2,1"])
+    assert [record.getMessage() for record in caplog.records][1] == (
+        "dvc exp run --queue -S defense.dropout.rate=0.5 -S scales.demo.seeds.cnn=[2,1] build_table@table2"
+    )
+    with pytest.raises(ParamsError, match=r"--seeds 1,3: scales\.demo\.seeds\.cnn has \[1, 2\]; take some of these"):
+        sweeps.main(["queue", "--seeds", "1,3", "--dry-run"])
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -217,10 +250,13 @@ def test_a_sweep_that_cannot_be_run_is_refused(value, message):
         sweeps.sweeps(Params(changed(sweeps=value)))
 
 
-@pytest.mark.parametrize("arguments", [[], ["run"], ["queue", "--wet"], ["collect", "now"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["run"], ["queue", "--wet"], ["queue", "--seeds"], ["collect", "now"], ["collect", "--dry-run"]],
+)
 def test_the_command_line_says_how_it_is_used(git, monkeypatch, arguments):
     monkeypatch.chdir(git.root)
-    with pytest.raises(ValueError, match=r"usage: python -m splitprobe\.report\.sweeps queue \[--dry-run\] \| collect"):
+    with pytest.raises(ValueError, match=r"usage: python -m splitprobe\.report\.sweeps queue .* \| collect"):
         sweeps.main(arguments)
 
 

@@ -19,7 +19,8 @@ def drawn(repository):
 def swept(repository, *lines: tuple) -> None:
     """Write points: cell, value, accuracy in percent, PSNR of the strongest attack."""
     key = "defense.gaussian_noise.sigma"
-    records = [dict(zip(COLUMNS, (cell, key, *numbers), strict=False)) for cell, *numbers in lines]
+    made = [(cell, key, value, "1", percent, percent - 77.5, db) for cell, value, percent, db in lines]
+    records = [dict(zip(COLUMNS, point, strict=False)) for point in made]
     write_csv(points_file(repository.paths), records, COLUMNS)
 
 
@@ -53,7 +54,7 @@ def test_a_sweep_is_a_line_sorted_by_accuracy(repository):
     swept(repository, (noise, 0.2, 76.0, 24.1), (noise, 1.6, 55.0, 20.9), ("cnn/vib", 0.1, 70.0, 20.0))
     figure = drawn(repository)
     assert line(figure, 1) == [(55.0, 20.9), (pytest.approx(70.2), 22.9), (76.0, 24.1)]
-    assert "2 points of sweeps" in text(figure)  # VIB is no row of this figure
+    assert "2 points of sweeps over one setting (seed 1)" in text(figure)  # VIB is no row of this figure
 
 
 def test_a_header_alone_is_no_point(repository):

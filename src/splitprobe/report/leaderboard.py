@@ -14,7 +14,7 @@ from splitprobe.report.remarks import caption
 from splitprobe.report.results import collect
 from splitprobe.report.scores import SIFTFUNNEL, strongest_attack
 from splitprobe.report.standings import Entry, Settings, entry, ranked
-from splitprobe.report.table import Flat, Table
+from splitprobe.report.table import Flat, Table, spread
 
 STAGES = ("target", "generator", "mle")
 
@@ -59,13 +59,11 @@ def _row(rank: int | None, e: Entry) -> Flat:
         made["rank"] = rank
         for lost, value in e.values.items():
             key = f"psnr_db_at_{lost:g}"
-            made |= {key: value.psnr_db, f"{key}_sd": value.sd, f"{key}_kind": value.kind}
+            made |= {key: value.psnr_db, f"{key}_kind": value.kind}
         made["settings"] = len(e.measured)
-    made |= {"accuracy_change_points": e.change.value, "accuracy_change_points_sd": e.change.sd}
-    made |= {"strongest_psnr_db": e.strongest.value, "strongest_psnr_db_sd": e.strongest.sd}
-    made |= {"strongest_attack": None if attack is None else attack[0]}
-    made |= {"above_floor_db": e.above.value, "above_floor_db_sd": e.above.sd}
-    return made | {key: target[key] for key in ("edge_parameters", "z_bytes")}
+    made |= {"accuracy_change_points": e.change, "strongest_psnr_db": e.strongest}
+    made |= {"strongest_attack": None if attack is None else attack[0], "above_floor_db": e.above}
+    return spread(made) | {key: target[key] for key in ("edge_parameters", "z_bytes")}
 
 
 def _line(block: str, rank: int | None, e: Entry) -> Flat:

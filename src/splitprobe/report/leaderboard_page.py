@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from splitprobe.report import matched
-from splitprobe.report.markdown import DAGGER, FAILED, NONE, Notes, grid, number
+from splitprobe.report.markdown import DAGGER, FAILED, NONE, Notes, grid, number, signed
 from splitprobe.report.matched import BOUND, MISSED, Value
 from splitprobe.report.remarks import untuned
 from splitprobe.report.results import Results, labels
 from splitprobe.report.scores import FLOORS, NO_ATTACK, attacks, failed_attacks, floors, strongest_attack
-from splitprobe.report.standings import DECIMALS, Entry, Mean, Ranked, Settings
+from splitprobe.report.standings import DECIMALS, Entry, Ranked, Settings
 
 WIDE, ATMOST, ATLEAST = "≈", "≤", "≥"
 BUDGETED = (
@@ -65,19 +65,14 @@ def _value(notes: Notes, e: Entry, value: Value, apart: float) -> str:
     if value.psnr_db is None:
         return notes.absent(e.why)
     mark = ATMOST if value.kind == BOUND else WIDE if value.apart > apart else ""
-    return f"{mark} {_spread(Mean(value.psnr_db, value.sd))}".strip()
-
-
-def _spread(mean: Mean) -> str:
-    return number(mean.value, DECIMALS) + ("" if mean.sd is None else f" ± {number(mean.sd, DECIMALS)}")
+    return f"{mark} {number(value.psnr_db, DECIMALS)}".strip()
 
 
 def _own(notes: Notes, e: Entry) -> list[str]:
     """The columns at a row's own setting."""
-    change, attack = e.change, strongest_attack(e.r)
-    moved = notes.absent(e.why) if change.value is None else f"{change.value:+.1f}"
-    moved += "" if change.sd is None else f" ± {change.sd:.1f}"
-    scores = [notes.absent(NO_ATTACK) if mean.value is None else _spread(mean) for mean in (e.strongest, e.above)]
+    attack = strongest_attack(e.r)
+    moved = notes.absent(e.why) if e.change is None else signed(e.change, 1)
+    scores = [notes.absent(NO_ATTACK) if db is None else number(db, DECIMALS) for db in (e.strongest, e.above)]
     # the strongest failed, so all did
     scores[0] += DAGGER if failed_attacks(e.r) == len(attacks(e.r)) else ""
     sizes = [notes.value(e.r["target"], key, 0) for key in ("edge_parameters", "z_bytes")]
@@ -116,8 +111,9 @@ def notes(results: Sequence[Results]) -> list[str]:
     """What was the same for all, what the columns mean, and how much chance is in them."""
     seeds = max(len(r.seeds) for r in results)
     chance = (
-        f"± is the standard deviation over {seeds} seeds, each with its own unprotected network; a value without it is "
-        "not of the same kind in every seed. The points of sweeps are taken as they are."
+        "± is the standard deviation over seeds, how many in brackets, each with its own unprotected network; a value "
+        "without it is not of the same kind in every seed. The points of sweeps are taken as they are, each lost "
+        "against the unprotected networks of its own seeds."
         if seeds > 1
         else "One seed: how far another one would move a value is not known, so small differences rank nothing."
     )

@@ -9,11 +9,11 @@ setting that was tried leaks is given apart, by :func:`best`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from splitprobe.report.results import Results, reference
+from splitprobe.report.results import Results
 from splitprobe.report.scores import SIFTFUNNEL, accuracy, strongest
+from splitprobe.report.spread import mean
 
 READ, BOUND, MISSED, ABSENT = "read off", "upper bound", "not reached", "absent"
 BUDGET = "budget/"  # begins the cells that run a defense on SiftFunnel's edge
@@ -34,14 +34,13 @@ class Value:
 
     ``READ``: PSNR in dB, and how many points of accuracy ``apart`` the two settings are that it lies between (0 where a
     setting lies right there). ``BOUND``: the lowest PSNR of settings that all lose less. ``MISSED``: ``least``, the
-    fewest points that a setting loses. ``sd``: deviation over seeds, where every seed has a value of this kind.
+    fewest points that a setting loses. PSNR is a mean over seeds where every seed has a value of this kind.
     """
 
     kind: str
     psnr_db: float | None = None
     apart: float = 0.0
     least: float | None = None
-    sd: float | None = None
 
 
 def at(measured: Sequence[Point], lost: float, anchor: Point | None = None) -> Value:
@@ -71,14 +70,10 @@ def best(measured: Iterable[Point], lost: float) -> Point | None:
     return min((p for p in measured if p.lost <= lost), key=lambda p: (p.psnr_db, p.lost), default=None)
 
 
-def swept(results: Sequence[Results], r: Results, points: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """A cell's points among ``sweeps.points``; none without an unprotected accuracy to compare with."""
-    base = reference(results, r)
-    if base is None or base["target"]["accuracy"] is None:
-        return []
-    top = 100 * base["target"]["accuracy"]
+def swept(r: Results, points: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """A cell's points among ``sweeps.points``, each lost against the unprotected networks of its own seeds."""
     return [
-        Point(round(top - point["accuracy_percent"], EXACT), point["strongest_psnr_db"])
+        Point(round(-point["accuracy_change_points"], EXACT), point["strongest_psnr_db"])
         for point in points
         if point["cell"] == r.cell
     ]
@@ -87,7 +82,7 @@ def swept(results: Sequence[Results], r: Results, points: Iterable[Mapping[str, 
 def own(results: Sequence[Results], r: Results) -> Point | None:
     """The workspace's setting of a cell; None when accuracy, the unprotected row or every attack's PSNR is absent."""
     change, psnr = accuracy(results, r)["accuracy_change_points"], strongest(r)
-    return None if None in (change, psnr) else Point(round(-change, EXACT), psnr)
+    return None if None in (change, psnr) else Point(round(-change, EXACT), float(psnr))
 
 
 def plain(results: Sequence[Results], r: Results) -> Results | None:
@@ -146,5 +141,4 @@ def _averaged(whole: Value, each: Sequence[Value]) -> Value:
     """The seeds' values as one."""
     if len(each) < 2 or {value.kind for value in each} not in ({READ}, {BOUND}):
         return whole
-    found = [value.psnr_db for value in each]
-    return Value(each[0].kind, fmean(found), max(value.apart for value in each), sd=stdev(found))
+    return Value(each[0].kind, mean([value.psnr_db for value in each]), max(value.apart for value in each))

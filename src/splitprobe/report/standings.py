@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any
 
 from splitprobe.params import Params, ParamsError, bounded
@@ -10,6 +9,7 @@ from splitprobe.report import matched
 from splitprobe.report.matched import MISSED, Point, Value
 from splitprobe.report.results import NO_REFERENCE, Results
 from splitprobe.report.scores import NO_ATTACK, accuracy, gain, strongest
+from splitprobe.report.spread import mean
 
 DECIMALS = 2  # of PSNR in dB for readers; rows that agree in them share a rank
 
@@ -33,40 +33,25 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A number over seeds: None where a seed has none; no standard deviation for a single seed."""
-
-    value: float | None
-    sd: float | None
-
-    @classmethod
-    def of(cls, found: Sequence[float | None]) -> "Mean":
-        """Of one number for each seed."""
-        if None in found:
-            return cls(None, None)
-        return cls(fmean(found), stdev(found) if len(found) > 1 else None)
-
-
-@dataclass(frozen=True)
 class Entry:
     """A row: its measured settings, its network without the defense, and what leaks at each loss of accuracy.
 
     At its own setting: the ``change`` of accuracy in points, the ``strongest`` attack's PSNR in dB, and how many dB it
-    is ``above`` the mean image's.
+    is ``above`` the mean image's; each a mean over seeds, where several ran.
     """
 
     r: Results
     measured: Sequence[Point]
     plain: Results | None
     values: Mapping[float, Value]
-    change: Mean
-    strongest: Mean
-    above: Mean
+    change: float | None
+    strongest: float | None
+    above: float | None
 
     @property
     def why(self) -> str:
         """Why the row has no point, where it has none."""
-        if self.strongest.value is None:
+        if self.strongest is None:
             return NO_ATTACK
         return self.r["target"].get("accuracy_reason", NO_REFERENCE)
 
@@ -78,15 +63,15 @@ def entry(
     results: Sequence[Results], r: Results, points: Iterable[Mapping[str, Any]], losses: Sequence[float]
 ) -> Entry:
     """A cell's entry; ``points``: those of all sweeps, ``losses``: points of accuracy."""
-    others, seeds = matched.swept(results, r, points), matched.by_seed(results, r)
+    others, seeds = matched.swept(r, points), matched.by_seed(results, r)
     return Entry(
         r,
         matched.settings(results, r, others),
         matched.plain(results, r),
         matched.values(results, r, others, losses),
-        Mean.of([accuracy(rows, s)["accuracy_change_points"] for rows, s in seeds]),
-        Mean.of([strongest(s) for _, s in seeds]),
-        Mean.of([gain(s) for _, s in seeds]),
+        mean([accuracy(rows, s)["accuracy_change_points"] for rows, s in seeds]),
+        mean([strongest(s) for _, s in seeds]),
+        mean([gain(s) for _, s in seeds]),
     )
 
 

@@ -1,10 +1,13 @@
 """Sweeps: Table II's cells at other values of one setting, as DVC experiments, and what became of them.
 
-Usage: ``python -m splitprobe.report.sweeps queue [--dry-run]`` puts the experiments of ``sweeps:`` in params.yaml into
-DVC's queue (``dvc queue start`` runs them); ``python -m splitprobe.report.sweeps collect`` writes the points of all
-finished ones to plots/<scale>/sweeps/table2.csv, which the figure ``tradeoff`` and the table ``leaderboard`` read.
+Usage: ``python -m splitprobe.report.sweeps queue [--dry-run] [--seeds 1,2]`` puts the experiments of ``sweeps:`` in
+params.yaml into DVC's queue (``dvc queue start`` runs them), for these of Table II's seeds or for all; ``python -m
+splitprobe.report.sweeps collect`` writes the points of all finished ones to plots/<scale>/sweeps/table2.csv, which the
+figure ``tradeoff`` and the table ``leaderboard`` read.
 
-An experiment is a point of a sweep when its key is the only difference from the workspace that matters to the cell.
+An experiment is a point of a sweep when its key is the only difference from the workspace that matters to the cell,
+but for its seeds: they may be some of the workspace's, since accuracy is compared with the unprotected network of the
+same seeds.
 """
 
 import io
@@ -25,14 +28,15 @@ from splitprobe.report.results import rows
 from splitprobe.runtime import run_stage
 
 log = logging.getLogger("splitprobe")
-COLUMNS = ("cell", "key", "value", "accuracy_percent", "strongest_psnr_db", "experiment", "revision")
-SCORES = COLUMNS[3:5]
+SCORES = ("accuracy_percent", "accuracy_change_points", "strongest_psnr_db")
+COLUMNS = ("cell", "key", "value", "seeds", *SCORES, "experiment", "revision")
 # refs/exps also holds the queue (stash, celery) and the running experiment (exec, apply): those are no results
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
 # sections without a say in a cell's accuracy and attacks
 UNRELATED = ("leaderboard", "criterion", "judge", "knowledge", "rows", "sweeps", "runtime", "cost", "mine")
 UNRELATED += ("information", "calibration", "ablation")
-USAGE = "usage: python -m splitprobe.report.sweeps queue [--dry-run] | collect"
+USAGE = "usage: python -m splitprobe.report.sweeps queue [--dry-run] [--seeds 1,2] | collect"
+TABLE = "table2"  # what an experiment builds
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class Sweep:
     key: str
     values: tuple[float, ...]
 
+    def seeds(self, params: Params) -> list[int]:
+        """The seeds that a tree repeats the cell with; they stand under the cell's table group."""
+        return params.raw(seeds_key(params.scale, self.cell))
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -52,9 +60,14 @@ class Experiment:
     revision: str
 
 
+def seeds_key(scale: str, cell: str) -> str:
+    """Where the seeds of one of Table II's cells stand: its group there is the first part of its name."""
+    return f"scales.{scale}.seeds.{cell.partition('/')[0]}"
+
+
 def points_file(paths: Paths) -> Path:
     """Where the points of a scale lie: plots/<scale>/sweeps/table2.csv."""
-    return paths.figure("sweeps/table2", "csv")
+    return paths.figure(f"sweeps/{TABLE}", "csv")
 
 
 def points(paths: Paths) -> list[dict[str, Any]]:
@@ -69,7 +82,7 @@ def sweeps(params: Params) -> list[Sweep]:
 
     Raises ParamsError for a key that params.yaml lacks or that is no number, and for a cell that Table II lacks.
     """
-    found, table = params.raw("sweeps"), rows(params, "table2")
+    found, table = params.raw("sweeps"), rows(params, TABLE)
     if not isinstance(found, list):
         raise ParamsError(f"sweeps = {found!r}: a list is needed")
     listed = [typed(Sweep, item, f"sweeps[{i}]") for i, item in enumerate(found)]
@@ -81,21 +94,32 @@ def sweeps(params: Params) -> list[Sweep]:
     return listed
 
 
-def commands(listed: Sequence[Sweep]) -> list[list[str]]:
-    """The commands that queue the sweeps; two cells with the same key and values share one."""
+def commands(listed: Sequence[Sweep], scale: str, seeds: str = "") -> list[list[str]]:
+    """The commands that queue the sweeps, for some seeds or for all; two cells with the same command share it."""
     made = []
     for sweep in listed:
         # 12 and not 12.0, since a whole number's type is checked
-        values = ",".join(f"{value:.12g}" for value in sweep.values)
-        command = ["dvc", "exp", "run", "--queue", "-S", f"{sweep.key}={values}", "build_table@table2"]
+        settings = ["-S", f"{sweep.key}={','.join(f'{value:.12g}' for value in sweep.values)}"]
+        if seeds:
+            settings += ["-S", f"{seeds_key(scale, sweep.cell)}=[{seeds}]"]
+        command = ["dvc", "exp", "run", "--queue", *settings, f"build_table@{TABLE}"]
         if command not in made:
             made.append(command)
     return made
 
 
-def queue(params: Params, dry: bool) -> None:
-    """Queue all sweeps, each command shown first; a dry run only shows them. Raises ValueError when one fails."""
-    for command in commands(sweeps(params)):
+def queue(params: Params, dry: bool, seeds: str = "") -> None:
+    """Queue all sweeps, each command shown first; a dry run only shows them.
+
+    ``seeds``: some of Table II's, with commas between them; empty for all. Raises ValueError when a command fails, and
+    ParamsError for a seed that the table has not.
+    """
+    listed = sweeps(params)
+    for sweep in listed if seeds else ():
+        known = sweep.seeds(params)
+        if not {*seeds.split(",")} <= {*map(str, known)}:
+            raise ParamsError(f"--seeds {seeds}: {seeds_key(params.scale, sweep.cell)} has {known}; take some of these")
+    for command in commands(listed, params.scale, seeds):
         log.info("%s", " ".join(command))
         if not dry and subprocess.run(command, check=False).returncode:
             raise ValueError(f"{' '.join(command)} failed; its own message stands above")
@@ -108,15 +132,16 @@ def collect(params: Params, paths: Paths) -> None:
     """
     listed, found, left = sweeps(params), {}, Counter()
     finished = experiments(paths.root)
-    for experiment in finished:  # older ones first, so that a newer one takes their place
+    for experiment in finished:  # older ones first: of points with as many seeds the newest counts
         tree = _tree(paths.root, experiment)
         if tree is None or tree.scale != params.scale:
             left["of another scale" if tree else "without a params.yaml that can be read"] += 1
             continue
         for sweep in listed:
             line = _point(params, paths, tree, sweep, experiment, left)
-            if line:
-                found[tuple(line[key] for key in COLUMNS[:3])] = line
+            place = line and tuple(line[key] for key in COLUMNS[:3])
+            if line and (place not in found or _repeats(line) >= _repeats(found[place])):
+                found[place] = line
     lines = [found[key] for key in sorted(found)]
     write_csv(points_file(paths), lines, COLUMNS)
     log.info("%d points of %d experiments: %s", len(lines), len(finished), points_file(paths))
@@ -133,10 +158,15 @@ def _point(
     changed = differing(params.tree, tree.tree, params.scale, sweep)
     if sweep.key not in changed:
         return None  # another sweep's experiment: this cell is as in the workspace
-    if changed != {sweep.key}:
-        left[f"for {sweep.cell}: other settings differ too ({', '.join(sorted(changed - {sweep.key}))})"] += 1
+    others = sorted(changed - {sweep.key, seeds_key(params.scale, sweep.cell)})
+    if others:
+        left[f"for {sweep.cell}: other settings differ too ({', '.join(others)})"] += 1
         return None
-    file = paths.table("table2").relative_to(paths.root) / f"{sweep.cell}.json"
+    seeds = sweep.seeds(tree)
+    if not {*seeds} <= {*sweep.seeds(params)}:
+        left[f"for {sweep.cell}: seeds {seeds}, not all of which the workspace has"] += 1
+        return None
+    file = paths.table(TABLE).relative_to(paths.root) / f"{sweep.cell}.json"
     text = _git(paths.root, "show", f"{experiment.revision}:./{file.as_posix()}", missing="")
     row = json.loads(text) if text else {}
     if any(key not in row for key in SCORES):
@@ -144,9 +174,15 @@ def _point(
         return None
     value = float(tree.raw(sweep.key))
     return {
-        **{"cell": sweep.cell, "key": sweep.key, "value": value, **{key: row[key] for key in SCORES}},
+        **{"cell": sweep.cell, "key": sweep.key, "value": value, "seeds": " ".join(map(str, seeds))},
+        **{key: row[key] for key in SCORES},
         **{"experiment": experiment.name, "revision": experiment.revision[:12]},
     }
+
+
+def _repeats(line: Mapping[str, Any]) -> int:
+    """How many seeds a point is the mean of."""
+    return len(line["seeds"].split())
 
 
 def differing(ours: Mapping, theirs: Mapping, scale: str, sweep: Sweep) -> set[str]:
@@ -162,7 +198,8 @@ def differing(ours: Mapping, theirs: Mapping, scale: str, sweep: Sweep) -> set[s
     for key in (key for key in mine.keys() | other.keys() if mine.get(key, absent) != other.get(key, absent)):
         section, *rest = key.split(".")
         if section == "scales":
-            foreign = rest[0] != scale or rest[1] in UNRELATED
+            seeds = rest[1] == "seeds" and key != seeds_key(scale, sweep.cell)
+            foreign = rest[0] != scale or rest[1] in UNRELATED or seeds
         elif section in ("defense", "variants"):
             # a row is named after its defense, its variant or both: bido_cka runs bido
             named = row.startswith(rest[0]) or row.endswith(rest[0])
@@ -218,12 +255,17 @@ def _git(root: Path, *arguments: str, missing: str | None = None) -> str:
 def main(arguments: list[str]) -> None:
     """Run the command that the arguments name."""
     params = Params.load()
-    if arguments in (["queue"], ["queue", "--dry-run"]):
-        queue(params, dry=len(arguments) == 2)
-    elif arguments == ["collect"]:
-        collect(params, Paths(params.scale))
-    else:
-        raise ValueError(f"{' '.join(arguments) or 'no command'}: {USAGE}")
+    command, *options = arguments or [""]
+    dry = "--dry-run" in options
+    match [option for option in options if option != "--dry-run"]:
+        case [] if command == "queue":
+            queue(params, dry)
+        case ["--seeds", seeds] if command == "queue":
+            queue(params, dry, seeds)
+        case [] if command == "collect" and not dry:
+            collect(params, Paths(params.scale))
+        case _:
+            raise ValueError(f"{' '.join(arguments) or 'no command'}: {USAGE}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ judged by its line. Down (private) and right (accurate) is better.
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -30,12 +30,12 @@ def draw(params: Params, paths: Paths) -> Figure:
     results = collect(params, paths, "tradeoff", ("target", "generator", "mle"))
     names = labels(results)
     swept = {r.cell: [] for r in results}
-    for point in sweeps.points(paths):
-        if point["cell"] in swept:
-            swept[point["cell"]].append((point["accuracy_percent"], point["strongest_psnr_db"]))
+    found = [point for point in sweeps.points(paths) if point["cell"] in swept]
+    for point in found:
+        swept[point["cell"]].append((point["accuracy_percent"], point["strongest_psnr_db"]))
     figure = Figure((WIDTH, HEIGHT))
     figure.text(0.023, 0.96, "Privacy against accuracy", fontsize=13, weight="bold", va="center")
-    caption = textwrap.fill(_caption(params.scale, results, sum(map(len, swept.values()))), 148)
+    caption = textwrap.fill(_caption(params.scale, results, found), 148)
     figure.text(0.023, 0.94, caption, fontsize=8.5, color=QUIET, va="top", linespacing=1.3)
     axes = figure.add_axes((0.07, 0.085, 0.68, 0.735))
     for i, r in enumerate(results):
@@ -53,14 +53,15 @@ def own(r: Results) -> Spot | None:
     return None if None in (accuracy, psnr) else (100 * accuracy, psnr)
 
 
-def _caption(scale: str, results: Sequence[Results], swept: int) -> str:
+def _caption(scale: str, results: Sequence[Results], swept: Sequence[Mapping[str, Any]]) -> str:
+    seeds = sorted({f"seed{'s' if ' ' in point['seeds'] else ''} {point['seeds']}" for point in swept})
     counts = [distinct(r[stage]["images"] for r in results) for stage in ("generator", "mle")]
     absent = [r.title for r in results if own(r) is None]
     return (
         f"Scale {scale}: {data(results)}. {origin(results)}. Strongest attack: the highest mean PSNR among decoders "
         f"({counts[0]} images) and MLE variants ({counts[1]} images). Large markers: the settings of Table II; small "
-        f"ones, joined with them by accuracy: {swept} points of sweeps over one setting."
-        + (f" Without a point: {', '.join(absent)}." if absent else "")
+        f"ones, joined with them by accuracy: {len(swept)} points of sweeps over one setting"
+        f"{f' ({distinct(seeds)})' if seeds else ''}." + (f" Without a point: {', '.join(absent)}." if absent else "")
     )
 
 
