@@ -145,14 +145,24 @@ def test_release_keeps_the_shape_and_is_stochastic_only_if_declared(name, make_t
     assert torch.equal(first, second) is not target.defense.stochastic
 
 
-def test_the_mean_of_releases_is_distributed_as_such(name, make_target, cpu):
-    defense = make_target(name).defense
+def test_one_release_alone_is_combined_with_nothing(name, make_target, cpu):
+    defense, z = make_target(name).defense, torch.rand(2, 4, 8, 8)
+    assert torch.equal(defense.combined_release(z, 1, cpu.generator(2)), defense.release(z, cpu.generator(2)))
+
+
+def test_several_releases_are_combined_into_their_mean_or_what_tells_more(name, make_target, cpu):
+    defense, generator = make_target(name).defense, cpu.generator(1)
     z = torch.rand(64, 4, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.5
-    mean = defense.mean_release(z, 9, cpu.generator(0))
-    looped = Defense.mean_release(defense, z, 9, cpu.generator(1))
+    combined = defense.combined_release(z, 9, cpu.generator(0))
+    if name == "dropout":  # of rate 0.8: an entry that survives in any mask is exact
+        union = torch.stack([defense.release(z, generator) for _ in range(9)]).amax(0)
+        for found in (combined, union):
+            assert ((found == z) | (found == 0)).all()
+            assert (found == 0).float().mean().item() == pytest.approx(0.8**9, abs=0.01)
+        return
+    looped = Defense.combined_release(defense, z, 9, generator)
     for quantity in (lambda t: (t - z).mean(), lambda t: (t - z).std()):
-        assert quantity(mean).item() == pytest.approx(quantity(looped).item(), rel=0.05, abs=0.01)
-    assert torch.equal(defense.mean_release(z, 1, cpu.generator(2)), defense.release(z, cpu.generator(2)))
+        assert quantity(combined).item() == pytest.approx(quantity(looped).item(), rel=0.05, abs=0.01)
 
 
 def test_settings_survive_a_checkpoint(name, make_target, tmp_path, cpu):

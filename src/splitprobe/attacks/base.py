@@ -24,6 +24,7 @@ from splitprobe.target import Target, load_target
 
 log = logging.getLogger("splitprobe")
 KEPT = 64  # reconstructions stored for the figures
+BLIND = ("gray", "mean_image")  # what anybody can answer; an image's own mean color is an oracle's
 
 
 class Attack:
@@ -32,7 +33,7 @@ class Attack:
     access: ClassVar[str]
     family: ClassVar[str]  # the file that results and curves go to
     kind: ClassVar[str]  # what the family's members are called in its result
-    queries: int = 1  # releases of one image that the adversary averages
+    queries: int = 1  # releases of one image that the adversary combines
     draws: int = 1  # times the test images are intercepted; scores are means over all
 
     def __init__(self, name: str, target: Target, seed: int) -> None:
@@ -43,8 +44,8 @@ class Attack:
         """Learn, or choose settings, on auxiliary images (uint8, N, C, H, W) and what the target releases of them."""
 
     def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """What the adversary works on for features z (N, c, h, w): the mean of ``queries`` fresh releases."""
-        return self.target.defense.mean_release(z, self.queries, generator)
+        """What the adversary works on for features z (N, c, h, w): ``queries`` fresh releases as one."""
+        return self.target.defense.combined_release(z, self.queries, generator)
 
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """x_hat (N, C, H, W) in [0, 1] from observed z (N, c, h, w); ``shape`` is (C, H, W)."""
@@ -79,20 +80,21 @@ def assess(
 ) -> tuple[dict, dict, dict]:
     """Fit each attack and score it on the test images (uint8): floors, results by attack, reconstructions (uint8 NHWC).
 
-    ``failed`` marks an attack whose mean squared error is no better than the auxiliary mean image's.
+    ``failed`` marks an attack whose mean squared error is no better than a blind answer's: gray or the mean image.
     """
     blind = measures.blind(images, auxiliary)
     floors = {name: scored(images, labels, judge, answer) for name, answer in blind.items()}
+    bar = min(floors[name]["mse"] for name in BLIND)
     results, pictures = {}, {"x": _picture(images)}
     for attack in attacks:
         attack.fit(auxiliary)
         x_hat = torch.cat([attack.reconstruct(z, tuple(images.shape[1:])) for z in intercepted(attack, images)])
         scores = scored(images, labels, judge, x_hat)
-        failed = not scores["mse"] < floors["mean_image"]["mse"]
+        failed = not scores["mse"] < bar
         told = {"access": attack.access, "draws": attack.draws, **attack.facts()}
         results[attack.name] = {**told, **scores, "failed": failed}
         pictures[attack.name] = _picture(x_hat[: len(images)])
-        verdict = " (no better than the mean image: failed)" if failed else ""
+        verdict = " (no better than a blind answer: failed)" if failed else ""
         log.info(
             "  %s, %s: %.2f dB, SSIM %.3f%s", attack.name, attack.access, scores["psnr_db"], scores["ssim"], verdict
         )

@@ -1,7 +1,7 @@
 """Generator attack: a decoder fitted on auxiliary images so that G(z) is x; the paper's equation (4).
 
 Black-box: the decoder mirrors the plain network's cut. Gray-box: it mirrors the defense's architecture, where that
-differs. Repeated: the black-box decoder on the mean of several releases of the same image, where releases are random.
+differs. Repeated: the black-box decoder on several releases of the same image as one, where releases are random.
 Cloud-side: the gray-box decoder on what the cloud's first layer makes of z, where that layer undoes a funnel. Strong
 and strong repeated, not the paper's: a larger residual decoder of the standardized feature, alike for every defense.
 Differs from the authors: epochs are selected on held-out auxiliary images (theirs: on the target's images), and a
@@ -88,7 +88,7 @@ class Generator(Attack):
 
     @torch.no_grad()
     def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """The view of the mean of fresh releases."""
+        """The view of fresh releases as one."""
         return torch.cat([self.view(part) for part in super().observe(z, generator).split(512)])
 
     def step(self, z: Tensor, images: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Hybrid attack: MLE that starts from the strong decoder's image instead of gray.
 
 Not the paper's. It catches defenses that stall only one of the two: an optimization that cannot find its way from gray,
-or a decoder that was too small. Settings, trials and steps are those of the tuned MLE; they are chosen on auxiliary
-images that the decoder was not fitted on, so that the start is as good as a test image's. Where releases are random,
-both parts work on the mean of several.
+or a decoder that was too small. Steps are those of the tuned MLE; learning rate and total variation are chosen on
+auxiliary images that the decoder was not fitted on, so that the start is as good as a test image's. A feature may be
+met better and the image worse: where no trial brings those images nearer, the start stays as it is. Where releases are
+random, both parts work on several as one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Hybrid(TunedMle):
 
     def __init__(self, target: Target, params: Params, plan: Plan, truth: Tensor, decoder: Generator) -> None:
         settings = params.section("attack.mle", Settings)
-        super().__init__(target, params.seed, settings.tuned, plan, truth, "hybrid")
+        super().__init__(target, params.seed, settings.hybrid, plan, truth, "hybrid")
         self.decoder, self.queries = decoder, decoder.queries
         if self.queries > 1:
             self.access = f"white-box, {self.queries} queries"
@@ -40,9 +41,18 @@ class Hybrid(TunedMle):
         """Choose learning rate and weight on images that the decoder has not seen."""
         self.choose(self.decoder.holdout[: self.plan.trial_images])
 
+    def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Descend from the decoder's image, or leave it where no trial improved on one."""
+        if self.improves:
+            return super().reconstruct(z, shape)
+        x = self.start(z, shape)
+        self.start_psnr_db = self._psnr(x)
+        return x
+
     def facts(self) -> dict[str, Any]:
         """Budget, choice and start."""
-        return {**super().facts(), "queries": self.queries, "start": self.decoder.name}
+        own = {"queries": self.queries, "start": self.decoder.name, "descended": self.improves}
+        return {**super().facts(), **own}
 
 
 def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Attack]) -> tuple[list[Attack], Tensor]:

@@ -5,8 +5,8 @@ batch-wide total variation. Its gradients are so small that it often ends where 
 ``tuned`` is an attack that moves: Adam from gray (with a little noise, since a constant image ties every max-pool and
 can leave a funnel without gradient), a sum per image (relative to the feature's own energy, so that one weight of the
 total variation means the same for every defense), pixels kept in [0, 1], learning rate and total variation chosen on
-auxiliary images with a stated number of trials. Where releases are random, the pixels' expected release is compared.
-Hybrid (hybrid.py) is the same from a better start.
+auxiliary images with a stated number of trials. The defense says how a candidate's feature is compared with what it
+released. Hybrid (hybrid.py) is the same from a better start.
 """
 
 from __future__ import annotations
@@ -39,12 +39,18 @@ class Paper:
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """The section ``attack.mle.tuned``: the noise on the gray start, and the values to choose from."""
+class Grid:
+    """The section ``attack.mle.hybrid``: the values to choose from; every pair of them is a trial."""
 
-    start_noise: float = bounded(0.0, 1.0)
     lr: tuple[float, ...] = bounded(1e-9, 1000.0)
     tv: tuple[float, ...] = bounded(0.0, 1e9)
+
+
+@dataclass(frozen=True)
+class Tuned(Grid):
+    """The section ``attack.mle.tuned``: these, and the noise on the gray start."""
+
+    start_noise: float = bounded(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Settings:
 
     paper: Paper
     tuned: Tuned
+    hybrid: Grid
 
 
 @dataclass(frozen=True)
@@ -140,21 +147,22 @@ class TunedMle(Mle):
     """Adam from gray; learning rate and TV weight chosen on auxiliary images; each image's best iterate is kept."""
 
     def __init__(
-        self, target: Target, seed: int, settings: Tuned, plan: Plan, truth: Tensor, name: str = "tuned"
+        self, target: Target, seed: int, settings: Grid, plan: Plan, truth: Tensor, name: str = "tuned"
     ) -> None:
         super().__init__(name, target, seed, plan, truth)
-        self.start_noise = settings.start_noise
+        self.settings = settings
         self.trials = list(itertools.product(settings.lr, settings.tv))
         self.lr, self.tv = self.trials[0]
         self.weights: Tensor | float = self.tv
         self.lowest: Tensor | None = None
         self.best: Tensor | None = None
+        self.improves = True  # whether a trial came nearer to its images than their start
 
     def objective(self, x: Tensor, z: Tensor) -> Tensor:
         """What an image is optimized for, (N,): relative squared feature distance plus the weighted total variation."""
         energy = z.square().sum((1, 2, 3)).clamp_min(1e-12)
-        distance = (self.target.defense.expected_release(self.target.edge(x)) - z).square().sum((1, 2, 3)) / energy
-        return distance + self.weights * total_variation(x)
+        distance = self.target.defense.mismatch(self.target.edge(x), z, self.queries).square().sum((1, 2, 3))
+        return distance / energy + self.weights * total_variation(x)
 
     def loss(self, x: Tensor, z: Tensor) -> Tensor:
         """The sum of all images' objectives."""
@@ -197,7 +205,7 @@ class TunedMle(Mle):
     def start(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Gray with a little noise (N, *shape), the same one at every call."""
         noise = torch.randn(len(z), *shape, device=z.device, generator=self.generator("start"))
-        return (0.5 + self.start_noise * noise).clamp(0, 1)
+        return (0.5 + self.settings.start_noise * noise).clamp(0, 1)
 
     def fit(self, auxiliary: Tensor) -> None:
         """Choose learning rate and weight on a few auxiliary images."""
@@ -209,7 +217,8 @@ class TunedMle(Mle):
         All trials share one batch: images do not interact, so each has its own learning rate and weight.
         """
         (z,) = intercepted(self, images)
-        starts = [self.start(z, tuple(images.shape[1:])).requires_grad_() for _ in self.trials]
+        first = self.start(z, tuple(images.shape[1:]))
+        starts = [first.clone().requires_grad_() for _ in self.trials]
         groups = [{"params": [x], "lr": lr} for x, (lr, _) in zip(starts, self.trials, strict=True)]
         optimizer = torch.optim.Adam(groups)
         tv = torch.tensor([tv for _, tv in self.trials], device=z.device)
@@ -221,6 +230,7 @@ class TunedMle(Mle):
         errors = [measures.mse(images, x).mean().item() for x in found]
         self.lr, self.tv = self.trials[errors.index(min(errors))]
         self.weights = self.tv
+        self.improves = min(errors) < measures.mse(images, first).mean().item()
 
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Descend from the start with the chosen settings; no image ends with a higher objective than it began with."""

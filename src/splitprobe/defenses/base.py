@@ -89,16 +89,22 @@ class Defense:
         """What leaves the device for z (B, c, h, w), in training and inference; noise comes from the generator."""
         return z
 
-    def mean_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
-        """The mean of independent releases of the same z; override it where its distribution has a cheaper form."""
+    def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
+        """What an adversary makes of independent releases of the same z (B, c, h, w), of the same shape: their mean.
+
+        Override it where the mean has a cheaper form, or where several releases tell more than their mean.
+        """
         total = self.release(z, generator)
         for _ in range(queries - 1):
             total = total + self.release(z, generator)
         return total / queries if queries > 1 else total
 
-    def expected_release(self, z: Tensor) -> Tensor:
-        """The mean of all that may be released for z (B, c, h, w); override it where that is not z."""
-        return z
+    def mismatch(self, z_hat: Tensor, observed: Tensor, queries: int) -> Tensor:
+        """How far a candidate's feature z_hat is from a combined release, by entry (B, c, h, w).
+
+        Override it where a release may not be compared entry by entry.
+        """
+        return z_hat - observed
 
     def task_loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The classification loss, a scalar, for logits (B, classes) and labels (B,)."""
@@ -144,3 +150,19 @@ class Defense:
     def gray_box_decoder(self, layout: Layout) -> nn.Module | None:
         """The decoder of an attacker who knows the changed architecture; None where nothing is changed."""
         return None
+
+
+class Noisy(Defense):
+    """Releases z plus fresh Gaussian noise of standard deviation ``settings.sigma``, in the feature's own units."""
+
+    stochastic = True
+
+    def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """Z plus fresh noise."""
+        return self.combined_release(z, 1, generator)
+
+    def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
+        """The mean of n normal draws is one of a deviation smaller by sqrt(n)."""
+        # torch fills a contiguous tensor many times faster than a channels-last one
+        noise = torch.empty_like(z, memory_format=torch.contiguous_format).normal_(generator=generator)
+        return z + self.settings.sigma / queries**0.5 * noise

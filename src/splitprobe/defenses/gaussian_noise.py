@@ -7,10 +7,7 @@ features still sees the image.
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from splitprobe.defenses.base import Defense
+from splitprobe.defenses.base import Noisy
 from splitprobe.params import bounded
 
 
@@ -21,19 +18,8 @@ class Settings:
     sigma: float = bounded(0.0, 1000.0)
 
 
-class GaussianNoise(Defense):
-    """Adds fresh noise of standard deviation ``sigma``, in the feature's own units, at each query."""
+class GaussianNoise(Noisy):
+    """Adds fresh noise of standard deviation ``sigma`` at each query."""
 
     title = "Gaussian noise"
     Settings = Settings
-    stochastic = True
-
-    def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """Z plus fresh noise."""
-        return self.mean_release(z, 1, generator)
-
-    def mean_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
-        """The mean of n normal draws is one of a deviation smaller by sqrt(n)."""
-        # torch fills a contiguous tensor many times faster than a channels-last one
-        noise = torch.empty_like(z, memory_format=torch.contiguous_format).normal_(generator=generator)
-        return z + self.settings.sigma / queries**0.5 * noise

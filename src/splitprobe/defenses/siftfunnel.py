@@ -1,8 +1,9 @@
 """SiftFunnel, the paper's defense: an attention-guided funnel on the edge, and penalties on what z keeps of x.
 
-The last edge block becomes: attention (SE, triplet), 1x1 convolution to a quarter of the channels, a tail of small
-convolutions down to a few channels, attention (SE, CBAM); the cloud expands the channels again. Training minimizes
-equation (15): alpha KL + lambda_dcor dCor^2(x, z) + lambda_pearson Pearson(z) + lambda_l1 mean|z|.
+The last edge block becomes: attention (SE, triplet), 1x1 convolution to a quarter of the channels (in narrow networks
+to those of z), a tail of small convolutions down to a few channels, attention (SE, CBAM); the cloud expands the
+channels again. Training minimizes equation (15): alpha KL + lambda_dcor dCor^2(x, z) + lambda_pearson Pearson(z) +
+lambda_l1 mean|z|.
 Differs from the authors: x in dCor is seen before normalization (an affine map per channel, no selection on test data).
 Both published forms of the tail are here: their code's (16,354 edge parameters at width 128, 12 channels) and the
 paper's wording (14,890; the paper prints 14,911). Expected: some points of accuracy lost, decoders near the mean image.
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from splitprobe.defenses.base import Batch, Defense
 from splitprobe.losses import distance_correlation, kl_divergence, pearson, smoothed_labels
-from splitprobe.models.layers import Block, Cbam, ChannelExpand, SqueezeExcite, TripletAttention
+from splitprobe.models.layers import Block, Cbam, ChannelExpand, SqueezeExcite, TripletAttention, narrow
 from splitprobe.models.split import Layout
 from splitprobe.params import Params, ParamsError, bounded
 
@@ -98,9 +99,10 @@ class SiftFunnel(Defense):
             if not how.bias:  # as in the authors' VGG16, whose BatchNorm behind each convolution makes up for it
                 for convolution in (m for m in edge[:-1].modules() if isinstance(m, nn.Conv2d)):
                     convolution.bias = None
-            layers = [*entry(inside, inside // 4, how.entry_kernel, how.bias)]
+            narrowed = narrow(inside, channels)
+            layers = [*entry(inside, narrowed, how.entry_kernel, how.bias)]
             layers += [nn.MaxPool2d(last.stride)] if last.stride > 1 else []
-            layers += [funnel_tail(inside // 4, channels, how.tail)]
+            layers += [funnel_tail(narrowed, channels, how.tail)]
             cloud = nn.Sequential(ChannelExpand(channels, last.out_channels), *cloud)
         if how.attention:
             layers += [SqueezeExcite(channels, how.out_se_reduction), Cbam(channels, how.out_cbam_reduction)]

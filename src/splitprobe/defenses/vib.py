@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from splitprobe.defenses.base import Batch, Defense
+from splitprobe.defenses.base import Batch, Noisy
 from splitprobe.losses import gaussian_kl
 from splitprobe.params import bounded
 
@@ -25,22 +25,11 @@ class Settings:
     sigma: float = bounded(1e-6, 1000.0)
 
 
-class Vib(Defense):
-    """Constant Gaussian noise on z and a standard normal prior, trained in."""
+class Vib(Noisy):
+    """Constant Gaussian noise on z and a standard normal prior, trained in: what is sent is a sample of p(z'|x)."""
 
     title = "VIB"
     Settings = Settings
-    stochastic = True
-
-    def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """A sample of p(z'|x)."""
-        return self.mean_release(z, 1, generator)
-
-    def mean_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
-        """The mean of n normal draws is one of a deviation smaller by sqrt(n)."""
-        # torch fills a contiguous tensor many times faster than a channels-last one
-        noise = torch.empty_like(z, memory_format=torch.contiguous_format).normal_(generator=generator)
-        return z + self.settings.sigma / queries**0.5 * noise
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted KL per entry of z, in nats."""

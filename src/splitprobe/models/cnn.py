@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from splitprobe.models.layers import Block, deconv, deconv_tanh
+from splitprobe.models.layers import Block, deconv, deconv_tanh, narrow
 from splitprobe.params import ParamsError, bounded
 
 BLOCKS = 4
@@ -66,7 +66,7 @@ class Cnn:
 
         Its last layers have no activation between them, as published.
         """
-        c, narrowed = z_channels, max(1, width // 4)
+        c, narrowed = z_channels, narrow(width, z_channels)
         doubling = [deconv(narrowed if i == 0 else width, width, 4) for i in range(cut - 1)]
         return nn.Sequential(
             deconv_tanh(c, c, 3), deconv(c, c, 3), deconv(c, c, 3), nn.Tanh(), deconv(c, c, 3), deconv(c, narrowed, 3),

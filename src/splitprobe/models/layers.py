@@ -128,6 +128,14 @@ class InverseResidual(nn.Module):
         return self.body(z) + self.shortcut(z)
 
 
+def narrow(channels: int, released: int) -> int:
+    """Channels behind SiftFunnel's first convolution: a quarter, as published, but no fewer than it releases.
+
+    With narrow networks a quarter would be fewer: z would only repeat them.
+    """
+    return max(channels // 4, released)
+
+
 def deconv(in_channels: int, out_channels: int, kernel: int) -> nn.ConvTranspose2d:
     """A transposed convolution with padding 1: kernel 3 keeps the size, kernel 4 doubles it."""
     return nn.ConvTranspose2d(in_channels, out_channels, kernel, stride=kernel - 2, padding=1)

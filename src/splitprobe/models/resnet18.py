@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from splitprobe.models.layers import Block, InverseResidual, deconv, deconv_tanh
+from splitprobe.models.layers import Block, InverseResidual, deconv, deconv_tanh, narrow
 from splitprobe.params import ParamsError
 
 STRIDES = (1, 1, 2, 1, 2, 1, 2, 1)  # of the basic blocks
@@ -96,7 +96,7 @@ class ResNet18:
     def funnel_decoder(z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:
         """The authors' decoder of SiftFunnel's z; 92,291 parameters at width 64, 2 channels, cut 3."""
         inside, outside = (widths(width)[cut - i] for i in (2, 1))  # what the funnel replaced
-        n = max(1, inside // 4)
+        n = narrow(inside, z_channels)
         undone = [
             deconv_tanh(z_channels, n, 3), deconv(n, n, 3), deconv(n, n, 3), nn.Tanh(), deconv(n, n, 3),
             deconv(n, outside, 3),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from splitprobe.models.layers import Block, deconv, deconv_tanh
+from splitprobe.models.layers import Block, deconv, deconv_tanh, narrow
 from splitprobe.params import ParamsError, bounded
 
 # channels of each convolution in widths, and whether a pooling follows
@@ -79,7 +79,7 @@ class Vgg16:
 
         For cut 3 theirs is not known; this is the same rule.
         """
-        c, n = z_channels, max(1, width * LAYERS[cut - 2][0] // 4)
+        c, n = z_channels, narrow(width * LAYERS[cut - 2][0], z_channels)
         layers, inside = [deconv_tanh(c, c, 3), deconv(c, c, 3), nn.Tanh(), deconv(c, n, 3)], n
         for block in range(cut - 1, 0, -1):
             times, pooled = LAYERS[block - 1]

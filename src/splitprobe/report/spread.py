@@ -44,7 +44,8 @@ def over(runs: Sequence[Any], quantity: Callable[[Any], float | None]) -> float 
 def merged(records: Sequence[Any]) -> Any:
     """Records of the same shape as one: numbers by :func:`mean`, flags true if any is, other values of the first.
 
-    A key that a record lacks counts as None there; where a mean is None, the first reason beside it stays.
+    A key that a record lacks counts as None there; where a mean is None, the first reason beside it stays. A seed that
+    diverged is not hidden behind those that did not: the first such epoch stays.
     """
     first = records[0]
     if len(records) == 1:
