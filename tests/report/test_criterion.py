@@ -87,25 +87,27 @@ def test_dead_channels_are_expected_to_fall(ten):
 
 def test_saturated_estimates_are_ties_and_counted(ten):
     for i, cell in enumerate(ten.rows["criterion"][7:]):
-        change = {"mi_nats": 0.984 - 0.001 * i}  # in reverse, but all within 0.01 of the cap
+        change = {"mi_nats": 0.984 - 0.03 * i}  # in reverse, but all within 0.1 of the cap
         ten.edit(cell, "information", lambda record, c=change: record["mine"]["paper"].update(c))
     found = judged(ten)["mi_paper", "strongest", ALL]
     assert found.series.capped == 3
     # ranks 8, 9, 10 are 9 each: the variance of one series falls from 82.5 to 80.5, the covariance too
     assert found.found.rho == pytest.approx(80.5 / math.sqrt(82.5 * 80.5))
     table = block(build(ten, "criterion")[0], "## Rank correlation with the gain of the strongest attack")
-    assert table[2][:5] == ["MI (paper's MINE), nats", "I", "+", "10", "3"]
+    assert table[2][:5] == ["MI (paper's MINE), nats", "–", "+", "10", "3"]
 
 
 def test_the_gain_is_over_the_floor_of_the_same_images(ten):
     ten.edit("cnn/row9", "mle", lambda record: record["floors"].update(mean_image=scores(2.0)))
     last = results_of(ten)[9]
     attack = strongest(last)
-    assert attack.record["access"] == "white-box"  # 17 - 2 dB, more than 22 - 12.2 dB
+    assert attack.gain == pytest.approx(22 - FLOOR)  # not MLE's 17 - 2 dB: tables name the attack of the highest PSNR
+    ten.edit("cnn/row9", "generator", lambda record: record["decoders"]["black_box"].update(psnr_db=None))
+    attack = strongest(results_of(ten)[9])
+    assert (attack.record["access"], attack.images) == ("white-box", 64)
     assert attack.gain == pytest.approx(15)
-    assert attack.images == 64
     ten.edit("cnn/row9", "mle", lambda record: record["variants"]["tuned"].update(psnr_db=None))
-    assert strongest(results_of(ten)[9]).gain == pytest.approx(22 - FLOOR)
+    ten.edit("cnn/row9", "generator", lambda record: record["decoders"]["black_box"].update(psnr_db=22.0))
     tests = judged(ten)
     assert tests["mi_calibrated", "mle", ALL].found.count == 9
     assert tests["mi_calibrated", "strongest", ALL].found.count == 10
@@ -220,15 +222,13 @@ def test_a_record_without_the_share_says_so(ten):
 
 def test_the_sentences_follow_from_the_verdicts(ten):
     page, lines, rows = build(ten, "criterion")
-    assert (
-        "- More I(x; z), an easier attack: **supported** with MI (paper's MINE), MI (calibrated), MI (InfoNCE)." in page
-    )
+    assert "- More I(x; z), an easier attack: **supported** with MI (calibrated), MI (InfoNCE)." in page
     assert "- More H(z), an easier attack: **supported** with H(z)." in page
     assert "- A larger z (in non-zero entries), an easier attack: **contradicted** with Non-zero entries of z." in page
     assert "**not tested** with Fit on other networks (calibrated), Fit on other networks (InfoNCE)." in page
-    supported = ("mi_paper", "mi_calibrated", "mi_infonce", "entropy")
+    supported = ("mi_calibrated", "mi_infonce", "entropy")
     supported += tuple(f"product{size}_{name}" for size in ("", "_size") for name in ("calibrated", "infonce"))
-    assert "Of 11 forms of the criterion's factors, supported with the strongest attack" in page
+    assert "Of 10 forms of the criterion's factors, supported with the strongest attack" in page
     assert f"at fixed architecture: {len(supported)}; contradicted in both: 1.**" in page
     for key in supported:
         assert rows[key]["strongest_all_verdict"] == rows[key]["strongest_fixed_verdict"] == SUPPORTED

@@ -102,8 +102,8 @@ def test_figure4_labels_scores_and_failures(few):
         assert part in text
     caption = text.replace("\n", " ")
     assert "Seed 0; CPU, 2 threads, float32" in caption
-    assert "(12.2 dB left, 12.2 dB right)" in caption
-    omitted = "Not shown: MLE with the paper's settings, which ends at 6.1 to 6.2 dB, no better than the mean image in"
+    assert "(the latter 12.2 dB left, 12.2 dB right)" in caption
+    omitted = "Not shown: MLE with the paper's settings, which ends at 6.1 to 6.2 dB, no better than a blind answer in"
     assert f"{omitted} every row." in caption
     few.edit("cnn/siftfunnel", "mle", lambda record: record["variants"]["paper"].update(failed=False))
     with styled():

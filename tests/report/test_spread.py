@@ -7,6 +7,8 @@ import shutil
 import pytest
 
 from splitprobe.artifacts import read_csv, write_json
+from splitprobe.report.criterion_values import gains
+from splitprobe.report.fano import identification
 from splitprobe.report.markdown import number, signed
 from splitprobe.report.results import collect, origin
 from splitprobe.report.scores import accuracy, gain, strongest
@@ -42,6 +44,12 @@ def test_records_are_merged_leaf_by_leaf():
     assert whole == {"a": 1.5, "b": {"failed": True, "lr": 0.1}, "t": "x", "l": [1], "n": 4}
     assert isinstance(whole["a"], Mean)
     assert merged(records[:1]) is records[0]
+
+
+def test_a_seed_that_diverged_is_not_hidden_by_those_that_did_not():
+    records = [{"diverged_epoch": epoch, "lr": 1.0} for epoch in (None, 5, None, 3)]
+    assert merged(records) == {"diverged_epoch": 3, "lr": 1.0}
+    assert merged(records[::2])["diverged_epoch"] is None
 
 
 def test_an_absent_value_of_one_seed_is_absent_with_its_reason():
@@ -93,6 +101,20 @@ def test_the_strongest_attack_is_that_of_each_seed(repeated):
     assert strongest(rows["siftfunnel"]).n == 3
     assert gain(rows["siftfunnel"]) == pytest.approx((12.9 + 15.0 + 18.0) / 3 - 12.2)
     assert strongest(rows["ae"]) == 20.9
+
+
+def test_the_criterion_takes_the_same_attacks_and_fano_each_seeds_own(repeated):
+    edit(repeated, "cnn/siftfunnel", 1, "generator", lambda r: r["decoders"]["black_box"].update(psnr_db=15.0))
+    edit(repeated, "cnn/siftfunnel", 2, "mle", lambda r: r["variants"]["tuned"].update(psnr_db=18.0, identified=0.9))
+    _, rows = by_row(repeated)
+    (found,) = gains([rows["siftfunnel"]], "strongest")
+    assert found == pytest.approx(gain(rows["siftfunnel"]))
+    each = [identification(run) for run in rows["siftfunnel"].seeds]
+    assert [one.access for one in each] == ["gray-box", "black-box", "white-box"]
+    whole = identification(rows["siftfunnel"])
+    assert whole.error == pytest.approx(sum(one.error for one in each) / 3)
+    assert whole.access == "gray-box / black-box / white-box"
+    assert whole.bounds["infonce"] == pytest.approx(sum(one.bounds["infonce"] for one in each) / 3)
 
 
 def test_accuracy_is_compared_seed_by_seed(repeated):

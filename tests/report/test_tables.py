@@ -74,7 +74,7 @@ def test_table2_caption_and_notes_state_what_was_measured(repository):
         "the first 800 test images by the generator, the first 64 by MLE",
         "12 epochs (schedule: cosine)",
         "Seed 0; CPU, 2 threads, float32.",
-        "- Black-box, 16 queries: a decoder fitted on, and given, the average of 16 releases of the same image",
+        "- Black-box, 16 queries: a decoder fitted on, and given, 16 releases of the same image as one",
         "- No defense was tuned: each runs at the value its own paper or the paper's code gives",
         "chosen for each row in 6 trials of 100 steps on 8 auxiliary images",
         "it cannot exceed 0.9867 nats",
@@ -91,7 +91,7 @@ def test_table2_information_block(repository):
         *("Unprotected", "3.410 ± 0.060", "3.069 ± 0.030", "97.240", "0.210 ± 0.004", "12,155", "0.486"),
         *("1,877 of 4,096 (45.8 %)", "3 of 64", "19,904", "16,384"),
     ]
-    assert table[5][4] == "0.982 ± 0.004‡"  # within 0.01 nats of the cap of 0.98667
+    assert table[5][4] == "0.982 ± 0.004‡"  # within 0.1 nats of the cap of 0.98667
 
 
 def test_table2_shows_what_the_best_attacks_images_still_tell(repository):

@@ -118,7 +118,7 @@ class Ours:
             raise Unknown(f"{cell} has no {access or ''} decoder".replace("  ", " "))
         best = max(found, key=lambda d: _known(d, "psnr_db_paper", cell))
         if best["failed"]:
-            raise Unknown(f"the decoder of {cell} failed: no better than the mean image")
+            raise Unknown(f"the decoder of {cell} failed: no better than gray or the mean image")
         return best["psnr_db_paper"]
 
     def parameters(self, cell: str) -> float:

@@ -16,7 +16,7 @@ NOTES = (
     "A claim holds where its rule does. The rule is applied to the paper's printed numbers and to ours alike; "
     "no verdict is written by hand.",
     "A claim cannot be judged where a value is missing, where it rests on a failed attack (by MSE no better than "
-    "answering the mean image), or where it is no farther from the rule's threshold than the stated margin.",
+    "answering gray or the mean image), or where it is no farther from the rule's threshold than the stated margin.",
     "PSNR: of decoders that see one release of an image, in the paper's convention, a mean over batches; in Figure 2's "
     "rules image by image, as no number is printed. Strongest: the highest of a row's decoders.",
     "Figure 2's correlations are of ranks, over the cuts of one unprotected network; cuts at which an attack failed "

@@ -180,8 +180,8 @@ def _notes(results: Sequence[Results], settings: Settings, tests: Tests) -> list
         f"{len(ran)} tests were made and no level was lowered for their number: at level {settings.level:g} about "
         f"{(1 - settings.level) * len(ran):.0f} of them would exclude zero by chance. Cells share data, networks and "
         "sometimes weights, so that they are not independent; one seed more may turn an interval's end.",
-        "Estimates at their cap (within 0.01 nats) differ by chance alone: they count as equal. The paper's MINE "
-        "compares a corner of the image where z is small, so that its values at different cuts have different scales.",
+        "Estimates at their cap (within 0.1 nats) differ by chance alone: they count as equal. The paper's MINE "
+        "is no part of the criterion here: capped below 1 nat, a corner of the image where z is small, few steps.",
         "What z leaves open, the criterion's fourth factor, is H(x) - I(x; z), and H(x) is an unknown constant of the "
         "data: within a data set it ranks cells as I does, in reverse, and is no factor of its own.",
         "I × H(z) and I × H(z) × size are our reading of equation (8), whose algebra is not in the available text: "
@@ -192,8 +192,9 @@ def _notes(results: Sequence[Results], settings: Settings, tests: Tests) -> list
         "criterion stand beside it for comparison, and are in no sentence at the top.",
         "MI (decoder bound) is computed from the errors of a decoder like those that attack: that it goes with the "
         "gain is built in, and no evidence for the criterion.",
-        f"Failed attacks (by MSE no better than the mean image) are kept, with the gain that they have: {failed}. To "
-        "leave them out would leave out the cells that are protected best, but a stronger attacker may move them.",
+        f"Failed attacks (by MSE no better than gray or the mean image) are kept, with the gain that they have: "
+        f"{failed}. To leave them out would leave out the cells that are protected best, but a stronger attacker may "
+        "move them.",
     ]
 
 

@@ -89,7 +89,7 @@ def _mle(r: Results) -> str:
     tuned = r["mle"]["variants"].get("tuned", {})
     if tuned.get("psnr_db") is None:
         return f"{text}."
-    failed = ", no better than the mean image" if tuned["failed"] else ""
+    failed = ", no better than gray or the mean image" if tuned["failed"] else ""
     return f"{text}; the tuned attack reaches {tuned['psnr_db']:.1f} dB here{failed}."
 
 

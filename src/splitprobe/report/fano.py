@@ -14,6 +14,7 @@ from typing import Any
 from splitprobe.report.criterion_values import estimate, strongest
 from splitprobe.report.markdown import NONE, Notes, grid, number
 from splitprobe.report.results import Results
+from splitprobe.report.spread import mean
 from splitprobe.report.table import Flat
 
 HOLDS, VACUOUS, VIOLATED = "holds", "vacuous", "violated"
@@ -75,7 +76,20 @@ def least_information(error: float, images: int) -> float:
 
 
 def identification(r: Results) -> Identification:
-    """A cell's measured error beside the bounds. Several releases of an image may say more than I(x; z) of one."""
+    """A cell's measured error beside the bounds, means over its seeds where each has them."""
+    runs = [_identification(run) for run in r.seeds]
+    absent = next((one for one in runs if one.error is None), None)
+    if absent or len(runs) == 1:
+        return absent or runs[0]
+    access = " / ".join(dict.fromkeys(one.access for one in runs))
+    bounds = {name: mean([one.bounds[name] for one in runs]) for name in ESTIMATES}
+    return Identification(
+        access, runs[0].images, mean([one.error for one in runs]), mean([one.proven for one in runs]), bounds
+    )
+
+
+def _identification(r: Results) -> Identification:
+    """The same for one seed. Several releases of an image may say more than I(x; z) of one, so they are left out."""
     attack = strongest(r, once=True)
     if attack is None:
         return Identification("", None, None, None, {}, NO_ATTACK)

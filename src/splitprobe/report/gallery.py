@@ -99,8 +99,8 @@ def _caption(scale: str, results: Sequence[Results]) -> str:
     floors = [distinct(_decibels(r[stage]["floors"]["mean_image"]) for r in results) for stage in ("generator", "mle")]
     return (
         f"Scale {scale}: {data(results)}. {origin(results)}. Right of each line: mean PSNR and SSIM over all "
-        f"attacked images. {DAGGER} By MSE no better than the mean image ({floors[0]} left, {floors[1]} right): a "
-        f"failed attack, not privacy.{_omitted(results)}"
+        f"attacked images. {DAGGER} By MSE no better than gray or the mean image (the latter {floors[0]} left, "
+        f"{floors[1]} right): a failed attack, not privacy.{_omitted(results)}"
     )
 
 
@@ -113,7 +113,7 @@ def _omitted(results: Sequence[Results]) -> str:
     failed = sum(a["failed"] for a in attacks)
     verdict = "in every row" if failed == len(attacks) else f"in {failed} of {len(attacks)} rows"
     return (
-        f" Not shown: MLE with the {variant_title(OMITTED)}, which ends at {reached} dB, no better than the mean image "
+        f" Not shown: MLE with the {variant_title(OMITTED)}, which ends at {reached} dB, no better than a blind answer "
         f"{verdict}."
     )
 

@@ -7,7 +7,7 @@ from splitprobe.report.spread import Mean
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
 FAILED = (
-    f"{DAGGER} By MSE no better than answering the mean image: a failed attack, not privacy. "
+    f"{DAGGER} By MSE no better than answering gray or the mean image: a failed attack, not privacy. "
     "A stronger or better tuned attacker may still succeed there."
 )
 

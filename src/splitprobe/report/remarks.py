@@ -109,7 +109,10 @@ def _strong(decoders: Sequence[Mapping], results: Sequence[Results]) -> list[str
             f"{_common(strong, 'lr')}."
         )
     if hybrid:
-        lines.append("Hybrid: MLE that starts from the strong decoder's image; each image keeps its best iterate.")
+        lines.append(
+            "Hybrid: MLE that starts from the strong decoder's image; each image keeps its best iterate, and the start "
+            "where no trial brought auxiliary images nearer."
+        )
     return lines
 
 
@@ -137,9 +140,9 @@ def _repeated(decoders: Sequence[Mapping]) -> list[str]:
     if not asked:
         return []
     return [
-        f"{' / '.join(dict.fromkeys(d['access'].capitalize() for d in asked))}: a decoder fitted on, and given, the "
-        f"average of {_common(asked, 'queries')} releases of the same image, where a defense is random: what is drawn "
-        "anew at each release averages out."
+        f"{' / '.join(dict.fromkeys(d['access'].capitalize() for d in asked))}: a decoder fitted on, and given, "
+        f"{_common(asked, 'queries')} releases of the same image as one, where a defense is random: what is drawn anew "
+        "at each release averages out; of dropout's masks, all that any of them kept."
     ]
 
 

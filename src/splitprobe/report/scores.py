@@ -142,7 +142,7 @@ def attacks(r: Results) -> list[Mapping[str, Any]]:
 
 
 def failed_attacks(r: Results) -> int:
-    """How many of a cell's attacks ended no better than the mean image."""
+    """How many of a cell's attacks ended no better than gray or the mean image."""
     return sum(bool(attack["failed"]) for attack in attacks(r))
 
 

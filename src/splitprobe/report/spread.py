@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+DIVERGED = "diverged_epoch"  # None where training did not; not a quantity that each seed has
+
 
 class Mean(float):
     """A mean with the standard deviation ``sd`` (n - 1 in the denominator) over ``n`` seeds; a float in all else."""
@@ -52,7 +54,9 @@ def merged(records: Sequence[Any]) -> Any:
         return first
     if isinstance(first, Mapping):
         keys = dict.fromkeys(key for record in records for key in record)
-        return {key: merged(values) for key in keys if (values := _column(records, key))}
+        found = {key: merged(values) for key in keys if (values := _column(records, key))}
+        epochs = [record[DIVERGED] for record in records if record.get(DIVERGED) is not None]
+        return found | ({DIVERGED: min(epochs)} if epochs else {})
     if any(isinstance(value, bool) for value in records):
         return any(records)
     if all(value is None or isinstance(value, int | float) for value in records):
