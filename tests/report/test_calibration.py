@@ -5,11 +5,11 @@ import copy
 import pytest
 from fabricated import PROVENANCE, Repository
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from test_figures import assert_inside_and_apart, rebuilt
 
 from splitprobe.artifacts import write_json
 from splitprobe.params import ParamsError
 from splitprobe.report import calibration
-from splitprobe.report.figures import build_figure
 from splitprobe.report.style import QUIET, styled
 
 TRUTHS = (0.0, 1.2, 60.0)
@@ -120,15 +120,7 @@ def test_text_stays_apart_and_two_builds_give_the_same_bytes(made):
         renderer = FigureCanvasAgg(figure).get_renderer()
         boxes = [text.get_window_extent(renderer) for text in figure.texts]
         boxes += [axes.get_tightbbox(renderer) for axes in figure.axes]
-    for i, box in enumerate(boxes):
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
-        assert not [other for other in boxes[:i] if box.overlaps(other)]
-
-    def written() -> list[bytes]:
-        build_figure("calibration", made.params(), made.paths)
-        return [made.paths.figure("calibration", suffix).read_bytes() for suffix in ("png", "pdf")]
-
-    first = written()
-    assert first == written()
+    assert_inside_and_apart(figure, boxes)
+    first = rebuilt(made, "calibration")
+    assert first == rebuilt(made, "calibration")
     assert len(first[0]) < 150_000

@@ -7,6 +7,7 @@ import pytest
 from fabricated import FLOOR, Repository, scores
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from test_figures import assert_inside_and_apart, rebuilt
 from test_tables import block, build
 
 from splitprobe.params import ParamsError
@@ -21,7 +22,6 @@ from splitprobe.report.criterion_values import (
     examine,
     strongest,
 )
-from splitprobe.report.figures import build_figure
 from splitprobe.report.results import collect
 from splitprobe.report.statistics import CONTRADICTED, SUPPORTED, UNDECIDED, UNTESTED, Settings
 from splitprobe.report.style import styled
@@ -342,16 +342,10 @@ def test_nothing_collides_and_everything_fits(whole):
             if axes.axison:
                 words = [one for one in axes.get_children() if isinstance(one, Text) and one.get_text()]
                 boxes += [one.get_window_extent(renderer) for one in (axes, *words)]
-    for i, one in enumerate(boxes):
-        assert one.x0 >= 0 and one.y0 >= 0 and one.x1 <= figure.bbox.x1 and one.y1 <= figure.bbox.y1
-        assert not any(one.overlaps(other) for other in boxes[:i])
+    assert_inside_and_apart(figure, boxes)
 
 
 def test_two_builds_give_the_same_few_bytes(ten):
-    def written() -> list[bytes]:
-        build_figure("criterion", ten.params(), ten.paths)
-        return [ten.paths.figure("criterion", suffix).read_bytes() for suffix in ("png", "pdf")]
-
-    first = written()
-    assert first == written()
+    first = rebuilt(ten, "criterion")
+    assert first == rebuilt(ten, "criterion")
     assert len(first[0]) < 150_000

@@ -49,6 +49,13 @@ def rebuilt(repository, name: str) -> list[bytes]:
     return written(repository, name)
 
 
+def assert_inside_and_apart(figure, boxes: list) -> None:
+    for i, box in enumerate(boxes):
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+        assert not [other for other in boxes[:i] if box.overlaps(other)]
+
+
 def words(figure) -> str:
     """All text of a figure."""
     return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))

@@ -3,11 +3,11 @@
 import pytest
 from fabricated import FLOOR, PROVENANCE, scores
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from test_figures import assert_inside_and_apart, rebuilt
 
 from splitprobe.artifacts import read_json, write_json
 from splitprobe.params import ParamsError
 from splitprobe.report import knowledge
-from splitprobe.report.figures import build_figure
 from splitprobe.report.style import COLORS, styled
 
 CELLS = {"unprotected": (18.0, 22.0, 24.0, 20.0), "siftfunnel": (11.5, 12.5, 13.0, 12.0)}  # PSNR: shares, then other
@@ -123,13 +123,5 @@ def test_text_stays_apart_and_inside_and_bytes_are_stable(known):
         boxes = [text.get_window_extent(renderer) for text in figure.texts]
         boxes += [figure.legends[0].get_window_extent(renderer)]
         boxes += [axes.get_tightbbox(renderer) for axes in figure.axes]
-    for i, box in enumerate(boxes):
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
-        assert not [other for other in boxes[:i] if box.overlaps(other)]
-
-    def written() -> list[bytes]:
-        build_figure("knowledge", known.params(), known.paths)
-        return [known.paths.figure("knowledge", suffix).read_bytes() for suffix in ("png", "pdf")]
-
-    assert written() == written()
+    assert_inside_and_apart(figure, boxes)
+    assert rebuilt(known, "knowledge") == rebuilt(known, "knowledge")

@@ -3,10 +3,10 @@
 import pytest
 from fabricated import FLOOR, ORDER
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from test_figures import rebuilt
 
 from splitprobe.artifacts import write_csv
 from splitprobe.report import tradeoff
-from splitprobe.report.figures import build_figure
 from splitprobe.report.style import look, styled
 from splitprobe.report.sweeps import COLUMNS, points, points_file
 
@@ -84,10 +84,6 @@ def test_all_rows_fit_the_legend_and_the_page(full):
 
 
 def test_two_builds_give_the_same_bytes(repository):
-    def written() -> list[bytes]:
-        build_figure("tradeoff", repository.params(), repository.paths)
-        return [repository.paths.figure("tradeoff", suffix).read_bytes() for suffix in ("png", "pdf")]
-
-    first = written()
-    assert first == written()
+    first = rebuilt(repository, "tradeoff")
+    assert first == rebuilt(repository, "tradeoff")
     assert len(first[0]) < 100_000
