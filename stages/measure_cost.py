@@ -10,7 +10,7 @@ def main(arguments: list[str]) -> None:
     """Time the cell's target; write the result."""
     (cell,) = arguments
     params = Params.load()
-    paths = Paths(params.scale).trained(cell)[0]
+    paths = Paths(params.scale).first(cell)
     measure_cost(
         cell, params.seeded(paths.seed, cell), paths, runtime.start(params.section("runtime", runtime.Settings))
     )

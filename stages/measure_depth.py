@@ -17,6 +17,7 @@ def main(arguments: list[str]) -> None:
         parser.add_argument(f"--{name}", required=True)
     params, options = Params.load(), parser.parse_args(arguments)
     place = runtime.start(params.section("runtime", runtime.Settings))
+    Paths(params.scale).promise("measure_depth", options.group)
     for repeated, paths in repetitions(options.group, params, Paths(params.scale)):
         measure_depth(options, repeated, paths, place)
 

@@ -10,7 +10,7 @@ def main(arguments: list[str]) -> None:
     """Fit one decoder on each set of auxiliary images; write knowledge/<cell>.json."""
     (cell,) = arguments
     params = Params.load()
-    paths = Paths(params.scale).trained(cell)[0]
+    paths = Paths(params.scale).first(cell)
     place = runtime.start(params.section("runtime", runtime.Settings))
     measure_knowledge(cell, params.seeded(paths.seed, cell), paths, place)
 

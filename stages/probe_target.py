@@ -11,6 +11,7 @@ def main(arguments: list[str]) -> None:
     (cell,) = arguments
     params = Params.load()
     place = runtime.start(params.section("runtime", runtime.Settings))
+    Paths(params.scale).promise("probe_target", cell)
     for paths in Paths(params.scale).trained(cell):
         probe_target(cell, params.seeded(paths.seed, cell), paths, place)
 

@@ -18,6 +18,7 @@ def main(arguments: list[str]) -> None:
     cell = Cell(**vars(parser.parse_args(arguments)))
     params = Params.load()
     place = runtime.start(params.section("runtime", runtime.Settings))
+    Paths(params.scale).promise("train_target", cell.name)
     for repeated, paths in repetitions(cell.group, params, Paths(params.scale)):
         train_target(cell, repeated, paths, place)
 

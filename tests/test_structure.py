@@ -30,7 +30,7 @@ CELLS = VARIABLES["cells"]
 # each group may import itself and what stands above it
 GROUPS = (
     {"params", "cells", "artifacts", "runtime", "registry", "recipe"},
-    {"datasets", "models", "measures", "losses", "augment", "schedule"},
+    {"datasets", "models", "measures", "losses", "augment", "optimizers", "schedule"},
     {"defenses"},
     {"target", "training", "judge", "judge_training"},
     {"attacks", "information", "cost", "probe", "depth", "knowledge"},
@@ -188,6 +188,7 @@ BY_CHECKPOINT = {
     "defenses.<defense>": "in the digest",
     "losses": "used in training only: what matters changes the weights",
     "augment": "used in training only",
+    "optimizers": "used in training only",
 }
 
 

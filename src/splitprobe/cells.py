@@ -55,9 +55,34 @@ class Paths:
         """The place of each repetition whose target is there, in the order of their seeds."""
         return self._repeated(self.data / "targets" / cell, "*.pt")
 
+    def first(self, cell: str) -> "Paths":
+        """The first of these, for what is measured once; raises ParamsError where the cell's group is left out."""
+        for place in self.trained(cell):
+            return place
+        raise ParamsError(f"{cell} has no target: scales.{self.scale}.seeds needs a seed for its group")
+
     def probed(self, cell: str) -> "list[Paths]":
         """The same of those whose results are there."""
         return self._repeated(self.data / "results" / cell, "*")
+
+    def left_out(self, cell: str) -> bool:
+        """Whether the cell's stages ran and had nothing to do, since its group has no seed at this scale."""
+        own = self.data / "results" / cell
+        # the cuts of a network lie in a folder that one stage makes
+        folder = own if own.is_dir() else own.parent
+        return folder.is_dir() and not any(folder.iterdir())
+
+    def promise(self, stage: str, name: str) -> None:
+        """Create the folders that dvc.yaml promises of a stage: where a group is left out, it writes nothing there."""
+        targets, results = self.data / "targets" / name, self.data / "results" / name
+        curves = self.root / "plots" / self.scale / "curves" / name
+        folders = {
+            "train_target": (targets, curves / "target"),
+            "probe_target": (results, curves / "probes"),
+            "measure_depth": (targets, results, curves),
+        }
+        for folder in folders[stage]:
+            folder.mkdir(parents=True, exist_ok=True)
 
     def _repeated(self, folder: Path, pattern: str) -> "list[Paths]":
         return [self.seeded(seed) for seed in sorted(int(p.stem) for p in folder.glob(pattern) if p.stem.isdigit())]
@@ -146,14 +171,14 @@ class Paths:
 
 
 def repetitions(group: str, params: Params, paths: Paths) -> Iterator[tuple[Params, Paths]]:
-    """Params and Paths of each repetition that ``scales.<scale>.seeds.<group>`` lists.
+    """Params and Paths of each repetition that ``scales.<scale>.seeds.<group>`` lists; an empty list leaves it out.
 
     Raises ParamsError when it is no list of distinct whole numbers of at least 0.
     """
     key = f"scales.{params.scale}.seeds.{group}"
     params.read.add(key)
     seeds = params.raw(key)
-    if not isinstance(seeds, list) or not seeds or len(set(seeds)) < len(seeds):
-        raise ParamsError(f"{key} = {seeds!r}: a list of distinct seeds, at least one, is needed")
+    if not isinstance(seeds, list) or len(set(seeds)) < len(seeds):
+        raise ParamsError(f"{key} = {seeds!r}: a list of distinct seeds is needed; [] leaves the group out")
     for seed in seeds:
         yield params.seeded(seed, key), paths.seeded(seed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from splitprobe import optimizers
 from splitprobe.params import bounded
 
 S = TypeVar("S", bound="Schedule")
@@ -48,7 +49,7 @@ class Adam:
 
     def optimizer(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
         """Adam with these settings."""
-        return torch.optim.Adam(parameters, lr, self.betas, weight_decay=weight_decay, amsgrad=self.amsgrad)
+        return optimizers.Adam(parameters, lr, self.betas, weight_decay=weight_decay, amsgrad=self.amsgrad)
 
 
 class Rate:

@@ -114,8 +114,13 @@ def test_triplet_attention_averages_over_the_right_axes():
     # a gate over channels looks only at [max, mean] of the channels: mixing them up changes nothing
     torch.nn.init.ones_(block.gates[0].conv.weight)
     x = torch.rand(1, 5, 4, 4)
-    gate = block.gates[0](x) / x
-    assert torch.allclose(gate, gate[:, :1].expand_as(gate), atol=1e-6)
+    gate = block.gates[0](x)
+    assert gate.shape == (1, 1, 4, 4)
+    assert torch.allclose(gate, block.gates[0](x.flip(1)))
+    # the definition, gate by gate: each weighs the feature, the mean of the three is what comes out
+    torch.nn.init.normal_(block.gates[1].conv.weight)
+    torch.nn.init.normal_(block.gates[2].conv.weight)
+    assert torch.allclose(block(x), torch.stack([x * gate(x) for gate in block.gates]).mean(0), atol=1e-6)
 
 
 def test_macs_of_one_convolution():

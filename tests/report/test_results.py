@@ -1,10 +1,13 @@
 """Rows of params.yaml, the results behind them, and what is said when they are not there."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from splitprobe.params import ParamsError
 from splitprobe.report import results
+from splitprobe.report.figures import build_figure
 from splitprobe.report.markdown import Notes, beside, grid, number
 from splitprobe.report.tables import build_table
 
@@ -57,6 +60,33 @@ def test_an_unknown_row_and_an_unbuilt_dataset_are_refused(repository):
     repository.paths.cost("cnn/ae").unlink()
     with pytest.raises(ParamsError, match=r"rows\.latency: 'cnn/ae' .* stage measure_cost@cnn/ae"):
         build_table("latency", repository.params(), repository.paths)
+
+
+def empty(repository, cell):
+    """As the stages leave a cell whose group has no seed."""
+    folder = repository.paths.data / "results" / cell
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def test_a_group_without_a_seed_is_left_out(repository):
+    empty(repository, "cnn/ae")
+    found = results.collect(repository.params(), repository.paths, "table2", ("target",))
+    assert "cnn/ae" not in [r.cell for r in found]
+    assert len(found) == len(repository.rows["table2"]) - 1
+    page = build_table("table2", repository.params(), repository.paths).read_text()
+    assert page.endswith("\nLeft out at this scale, which has no seed for them: cnn/ae.\n")
+    assert not repository.paths.table("table2").joinpath("cnn/ae.json").exists()
+
+
+def test_tables_and_figures_of_such_groups_alone_say_so(repository):
+    repository.rows |= {"table2": ["cnn/ae"], "figure4": ["cnn/ae"]}
+    empty(repository, "cnn/ae")
+    page = build_table("table2", repository.params(), repository.paths).read_text()
+    assert page.startswith("# table2 is left out at scale demo: its rows have no seed there\n")
+    assert list(repository.paths.table("table2").rglob("*.json")) == []
+    build_figure("figure4", repository.params(), repository.paths)
+    assert repository.paths.figure("figure4", "png").stat().st_size > 1000
 
 
 def test_only_the_own_rows_are_read_from_params(repository):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from splitprobe import measures
+from splitprobe import measures, optimizers
 from splitprobe.attacks.base import Attack, intercepted
 from splitprobe.params import Params, bounded
 from splitprobe.runtime import progress
@@ -135,7 +135,7 @@ class PaperMle(Mle):
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Descend from Gaussian noise."""
         x = torch.randn(len(z), *shape, device=z.device, generator=self.generator("start")).requires_grad_()
-        optimizer = torch.optim.SGD([x], self.settings.lr, self.settings.momentum)
+        optimizer = optimizers.SGD([x], self.settings.lr, self.settings.momentum)
         return self.descend(x, z, optimizer, self.plan.steps)
 
     def facts(self) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class TunedMle(Mle):
         first = self.start(z, tuple(images.shape[1:]))
         starts = [first.clone().requires_grad_() for _ in self.trials]
         groups = [{"params": [x], "lr": lr} for x, (lr, _) in zip(starts, self.trials, strict=True)]
-        optimizer = torch.optim.Adam(groups)
+        optimizer = optimizers.Adam(groups)
         tv = torch.tensor([tv for _, tv in self.trials], device=z.device)
         self.weights = tv.repeat_interleave(len(images))
         many = z.repeat(len(self.trials), 1, 1, 1)
@@ -235,7 +235,7 @@ class TunedMle(Mle):
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Descend from the start with the chosen settings; no image ends with a higher objective than it began with."""
         x = self.start(z, shape).requires_grad_()
-        self.descend(x, z, torch.optim.Adam([x], self.lr), self.plan.steps)
+        self.descend(x, z, optimizers.Adam([x], self.lr), self.plan.steps)
         return self.finish(x, z)
 
     def facts(self) -> dict[str, Any]:

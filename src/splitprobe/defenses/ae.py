@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splitprobe import optimizers
 from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.models.layers import Block, InverseResidual, deconv, deconv_tanh
 from splitprobe.models.split import Layout
@@ -75,7 +76,7 @@ class AutoEncoder(Defense):
         if self.settings.adversary:
             with site.runtime.seeded(site.seed, "adversary"):
                 self.reconstructor = site.runtime.place(site.layout.mirror(site.layout.z_channels))
-            self.optimizer = torch.optim.Adam(self.reconstructor.parameters(), self.settings.lr)
+            self.optimizer = optimizers.Adam(self.reconstructor.parameters(), self.settings.lr)
 
     def reconstruction_error(self, batch: Batch) -> Tensor:
         """L1 of the reconstruction plus ``edges`` times L1 of its Sobel gradients."""

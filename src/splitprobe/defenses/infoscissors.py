@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from splitprobe import optimizers
 from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.params import bounded
 
@@ -51,7 +51,7 @@ class InfoScissors(Defense):
         self.alone, self.learning_alone = min(round(self.settings.warmup * site.epochs), site.epochs - 1), False
         with site.runtime.seeded(site.seed, "estimator"):
             self.estimator = site.runtime.place(site.layout.mirror(site.layout.z_channels))
-        self.optimizer = torch.optim.Adam(self.estimator.parameters(), self.settings.lr)
+        self.optimizer = optimizers.Adam(self.estimator.parameters(), self.settings.lr)
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:
         """Whether the estimator still learns alone."""

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR, LRScheduler
 
+from splitprobe import optimizers
 from splitprobe.information.critics import PaperCritic, SeparableCritic, log_mean_exp, off_diagonal, paper_cap
 from splitprobe.params import bounded
 from splitprobe.runtime import Runtime, progress
@@ -131,7 +132,7 @@ class Mine:
 
     def __init__(self, critic: nn.Module, settings: Optimizer, runtime: Runtime, seed: int, name: str) -> None:
         self.critic, self.settings, self.runtime, self.seed, self.name = critic, settings, runtime, seed, name
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = optimizers.AdamW(
             critic.parameters(), settings.lr, settings.betas, weight_decay=settings.weight_decay
         )
 

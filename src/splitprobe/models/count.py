@@ -30,8 +30,9 @@ def parameters_per_call(module: nn.Module, x: Tensor) -> int:
 
 def macs(module: nn.Module, x: Tensor) -> int:
     """Multiply-accumulates of one forward pass of x (1, C, H, W), by torch's own counter (2 FLOPs each), on a copy."""
+    module = copy.deepcopy(module).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        copy.deepcopy(module).eval()(x)
+        module(x)
     return counter.get_total_flops() // 2
 
 

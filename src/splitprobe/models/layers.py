@@ -45,7 +45,7 @@ class SqueezeExcite(nn.Module):
 
 
 class _PlaneGate(nn.Module):
-    """A gate on one plane of the feature: [max, mean] over ``axis``, 7x7 convolution, BatchNorm, sigmoid."""
+    """A gate for one plane of the feature: [max, mean] over ``axis``, 7x7 convolution, BatchNorm, sigmoid."""
 
     def __init__(self, axis: int) -> None:
         super().__init__()
@@ -55,11 +55,11 @@ class _PlaneGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = torch.stack((x.amax(self.axis), x.mean(self.axis)), 1)
-        return x * torch.sigmoid(self.norm(self.conv(pooled))).squeeze(1).unsqueeze(self.axis)
+        return torch.sigmoid(self.norm(self.conv(pooled))).squeeze(1).unsqueeze(self.axis)
 
 
 class TripletAttention(nn.Module):
-    """The mean of three gates, on the (H, W), (C, W) and (C, H) planes; 300 parameters."""
+    """The feature times the mean of three gates, of the (H, W), (C, W) and (C, H) planes; 300 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,8 @@ class TripletAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, h, w) to the same shape."""
-        return (self.gates[0](x) + self.gates[1](x) + self.gates[2](x)) / 3
+        planes = sum(gate(x) for gate in self.gates)  # (B, c, h, w): the gates' own planes are broadcast
+        return x * (planes / len(self.gates))
 
 
 class Cbam(nn.Module):

@@ -19,6 +19,7 @@ from splitprobe.report import (
     knowledge,
     tradeoff,
 )
+from splitprobe.report.results import LeftOut
 from splitprobe.report.style import styled, write
 
 FIGURES: dict[str, Callable[[Params, Paths], Figure]] = {
@@ -44,6 +45,10 @@ def build_figure(name: str, params: Params, paths: Paths) -> None:
     if name not in FIGURES:
         raise ValueError(f"no figure {name!r}; known figures: {', '.join(FIGURES)}")
     with styled():
-        figure = FIGURES[name](params, paths)
+        try:
+            figure = FIGURES[name](params, paths)
+        except LeftOut as nothing:
+            figure = Figure((6, 1))
+            figure.text(0.5, 0.5, str(nothing), ha="center", va="center")
         for suffix in ("png", "pdf"):
             write(figure, paths.figure(name, suffix))

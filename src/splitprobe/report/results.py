@@ -113,14 +113,28 @@ def rows(params: Params, name: str) -> list[str]:
     return names
 
 
+class LeftOut(Exception):
+    """Nothing to show: a table's or figure's rows are all left out at this scale."""
+
+
+def left_out(params: Params, paths: Paths, name: str) -> list[str]:
+    """The rows of ``rows.<name>`` whose groups have no seed at this scale."""
+    return [row for row in rows(params, name) if paths.left_out(row)]
+
+
 def collect(
     params: Params, paths: Paths, name: str, stages: Sequence[str], optional: Sequence[str] = ()
 ) -> list[Results]:
     """The results of all rows of ``rows.<name>``, from the given stages, and from ``optional`` ones that have run.
 
-    Raises ParamsError naming the row and the stage whose result is absent.
+    Without the rows that are left out at this scale. Raises ParamsError naming the row and the stage whose result is
+    absent, LeftOut when no row remains.
     """
-    return [_collected(f"rows.{name}", cell, paths, stages, optional) for cell in rows(params, name)]
+    absent = left_out(params, paths, name)
+    kept = [row for row in rows(params, name) if row not in absent]
+    if not kept:
+        raise LeftOut(f"{name} is left out at scale {paths.scale}: its rows have no seed there")
+    return [_collected(f"rows.{name}", row, paths, stages, optional) for row in kept]
 
 
 def _collected(key: str, cell: str, paths: Paths, stages: Sequence[str], optional: Sequence[str]) -> Results:

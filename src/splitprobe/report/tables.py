@@ -10,6 +10,7 @@ from splitprobe.cells import Paths
 from splitprobe.params import Params
 from splitprobe.report import claims, criterion, defense_table, latency, leaderboard, table1, table5, table6
 from splitprobe.report.page import REPORT, write_report
+from splitprobe.report.results import LeftOut, left_out
 from splitprobe.report.table import Table, columns, small
 
 TABLES: dict[str, Callable[[Params, Paths], Table]] = {
@@ -38,12 +39,18 @@ def build_table(name: str, params: Params, paths: Paths) -> Path:
         return write_report(params, paths, list(TABLES), list(FIGURES))
     if name not in TABLES:
         raise ValueError(f"no table {name!r}; known tables: {', '.join([*TABLES, REPORT])}")
-    table = TABLES[name](params, paths)
+    try:
+        table = TABLES[name](params, paths)
+    except LeftOut as nothing:
+        table = Table({}, [], f"# {nothing}\n")
+    page, absent = table.markdown, left_out(params, paths, name)
+    if absent:
+        page += f"\nLeft out at this scale, which has no seed for them: {', '.join(absent)}.\n"
     # emptied first: a row that is no longer listed must not live on in its old file
     shutil.rmtree(paths.table(name), ignore_errors=True)
     for row, record in table.rows.items():
         write_json(paths.table(name) / f"{row}.json", small(record))
     write_csv(paths.table(name, "csv"), table.lines, columns(table.lines))
     with atomic(paths.table(name, "md")) as stream:
-        stream.write(table.markdown)
+        stream.write(page)
     return paths.table(name, "md")
