@@ -3,16 +3,20 @@
 from splitprobe import runtime
 from splitprobe.cells import Paths
 from splitprobe.params import Params
-from splitprobe.probe import probe_target
 
 
 def main(arguments: list[str]) -> None:
     """Attack each of the cell's targets and estimate information; write results, reconstructions and curves."""
     (cell,) = arguments
     params = Params.load()
-    place = runtime.start(params.section("runtime", runtime.Settings))
     Paths(params.scale).promise("probe_target", cell)
-    for paths in Paths(params.scale).trained(cell):
+    trained = Paths(params.scale).trained(cell)
+    if not trained:
+        return
+    from splitprobe.probe import probe_target  # here: a group that is left out need not wait for torch
+
+    place = runtime.start(params.section("runtime", runtime.Settings))
+    for paths in trained:
         probe_target(cell, params.seeded(paths.seed, cell), paths, place)
 
 

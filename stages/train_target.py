@@ -6,7 +6,6 @@ from dataclasses import fields
 from splitprobe import runtime
 from splitprobe.cells import Cell, Paths, repetitions
 from splitprobe.params import Params
-from splitprobe.training import train_target
 
 
 def main(arguments: list[str]) -> None:
@@ -17,9 +16,14 @@ def main(arguments: list[str]) -> None:
         parser.add_argument(f"--{field.name}", type=field.type, required=True)
     cell = Cell(**vars(parser.parse_args(arguments)))
     params = Params.load()
-    place = runtime.start(params.section("runtime", runtime.Settings))
     Paths(params.scale).promise("train_target", cell.name)
-    for repeated, paths in repetitions(cell.group, params, Paths(params.scale)):
+    wanted = list(repetitions(cell.group, params, Paths(params.scale)))
+    if not wanted:
+        return
+    from splitprobe.training import train_target  # here: a group that is left out need not wait for torch
+
+    place = runtime.start(params.section("runtime", runtime.Settings))
+    for repeated, paths in wanted:
         train_target(cell, repeated, paths, place)
 
 

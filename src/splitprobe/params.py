@@ -11,8 +11,7 @@ from dataclasses import MISSING, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from ruamel.yaml import YAML, YAMLError
 
 T = TypeVar("T")
 TOP_LEVEL = (
@@ -123,13 +122,15 @@ class Params:
     def load(cls, path: Path | str = "params.yaml") -> "Params":
         """Read a params file; raises ParamsError when it is absent or not YAML."""
         try:
-            tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+            tree = YAML(typ="safe").load(Path(path))  # as DVC reads it
         except FileNotFoundError:
             raise ParamsError(f"{path} is missing: run the command in the repository's root folder") from None
-        except (OmegaConfBaseException, ValueError) as error:
+        except UnicodeDecodeError as error:
             raise ParamsError(f"{path} cannot be read: {error}") from error
-        except Exception as error:  # OmegaConf lets PyYAML's own errors through
+        except YAMLError as error:
             raise ParamsError(f"{path} is not valid YAML: {error}") from error
+        if not isinstance(tree, Mapping):
+            raise ParamsError(f"{path} holds no sections; `git restore {path}` brings them back")
         return cls(tree)
 
     def section(self, key: str, cls: type[T]) -> T:

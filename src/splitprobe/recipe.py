@@ -12,7 +12,7 @@ import json
 import tokenize
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from ruamel.yaml import YAML
 
 from splitprobe.artifacts import atomic
 from splitprobe.cells import Paths
@@ -25,7 +25,7 @@ def write_recipe(script: str, params: Params, paths: Paths) -> Path:
     One line per file (its digest) and per section of params.yaml (its values); raises ParamsError for a script without
     such a stage.
     """
-    stages = OmegaConf.to_container(OmegaConf.load("dvc.yaml"), resolve=False)["stages"]
+    stages = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
     stage = stages.get(f"recipe_{script}")
     if stage is None:
         known = [name.removeprefix("recipe_") for name in stages if name.startswith("recipe_")]
