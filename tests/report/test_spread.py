@@ -7,12 +7,14 @@ import shutil
 import pytest
 
 from splitprobe.artifacts import read_csv, write_json
+from splitprobe.report import tradeoff
 from splitprobe.report.criterion_values import gains
 from splitprobe.report.fano import identification
 from splitprobe.report.markdown import number, signed
 from splitprobe.report.results import collect, origin
 from splitprobe.report.scores import accuracy, gain, strongest
 from splitprobe.report.spread import Mean, mean, merged
+from splitprobe.report.style import styled
 from splitprobe.report.table import flat, small
 from splitprobe.report.tables import build_table
 
@@ -148,3 +150,14 @@ def test_one_seed_is_printed_as_before(repository):
     assert rows["ae"].seeds == (rows["ae"],)
     assert origin(found).startswith("Seed 0; ")
     assert "[" not in build_table("table2", repository.params(), repository.paths).read_text().split("## Notes")[0]
+
+
+def test_the_tradeoff_draws_the_spread_of_both_axes(repeated):
+    for seed, accuracy_share in ((0, 0.60), (1, 0.70), (2, 0.80)):
+        edit(repeated, "cnn/siftfunnel", seed, "target", lambda r, a=accuracy_share: r.update(accuracy=a))
+    for seed, decibels in ((0, 20.0), (1, 22.0), (2, 24.0)):
+        edit(repeated, "cnn/siftfunnel", seed, "mle", lambda r, p=decibels: r["variants"]["tuned"].update(psnr_db=p))
+    with styled():
+        (axes,) = tradeoff.draw(repeated.params(), repeated.paths).axes
+    ends = sorted(tuple(map(tuple, part.get_segments()[0].round(6))) for bars in axes.containers for part in bars[2])
+    assert ends == [((60.0, 22.0), (80.0, 22.0)), ((70.0, 20.0), (70.0, 24.0))], "of one row alone: the others agree"

@@ -17,6 +17,7 @@ from splitprobe.params import Params
 from splitprobe.report import sweeps
 from splitprobe.report.results import Results, collect, data, distinct, labels, origin
 from splitprobe.report.scores import FLOORS, floors, strongest
+from splitprobe.report.spread import Mean, scaled
 from splitprobe.report.style import QUIET, look
 
 WIDTH, HEIGHT = 11.0, 6.6  # inches
@@ -50,7 +51,7 @@ def draw(params: Params, paths: Paths) -> Figure:
 def own(r: Results) -> Spot | None:
     """The workspace's point of a cell; None when accuracy or every attack's PSNR is absent."""
     accuracy, psnr = r["target"]["accuracy"], strongest(r)
-    return None if None in (accuracy, psnr) else (100 * accuracy, psnr)
+    return None if None in (accuracy, psnr) else (scaled(accuracy, 100), psnr)
 
 
 def _caption(scale: str, results: Sequence[Results], swept: Sequence[Mapping[str, Any]]) -> str:
@@ -66,13 +67,16 @@ def _caption(scale: str, results: Sequence[Results], swept: Sequence[Mapping[str
 
 
 def _defense(axes: Axes, i: int, spot: Spot | None, swept: Sequence[Spot]) -> None:
-    """A defense's line over accuracy, its sweep's points small and the workspace's large."""
+    """A defense's line over accuracy, its sweep's points small, the workspace's large and with its spread over seeds."""
     how = look(i)
     line = sorted([*swept, *([spot] if spot else [])])
     if line:
         axes.plot(*zip(*line, strict=True), **how, ms=SWEPT, lw=1.0, zorder=4)
     if spot:
         axes.plot(*spot, **how, ms=OWN, zorder=4)
+        bars = {f"{axis}err": value.sd for axis, value in zip("xy", spot, strict=True) if isinstance(value, Mean)}
+        if bars:
+            axes.errorbar(*spot, **bars, color=how["color"], lw=0.8, capsize=2, zorder=3)
 
 
 def _frame(axes: Axes, results: Sequence[Results]) -> None:
