@@ -67,7 +67,7 @@ def _caption(scale: str, results: Sequence[Results], swept: Sequence[Mapping[str
 
 
 def _defense(axes: Axes, i: int, spot: Spot | None, swept: Sequence[Spot]) -> None:
-    """A defense's line over accuracy, its sweep's points small, the workspace's large and with its spread over seeds."""
+    """A defense's line over accuracy, its sweep small, the workspace large with its spread over seeds."""
     how = look(i)
     line = sorted([*swept, *([spot] if spot else [])])
     if line:
