@@ -9,7 +9,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import IO, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ruamel.yaml import YAML, YAMLError
 
@@ -119,10 +119,10 @@ class Params:
         self.seed: int = _whole(self.raw("seed"), "seed")
 
     @classmethod
-    def load(cls, path: Path | str = "params.yaml") -> "Params":
-        """Read a params file; raises ParamsError when it is absent or not YAML."""
+    def load(cls, path: Path | str | IO[str] = "params.yaml") -> "Params":
+        """Read a params file, by its path or open; raises ParamsError when it is absent or not YAML."""
         try:
-            tree = YAML(typ="safe").load(Path(path))  # as DVC reads it
+            tree = YAML(typ="safe").load(Path(path) if isinstance(path, str) else path)  # as DVC reads it
         except FileNotFoundError:
             raise ParamsError(f"{path} is missing: run the command in the repository's root folder") from None
         except UnicodeDecodeError as error:
