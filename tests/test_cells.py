@@ -31,6 +31,14 @@ def test_no_seed_leaves_a_group_out(tmp_path):
     assert not paths.left_out("cnn/vib"), "its neighbor has results, so its own are missing"
 
 
+def test_a_probe_that_was_broken_off_is_not_left_out(tmp_path):
+    paths = Paths("demo", tmp_path)
+    paths.promise("train_target", "cnn/ae")
+    paths.promise("probe_target", "cnn/ae")
+    paths.seeded(1).target("cnn/ae").touch()
+    assert not paths.left_out("cnn/ae")
+
+
 def test_the_cuts_of_a_network_are_left_out_together(tmp_path):
     paths = Paths("demo", tmp_path)
     paths.promise("measure_depth", "depth_cnn")

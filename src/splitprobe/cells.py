@@ -70,7 +70,8 @@ class Paths:
         own = self.data / "results" / cell
         # the cuts of a network lie in a folder that one stage makes
         folder = own if own.is_dir() else own.parent
-        return folder.is_dir() and not any(folder.iterdir())
+        # a probe that was broken off leaves its folder empty as well, but it had a target
+        return folder.is_dir() and not any(folder.iterdir()) and not self.trained(cell)
 
     def promise(self, stage: str, name: str) -> None:
         """Create the folders that dvc.yaml promises of a stage: where a group is left out, it writes nothing there."""
