@@ -106,7 +106,12 @@ def start(settings: Settings) -> Runtime:
     device = torch.device("cuda" if cuda and settings.device != "cpu" else "cpu")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # matrix products repeat with this alone
+        torch.use_deterministic_algorithms(True, warn_only=True)  # a kernel that has no such form says so
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a kernel per tensor
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # on by default: a GPU's convolutions would keep 10 bits of float32's 23
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     precision = settings.precision
     if precision == "auto":
