@@ -30,7 +30,7 @@ def lines(page: str, title: str = "# Leaderboard") -> dict[str, list[str]]:
 
 def standing(*values: Value) -> list[tuple[int | None, int]]:
     """(rank, position in the given order) of entries with these values, in the order of the leaderboard."""
-    entries = [Entry(i, [], None, {3.0: value}, None, None, None) for i, value in enumerate(values)]
+    entries = [Entry(i, [], None, {3.0: value}, None, None, None, None) for i, value in enumerate(values)]
     return [(rank, entry.r) for rank, entry in ranked(entries, 3.0)]
 
 
@@ -159,20 +159,23 @@ def test_the_block_at_siftfunnels_edge(repository):
     repository.rows["leaderboard"] += ["cnn/siftfunnel_architecture", "budget/nopeek", "budget/bido_cka"]
     page, csv, rows = build(repository, "leaderboard")
     small = lines(page, "## At SiftFunnel's edge")
-    # plain: the architecture, 17 dB at 1 point lost; NoPeek: 14 dB at 4, so 1 dB a point
-    assert small["NoPeek"][:5] == ["1", "17.00", "15.00", "≤ 14.00", "1 + plain"]
-    assert small["BiDO with CKA"][:5] == ["2", "≤ 16.00", "≤ 16.00", "≤ 16.00", "1 + plain"]
-    assert small["SiftFunnel, no losses"][:5] == ["3", "17.00", "≤ 17.00", "≤ 17.00", "1"]
-    assert small["SiftFunnel"][:2] == ["4", "≥ 3.4 lost"]
+    # losses from the architecture, 17 dB; NoPeek: 14 dB at 3 points, so 1 dB a point; then those from unprotected
+    assert small["NoPeek"][:7] == ["2", "16.00", "14.00", "≤ 14.00", "1 + plain", "-3.0", "-4.0"]
+    assert small["BiDO with CKA"][:7] == ["3", "≤ 16.00", "≤ 16.00", "≤ 16.00", "1 + plain", "+1.0", "+0.0"]
+    assert small["SiftFunnel, no losses"][:7] == ["4", "≤ 17.00", "≤ 17.00", "≤ 17.00", "1", "+0.0", "-1.0"]
+    assert small["SiftFunnel"][:7] == ["1", "≥ 2.4 lost", "≤ 12.90", "≤ 12.90", "1", "-2.4", "-3.4"]
     assert list(small)[4:] == ["*Unprotected*", "*Floor: mean auxiliary image*"]
     usual = lines(page)
     assert "NoPeek" not in usual
     order = ("SiftFunnel, no losses", "Autoencoder", "Gaussian noise", "SiftFunnel")
     assert [usual[name][0] for name in order] == list("1234")
-    assert rows["budget/nopeek"]["rank"] == 1
+    assert rows["budget/nopeek"]["rank"] == 2
+    assert rows["budget/nopeek"]["accuracy_change_points"] == pytest.approx(-4.0)
+    assert rows["budget/nopeek"]["same_edge_change_points"] == pytest.approx(-3.0)
     assert rows["cnn/siftfunnel"]["rank"] == 4
+    assert "same_edge_change_points" not in rows["cnn/siftfunnel"]
     assert [line["row"] for line in csv if line["block"] == "budget"] == [
-        *("budget/nopeek", "budget/bido_cka", "cnn/siftfunnel_architecture", "cnn/siftfunnel"),
+        *("cnn/siftfunnel", "budget/nopeek", "budget/bido_cka", "cnn/siftfunnel_architecture"),
     ]
     assert {line["row"]: line["plain"] for line in csv}["budget/nopeek"] == "cnn/siftfunnel_architecture"
 

@@ -99,11 +99,11 @@ def test_points_come_from_the_workspace_and_the_sweep():
     plain, r = cell("cnn/unprotected", 0.75, 24.0), cell("cnn/nopeek", 0.71, 18.0)
     rows = [plain, r]
     collected = [
-        {"cell": "cnn/nopeek", "accuracy_change_points": -1.0, "strongest_psnr_db": 21.0},
-        {"cell": "cnn/vib", "accuracy_change_points": -5.0, "strongest_psnr_db": 10.0},
-        {"cell": "cnn/nopeek", "accuracy_change_points": -8.0, "strongest_psnr_db": 16.0},
+        {"cell": "cnn/nopeek", "key": "k", "accuracy_change_points": -1.0, "strongest_psnr_db": 21.0},
+        {"cell": "cnn/vib", "key": "k", "accuracy_change_points": -5.0, "strongest_psnr_db": 10.0},
+        {"cell": "cnn/nopeek", "key": "k", "accuracy_change_points": -8.0, "strongest_psnr_db": 16.0},
     ]
-    others = matched.swept(r, collected)
+    others = matched.swept(rows, r, collected)
     assert matched.settings(rows, r, others) == [(4.0, 18.0), (1.0, 21.0), (8.0, 16.0)]
     found = matched.values(rows, r, others, (0.5, 3.0, 5.0))
     assert [found[lost].psnr_db for lost in (0.5, 3.0, 5.0)] == [22.5, 19.0, 17.5]
@@ -111,23 +111,23 @@ def test_points_come_from_the_workspace_and_the_sweep():
 
 def test_accuracies_are_compared_without_the_noise_of_float32():
     rows = [cell("cnn/unprotected", 0.875, 24.0), cell("cnn/vib", 0.8450000286102295, 20.0)]
-    assert matched.values(rows, rows[1], [], [3.0])[3.0] == Value(READ, 20.0)
+    assert matched.values(rows, rows[1], {}, [3.0])[3.0] == Value(READ, 20.0)
 
 
 def test_absent_numbers_give_no_point():
     plain = cell("cnn/unprotected", 0.75, 24.0)
     for r in (cell("cnn/ae", None, 20.0), cell("cnn/ae", 0.7, None)):
         assert matched.own([plain, r], r) is None
-        assert matched.values([plain, r], r, [], [3.0])[3.0].kind == ABSENT
+        assert matched.values([plain, r], r, {}, [3.0])[3.0].kind == ABSENT
     r = cell("cnn/ae", 0.7, 20.0)
     for rows in ([r], [cell("cnn/unprotected", None, 24.0), r]):
-        assert matched.values(rows, r, [], [3.0])[3.0].kind == ABSENT
+        assert matched.values(rows, r, {}, [3.0])[3.0].kind == ABSENT
 
 
 def test_an_unprotected_row_without_a_score_is_no_anchor():
     rows = [cell("cnn/unprotected", 0.75, None), cell("cnn/nopeek", 0.71, 18.0)]
     assert matched.plain(rows, rows[1]) is rows[0]
-    assert matched.values(rows, rows[1], [], [3.0])[3.0] == Value(MISSED, least=4.0)
+    assert matched.values(rows, rows[1], {}, [3.0])[3.0] == Value(MISSED, least=4.0)
 
 
 def test_the_plain_network_has_the_same_edge():
@@ -135,8 +135,8 @@ def test_the_plain_network_has_the_same_edge():
     group, larger = cell("cnn/groupnorm", 0.7, 20.0, norm="GroupNorm"), cell("cnn/ae", 0.7, 20.0, size=900)
     rows = [plain, same, group, larger]
     assert [matched.plain(rows, r) for r in rows] == [None, plain, None, None]  # the cloud may differ
-    assert matched.values(rows, group, [], [3.0])[3.0].kind == MISSED
-    assert matched.values(rows, same, [], [3.0])[3.0].psnr_db == pytest.approx(21.6)
+    assert matched.values(rows, group, {}, [3.0])[3.0].kind == MISSED
+    assert matched.values(rows, same, {}, [3.0])[3.0].psnr_db == pytest.approx(21.6)
     assert matched.plain([same], same) is None
 
 
@@ -153,33 +153,67 @@ def test_on_siftfunnels_edge_its_architecture_is_the_plain_network():
     budget = cell("budget/nopeek", 0.70, 17.0, **small)
     rows = [plain, bare, funnel, budget]
     assert [matched.plain(rows, r) for r in rows] == [None, None, None, bare]
-    found = matched.values(rows, budget, [], (0.5, 3.0))
+    found = matched.values(rows, budget, {}, (0.5, 3.0))
     assert found[3.0].psnr_db == pytest.approx(18.5)  # between 1 and 5 points lost
     assert found[0.5] == Value(MISSED, least=1.0)
+    # against that edge itself: 4 points from 20 to 17 dB, and SiftFunnel with 5 more points at 15
+    found = matched.values(rows, budget, {}, (0.0, 2.0, 6.0), matched.ARCHITECTURE)
+    assert [found[lost].psnr_db for lost in (0.0, 2.0, 6.0)] == [20.0, pytest.approx(18.5), 17.0]
+    assert found[6.0].kind == BOUND
+    assert matched.own(rows, funnel, matched.ARCHITECTURE) == Point(4.0, 15.0)
+    assert matched.own(rows, bare, matched.ARCHITECTURE) == Point(0.0, 20.0)
+
+
+def test_on_siftfunnels_edge_a_sweep_counts_from_its_own_seeds_and_with_its_losses_alone():
+    bare = seeded("cnn/siftfunnel_architecture", (0.74, 20.0), (0.70, 20.0))
+    funnel = seeded("cnn/siftfunnel", (0.70, 15.0), (0.66, 15.0))
+    point = {"cell": "cnn/siftfunnel", "accuracy_change_points": -9.0, "strongest_psnr_db": 14.0, "seeds": "1"}
+    swept = [
+        point | {"key": "loss.lambda_dcor", "accuracy_percent": 71.0},
+        point | {"key": "loss.lambda_dcor", "accuracy_percent": 68.0, "seeds": "1 2"},
+        point | {"key": "loss.lambda_dcor", "accuracy_percent": 68.0, "seeds": "1 3"},  # 3: none to compare with
+        point | {"key": "defense.siftfunnel.channels", "accuracy_percent": 72.0},  # another edge
+    ]
+    found = matched.swept([bare, funnel], funnel, swept, matched.ARCHITECTURE)
+    assert found == {"loss.lambda_dcor": [(3.0, 14.0), (4.0, 14.0)]}
+
+
+def test_each_knob_has_a_line_and_the_private_one_counts():
+    rows = [cell("cnn/unprotected", 0.75, 24.0), cell("cnn/vib", 0.67, 20.0)]  # 8 points lost
+    knobs = {"sigma": [Point(4.0, 19.0)], "beta": [Point(2.0, 23.0), Point(20.0, 10.0)]}
+    # sigma: from 24 at 0 to 19 at 4; beta: from 24 to 23 at 2, to 20 at 8, to 10 at 20
+    found = matched.values(rows, rows[1], knobs, (2.0, 6.0, 14.0))
+    assert found[2.0] == Value(READ, 21.5, 4.0)
+    assert found[6.0] == Value(READ, 19.5, 4.0)
+    assert found[14.0] == Value(READ, 15.0, 12.0)
+    # all settings as one line would have gone from 23 at 2 to 19 at 4
+    rows = [cell("cnn/unprotected", 0.75, 24.0), cell("cnn/ae", 0.67, 20.0, size=9)]
+    assert matched.values(rows, rows[1], knobs, [1.0])[1.0] == Value(MISSED, least=2.0)
 
 
 def test_seeds_are_read_off_one_by_one_and_averaged():
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0)), seeded("cnn/nopeek", (0.71, 20.0), (0.71, 20.0))]
-    value = matched.values(rows, rows[1], [], [3.0])[3.0]
+    value = matched.values(rows, rows[1], {}, [3.0])[3.0]
     assert value.psnr_db == pytest.approx((21.0 + 23.0) / 2)  # 24 - 3 / 4 * 4; 26 - 3 / 6 * 6
     assert (value.psnr_db.sd, value.psnr_db.n) == (pytest.approx(2**0.5), 2)
     assert value.apart == 6.0
     # the sweep's points are the same for every seed
-    others = matched.swept(rows[1], [{"cell": "cnn/nopeek", "accuracy_change_points": -3.0, "strongest_psnr_db": 22.0}])
+    point = {"cell": "cnn/nopeek", "key": "k", "accuracy_change_points": -3.0, "strongest_psnr_db": 22.0}
+    others = matched.swept(rows, rows[1], [point])
     assert matched.values(rows, rows[1], others, [3.0])[3.0] == Value(READ, 22.0, 0.0)
 
 
 def test_seeds_of_different_kinds_have_a_value_without_a_spread():
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.75, 24.0)), seeded("cnn/ae", (0.73, 20.0), (0.71, 19.0), size=9)]
-    value = matched.values(rows, rows[1], [], [3.0])[3.0]  # seed 1: a bound, seed 2: out of reach
+    value = matched.values(rows, rows[1], {}, [3.0])[3.0]  # seed 1: a bound, seed 2: out of reach
     assert value == Value(READ, 19.5)
     assert not isinstance(value.psnr_db, Mean)
-    value = matched.values(rows, rows[1], [], [5.0])[5.0]
+    value = matched.values(rows, rows[1], {}, [5.0])[5.0]
     assert value == Value(BOUND, 19.5)
     assert value.psnr_db.sd == pytest.approx(0.5**0.5)
-    assert matched.values(rows, rows[1], [], [1.0])[1.0] == Value(MISSED, least=3.0)
+    assert matched.values(rows, rows[1], {}, [1.0])[1.0] == Value(MISSED, least=3.0)
 
 
 def test_a_seed_without_its_unprotected_network_takes_the_spread_away():
     rows = [cell("cnn/unprotected", 0.75, 24.0), seeded("cnn/nopeek", (0.71, 20.0), (0.71, 18.0))]
-    assert matched.values(rows, rows[1], [], [5.0])[5.0] == Value(BOUND, 19.0)
+    assert matched.values(rows, rows[1], {}, [5.0])[5.0] == Value(BOUND, 19.0)

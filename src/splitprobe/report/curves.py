@@ -58,7 +58,8 @@ def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.curves`` lists; a panel skips cells without points."""
     results = collect(params, paths, "curves", ("target",))
     names = labels(results)
-    caption = textwrap.wrap(f"Scale {params.scale}: {data(results)}. {origin(results)}. {_reused(results, names)}", 165)
+    firsts = [r.seeds[0] for r in results]  # the curves are theirs
+    caption = textwrap.wrap(f"Scale {params.scale}: {data(results)}. {origin(firsts)}. {_reused(results, names)}", 165)
     columns = max(1, int((WIDTH - 2 * LEFT) / (0.55 + 0.066 * max(map(len, names.values())))))
     # from above, in inches: title, caption, legend, then the panels with their own titles
     legend = 0.48 + 0.17 * len(caption)

@@ -110,7 +110,9 @@ def inference(r: Results, scale: str, title: str, result: str, space: int) -> Sc
     inside, y, left = max(edge.height, cloud.height), TOP + FLOW, MARGIN + INPUT
     canvas = Canvas(WIDTH, round(TOP + inside + space))
     target = r["target"]
-    caption = f"Scale {scale}: {data([r])}. {origin([r])}. Network: {network(r)}, cut {target['cell']['cut']}. "
+    caption = (
+        f"Scale {scale}: {data([r])}. {origin([r], 'images')}. Network: {network(r)}, cut {target['cell']['cut']}. "
+    )
     caption += "Boxes: output shape and parameters of each step, then its layers."
     canvas.text(MARGIN, 30, title, 24, weight="bold")
     canvas.text(MARGIN, 54, textwrap.fill(caption, 165), 14, va="top", color=QUIET, linespacing=1.3)

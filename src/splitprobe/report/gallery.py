@@ -98,7 +98,7 @@ def _caption(scale: str, results: Sequence[Results]) -> str:
     """What was measured on what, which attacks failed, and what is not shown."""
     floors = [distinct(_decibels(r[stage]["floors"]["mean_image"]) for r in results) for stage in ("generator", "mle")]
     return (
-        f"Scale {scale}: {data(results)}. {origin(results)}. Right of each line: mean PSNR and SSIM over all "
+        f"Scale {scale}: {data(results)}. {origin(results, 'images')}. Right of each line: mean PSNR and SSIM over all "
         f"attacked images. {DAGGER} By MSE no better than gray or the mean image (the latter {floors[0]} left, "
         f"{floors[1]} right): a failed attack, not privacy.{_omitted(results)}"
     )

@@ -25,7 +25,7 @@ RAREST = 1e-5  # share of a channel's entries below which a level looks empty
 
 def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.histograms`` lists."""
-    results = collect(params, paths, "histograms", ("target", "information"))
+    results = [r.seeds[0] for r in collect(params, paths, "histograms", ("target", "information"))]
     names, lines = labels(results), -(-len(results) // COLUMNS)
     height = HEAD + ROW * lines
     figure = Figure((WIDTH, height))
@@ -56,6 +56,7 @@ def _channels(axes: Axes, r: Results, name: str) -> None:
     how = {"aspect": "auto", "interpolation": "nearest", "cmap": "magma_r", "norm": LogNorm(RAREST, 1)}
     axes.imshow(np.maximum(share, RAREST), **how)
     axes.grid(False)
+    axes.spines["left"].set_visible(False)  # a channel that is nearly always at its lowest level has no other column
     entropy, z = r["information"]["entropy"], r["information"]["effective"]
     bits = entropy["coded_bits_per_image"]
     size = "n/a" if bits is None else f"{number(bits, 0)} of {number(entropy['raw_bits_per_image'], 0)} bits an image"

@@ -12,8 +12,9 @@ from splitprobe.report.standings import DECIMALS, Entry, Ranked, Settings
 
 WIDE, ATMOST, ATLEAST = "≈", "≤", "≥"
 BUDGETED = (
-    "Each defense on SiftFunnel's edge, so that none gains by a larger one; accuracy is still lost against the "
-    "unprotected row. SiftFunnel itself stands among them, and its architecture without losses, which is *plain* here."
+    "Each defense on SiftFunnel's edge, so that none gains by a larger one. Here accuracy is lost against this edge "
+    "without losses, which is *plain*: what the edge itself costs, all of them pay. SiftFunnel stands among them, with "
+    "the settings of its sweep that change its losses alone."
 )
 TRIED = (
     "What the most private of a defense's measured settings leaks among those that lose no more than so many points of "
@@ -37,18 +38,23 @@ def summary(entries: Ranked, settings: Settings) -> str:
     )
 
 
-def block(entries: Ranked, landmarks: Sequence[Entry], settings: Settings) -> list[str]:
-    """One line per entry; then, as landmarks, other rows and the floors."""
+def block(entries: Ranked, landmarks: Sequence[Entry], settings: Settings, same_edge: bool = False) -> list[str]:
+    """One line per entry; then, as landmarks, other rows and the floors.
+
+    ``same_edge``: the entries' losses are counted from their common edge, which has a column of its own.
+    """
     notes, names = Notes(), labels([e.r for _, e in entries])
     header = ["Rank", "Defense", *(f"{points(lost)} lost, dB" for lost in settings.losses), "Settings"]
-    header += ["Own change, points", "Own strongest, dB", "Strongest attack", "Above the floor, dB"]
-    header += ["Edge parameters", "z, bytes"]
+    header += ["Own change from this edge, points"] if same_edge else []
+    header += ["Own change from unprotected, points" if same_edge else "Own change, points"]
+    header += ["Own strongest, dB", "Strongest attack", "Above the floor, dB", "Edge parameters", "z, bytes"]
     lines = []
     for rank, e in entries:
         found = [_value(notes, e, e.values[lost], settings.apart) for lost in settings.losses]
-        count = str(len(e.measured)) + (" + plain" if e.plain is not None else "")
-        lines.append([NONE if rank is None else str(rank), names[e.r.cell], *found, count, *_own(notes, e)])
-    blank = [""] * (len(settings.losses) + 1)
+        found.append(str(len(e.measured)) + (" + plain" if e.plain is not None else ""))
+        found += [_moved(notes, e, e.here)] if same_edge else []
+        lines.append([NONE if rank is None else str(rank), names[e.r.cell], *found, *_own(notes, e)])
+    blank = [""] * (len(settings.losses) + 1 + same_edge)
     lines += [["", f"*{e.r.title}*", *blank, NONE, *_own(notes, e)[1:]] for e in landmarks]
     for label, scores, _ in floors([e.r for _, e in entries]):
         if label.startswith(FLOORS["mean_image"]):
@@ -71,12 +77,16 @@ def _value(notes: Notes, e: Entry, value: Value, apart: float) -> str:
 def _own(notes: Notes, e: Entry) -> list[str]:
     """The columns at a row's own setting."""
     attack = strongest_attack(e.r)
-    moved = notes.absent(e.why) if e.change is None else signed(e.change, 1)
     scores = [notes.absent(NO_ATTACK) if db is None else number(db, DECIMALS) for db in (e.strongest, e.above)]
     # the strongest failed, so all did
     scores[0] += DAGGER if failed_attacks(e.r) == len(attacks(e.r)) else ""
     sizes = [notes.value(e.r["target"], key, 0) for key in ("edge_parameters", "z_bytes")]
-    return [moved, scores[0], NONE if attack is None else attack[0], scores[1], *sizes]
+    return [_moved(notes, e, e.change), scores[0], NONE if attack is None else attack[0], scores[1], *sizes]
+
+
+def _moved(notes: Notes, e: Entry, change: float | None) -> str:
+    """A change of accuracy."""
+    return notes.absent(e.why) if change is None else signed(change, 1)
 
 
 def tried(entries: Ranked, settings: Settings) -> list[str]:
@@ -96,7 +106,7 @@ def rules(settings: Settings) -> list[str]:
         "A setting of a defense is a point: accuracy lost against the unprotected row, PSNR of the strongest attack. "
         "*Settings* counts them: the one of Table II and those of the sweep in `params.yaml` that have been run.",
         "At a given loss of accuracy, the value lies on the straight line between the two settings that are neighbors "
-        "in accuracy.",
+        "in accuracy. A defense with several knobs has such a line for each, and the more private value counts.",
         "*+ plain*: the network without the defense counts as one more point where each setting loses more than it. A "
         "defense that leaves the edge's layers as they are is taken to become this network as its knob goes to zero; "
         "one that changes them has no such point.",

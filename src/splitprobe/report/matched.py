@@ -1,23 +1,29 @@
 """Defenses at equal accuracy: how much leaks where a defense costs a given number of points of accuracy.
 
 Rows of Table II stand at different accuracies, so their leakage alone does not compare them. Here each defense is a
-set of points (points of accuracy lost against the unprotected row, PSNR of the strongest attack in dB): its own setting
-and those of its sweep. In between, leakage is read off straight lines between neighbors in accuracy, through all
-points: an envelope of the best ones would reward a defense for each further setting that was tried. What the best
-setting that was tried leaks is given apart, by :func:`best`.
+set of points (points of accuracy lost, PSNR of the strongest attack in dB): its own setting and those of its sweep. In
+between, leakage is read off straight lines between neighbors in accuracy, through all points of one knob: an envelope
+of the best ones would reward a defense for each further setting that was tried. A defense with several knobs has a line
+for each, and the defender takes the more private one. What the best setting that was tried leaks is given apart, by
+:func:`best`.
+
+Accuracy is lost against the unprotected row; among the defenses on SiftFunnel's edge against that edge without losses
+(``row``), or the edge's own price would hide what each of them adds.
 """
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from splitprobe.report.results import Results
-from splitprobe.report.scores import SIFTFUNNEL, accuracy, strongest
+from splitprobe.report.results import UNPROTECTED, Results, reference
+from splitprobe.report.scores import SIFTFUNNEL, accuracy, percent, strongest
 from splitprobe.report.spread import mean
 
 READ, BOUND, MISSED, ABSENT = "read off", "upper bound", "not reached", "absent"
 BUDGET = "budget/"  # begins the cells that run a defense on SiftFunnel's edge
 ARCHITECTURE = f"{SIFTFUNNEL}_architecture"  # the row of that edge without a defense
+LOSSES = "loss."  # begins the knobs of SiftFunnel that leave its edge as it is
 EXACT = 4  # decimals of points of accuracy; what lies below comes from float32
 
 
@@ -26,6 +32,9 @@ class Point(NamedTuple):
 
     lost: float
     psnr_db: float
+
+
+Knobs = dict[str, list[Point]]  # the points of a defense's sweep by the dotted key of the knob
 
 
 @dataclass(frozen=True)
@@ -70,18 +79,29 @@ def best(measured: Iterable[Point], lost: float) -> Point | None:
     return min((p for p in measured if p.lost <= lost), key=lambda p: (p.psnr_db, p.lost), default=None)
 
 
-def swept(r: Results, points: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """A cell's points among ``sweeps.points``, each lost against the unprotected networks of its own seeds."""
-    return [
-        Point(round(-point["accuracy_change_points"], EXACT), point["strongest_psnr_db"])
-        for point in points
-        if point["cell"] == r.cell
-    ]
+def swept(results: Sequence[Results], r: Results, points: Iterable[Mapping[str, Any]], row: str = UNPROTECTED) -> Knobs:
+    """A cell's points among ``sweeps.points``, each lost against the networks of its own seeds in ``row``.
+
+    Against SiftFunnel's edge only those of its losses: another width is another edge.
+    """
+    base, knobs = reference(results, r, row), {}
+    known = {} if base is None else {run.seed: percent(run) for run in base.seeds}
+    for point in points:
+        if point["cell"] != r.cell:
+            continue
+        lost = -point["accuracy_change_points"]
+        if row != UNPROTECTED:
+            same = [known.get(int(seed)) for seed in point["seeds"].split()]
+            if None in same or not point["key"].startswith(LOSSES):
+                continue
+            lost = statistics.fmean(same) - point["accuracy_percent"]
+        knobs.setdefault(point["key"], []).append(Point(round(lost, EXACT), point["strongest_psnr_db"]))
+    return knobs
 
 
-def own(results: Sequence[Results], r: Results) -> Point | None:
-    """The workspace's setting of a cell; None when accuracy, the unprotected row or every attack's PSNR is absent."""
-    change, psnr = accuracy(results, r)["accuracy_change_points"], strongest(r)
+def own(results: Sequence[Results], r: Results, row: str = UNPROTECTED) -> Point | None:
+    """The workspace's setting of a cell; None when its accuracy, that of ``row`` or every attack's PSNR is absent."""
+    change, psnr = accuracy(results, r, row)["accuracy_change_points"], strongest(r)
     return None if None in (change, psnr) else Point(round(-change, EXACT), float(psnr))
 
 
@@ -91,8 +111,7 @@ def plain(results: Sequence[Results], r: Results) -> Results | None:
     It is the unprotected row (in the group ``budget``: SiftFunnel's architecture without losses), where its edge has
     the same layers. Only the edge counts: a defense may add layers to the cloud, where z has been sent already.
     """
-    row = ARCHITECTURE if r.cell.startswith(BUDGET) else "unprotected"
-    found = next((other for other in results if other.row == row and other.network == r.network), None)
+    found = reference(results, r, ARCHITECTURE if r.cell.startswith(BUDGET) else UNPROTECTED)
     return found if found is not None and found.cell != r.cell and _edge(found) == _edge(r) else None
 
 
@@ -102,22 +121,26 @@ def _edge(r: Results) -> tuple:
     return r["target"]["edge_parameters"], [(block["layers"], block["shape"]) for block in blocks]
 
 
-def settings(results: Sequence[Results], r: Results, others: Sequence[Point]) -> list[Point]:
+def settings(results: Sequence[Results], r: Results, knobs: Knobs, row: str = UNPROTECTED) -> list[Point]:
     """A cell's measured points: its own, where it has one, then those of its sweep."""
-    point = own(results, r)
-    return [*([] if point is None else [point]), *others]
+    point = own(results, r, row)
+    return [*([] if point is None else [point]), *(point for points in knobs.values() for point in points)]
 
 
-def anchor(results: Sequence[Results], r: Results) -> Point | None:
-    """The point of the network without the defense; None where there is no such network, see ``plain``."""
+def _one(results: Sequence[Results], r: Results, knobs: Knobs, lost: float, row: str) -> Value:
+    """What leaks at one loss, over the line of each knob, all of which go through the cell's own setting."""
     base = plain(results, r)
-    return None if base is None else own(results, base)
+    anchor = None if base is None else own(results, base, row)
+    lines = [{key: points} for key, points in knobs.items()] or [{}]
+    found = [at(settings(results, r, line, row), lost, anchor) for line in lines]
+    # the more private value; where none is within reach, the one that loses least
+    return min(found, key=lambda value: (value.psnr_db is None, value.psnr_db or value.least or 0.0))
 
 
 def values(
-    results: Sequence[Results], r: Results, others: Sequence[Point], losses: Iterable[float]
+    results: Sequence[Results], r: Results, knobs: Knobs, losses: Iterable[float], row: str = UNPROTECTED
 ) -> dict[float, Value]:
-    """What leaks at each loss, over a cell's own setting and ``others``, the points of its sweep.
+    """What leaks at each loss, over a cell's own setting and the points of its sweep.
 
     With several seeds: for each seed's own setting (and the sweep's points, which are means), then averaged, where all
     seeds have a value of the same kind; otherwise from the means, without a spread.
@@ -125,8 +148,8 @@ def values(
     seeds = by_seed(results, r)
     found = {}
     for lost in losses:
-        whole = at(settings(results, r, others), lost, anchor(results, r))
-        each = [at(settings(rows, s, others), lost, anchor(rows, s)) for rows, s in seeds]
+        whole = _one(results, r, knobs, lost, row)
+        each = [_one(rows, s, knobs, lost, row) for rows, s in seeds]
         found[lost] = _averaged(whole, each)
     return found
 

@@ -19,8 +19,9 @@ def _decoders(results: Sequence[Results]) -> list[Mapping]:
 
 
 def _attacks(results: Sequence[Results], name: str) -> list[Mapping]:
-    """One MLE variant's records in all cells that ran it."""
-    return [r["mle"]["variants"][name] for r in results if name in r["mle"]["variants"]]
+    """One MLE variant's records in all cells that ran it, seed by seed: each seed chooses its own settings."""
+    runs = [run["mle"]["variants"] for r in results for run in r.seeds]
+    return [variants[name] for variants in runs if name in variants]
 
 
 def caption(scale: str, results: Sequence[Results]) -> list[str]:

@@ -20,6 +20,7 @@ STAGES = {
     "cost": "measure_cost",
 }
 DEPTH = "depth_"  # begins the groups whose cells one stage makes: the cuts of one network
+UNPROTECTED = "unprotected"  # the row without a defense
 NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
 # a row is part of file names, so nothing that leads out of a folder may pass
 NAME = re.compile(r"[\w-]+(/[\w-]+)*")
@@ -178,9 +179,9 @@ def labels(results: Sequence[Results]) -> dict[str, str]:
     return {r.cell: r.title if titles.count(r.title) == 1 else f"{r.title} ({r.cell})" for r in results}
 
 
-def reference(results: Sequence[Results], of: Results) -> Results | None:
-    """The unprotected row that a row is compared with: the first on the same dataset and model."""
-    return next((r for r in results if r.row == "unprotected" and r.network == of.network), None)
+def reference(results: Sequence[Results], of: Results, row: str = UNPROTECTED) -> Results | None:
+    """The row that a row is compared with, usually the unprotected one: the first on the same dataset and model."""
+    return next((r for r in results if r.row == row and r.network == of.network), None)
 
 
 def distinct(values: Iterable[Any]) -> str:
@@ -195,13 +196,14 @@ def _plain(value: Any) -> str:
     return {int: "{:,}", float: "{:g}"}.get(type(value), "{}").format(value)
 
 
-def origin(results: Sequence[Results]) -> str:
-    """Seeds and devices behind some results, for a caption."""
+def origin(results: Sequence[Results], shown: str = "") -> str:
+    """Seeds and devices behind some results, for a caption; ``shown``: what is there of the first seed alone."""
     sources = [record["provenance"] for r in results for run in r.seeds for record in run.records.values()]
     seeds = list(dict.fromkeys(source["seed"] for source in sources))
     counted = {len(r.seeds) for r in results}
     text = f"Seed {seeds[0]}" if len(seeds) == 1 else f"Seeds {', '.join(map(str, sorted(seeds)))}"
-    spread = ": mean ± standard deviation [number of seeds]" if max(counted, default=1) > 1 else ""
+    first = f", {shown} of seed {seeds[0]}" if shown else ""
+    spread = f": mean ± standard deviation [number of seeds]{first}" if max(counted, default=1) > 1 else ""
     return f"{text}{spread}; {distinct(s['device'] for s in sources)}"
 
 

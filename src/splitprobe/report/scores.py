@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitprobe.report import paper
-from splitprobe.report.results import NO_REFERENCE, Results, reference
+from splitprobe.report.results import NO_REFERENCE, UNPROTECTED, Results, reference
 from splitprobe.report.spread import over
 from splitprobe.report.table import Flat
 
@@ -19,9 +19,9 @@ DECODERS |= {"black_box": "black-box decoder", "gray_box": "gray-box decoder"}
 FLOORS = {"gray": "constant gray", "mean_image": "mean auxiliary image", "mean_color": "own mean color"}
 
 
-def accuracy(results: Sequence[Results], of: Results) -> Flat:
-    """Accuracy in percent and its change against the unprotected row in points; an absent one comes with a reason."""
-    base = reference(results, of)
+def accuracy(results: Sequence[Results], of: Results, row: str = UNPROTECTED) -> Flat:
+    """Accuracy in percent and its change against a row in points; an absent one comes with a reason."""
+    base = reference(results, of, row)
     record: Flat = {"accuracy_percent": over(of.seeds, percent), "accuracy_change_points": None}
     if record["accuracy_percent"] is None:
         reason = of["target"].get("accuracy_reason", "no reason was recorded")

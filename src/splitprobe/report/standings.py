@@ -7,7 +7,7 @@ from typing import Any
 from splitprobe.params import Params, ParamsError, bounded
 from splitprobe.report import matched
 from splitprobe.report.matched import MISSED, Point, Value
-from splitprobe.report.results import NO_REFERENCE, Results
+from splitprobe.report.results import NO_REFERENCE, UNPROTECTED, Results
 from splitprobe.report.scores import NO_ATTACK, accuracy, gain, strongest
 from splitprobe.report.spread import mean
 
@@ -36,8 +36,9 @@ class Settings:
 class Entry:
     """A row: its measured settings, its network without the defense, and what leaks at each loss of accuracy.
 
-    At its own setting: the ``change`` of accuracy in points, the ``strongest`` attack's PSNR in dB, and how many dB it
-    is ``above`` the mean image's; each a mean over seeds, where several ran.
+    At its own setting: the ``change`` of accuracy in points against the unprotected row, and ``here`` against the row
+    that its losses are counted from; the ``strongest`` attack's PSNR in dB, and how many dB it is ``above`` the mean
+    image's; each a mean over seeds, where several ran.
     """
 
     r: Results
@@ -45,6 +46,7 @@ class Entry:
     plain: Results | None
     values: Mapping[float, Value]
     change: float | None
+    here: float | None
     strongest: float | None
     above: float | None
 
@@ -60,16 +62,21 @@ Ranked = list[tuple[int | None, Entry]]
 
 
 def entry(
-    results: Sequence[Results], r: Results, points: Iterable[Mapping[str, Any]], losses: Sequence[float]
+    results: Sequence[Results],
+    r: Results,
+    points: Iterable[Mapping[str, Any]],
+    losses: Sequence[float],
+    row: str = UNPROTECTED,
 ) -> Entry:
-    """A cell's entry; ``points``: those of all sweeps, ``losses``: points of accuracy."""
-    others, seeds = matched.swept(r, points), matched.by_seed(results, r)
+    """A cell's entry; ``points``: those of all sweeps, ``losses``: points of accuracy, lost against ``row``."""
+    knobs, seeds = matched.swept(results, r, points, row), matched.by_seed(results, r)
     return Entry(
         r,
-        matched.settings(results, r, others),
+        matched.settings(results, r, knobs, row),
         matched.plain(results, r),
-        matched.values(results, r, others, losses),
+        matched.values(results, r, knobs, losses, row),
         mean([accuracy(rows, s)["accuracy_change_points"] for rows, s in seeds]),
+        mean([accuracy(rows, s, row)["accuracy_change_points"] for rows, s in seeds]),
         mean([strongest(s) for _, s in seeds]),
         mean([gain(s) for _, s in seeds]),
     )

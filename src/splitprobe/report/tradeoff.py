@@ -30,10 +30,11 @@ def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.tradeoff`` lists, and the sweeps' points of these cells."""
     results = collect(params, paths, "tradeoff", ("target", "generator", "mle"))
     names = labels(results)
-    swept = {r.cell: [] for r in results}
+    swept = {r.cell: {} for r in results}
     found = [point for point in sweeps.points(paths) if point["cell"] in swept]
     for point in found:
-        swept[point["cell"]].append((point["accuracy_percent"], point["strongest_psnr_db"]))
+        spot = (point["accuracy_percent"], point["strongest_psnr_db"])
+        swept[point["cell"]].setdefault(point["key"], []).append(spot)
     figure = Figure((WIDTH, HEIGHT))
     figure.text(0.023, 0.96, "Privacy against accuracy", fontsize=13, weight="bold", va="center")
     caption = textwrap.fill(_caption(params.scale, results, found), 148)
@@ -61,16 +62,16 @@ def _caption(scale: str, results: Sequence[Results], swept: Sequence[Mapping[str
     return (
         f"Scale {scale}: {data(results)}. {origin(results)}. Strongest attack: the highest mean PSNR among decoders "
         f"({counts[0]} images) and MLE variants ({counts[1]} images). Large markers: the settings of Table II; small "
-        f"ones, joined with them by accuracy: {len(swept)} points of sweeps over one setting"
+        f"ones, joined with them by accuracy, a line for each knob: {len(swept)} points of sweeps over one setting"
         f"{f' ({distinct(seeds)})' if seeds else ''}." + (f" Without a point: {', '.join(absent)}." if absent else "")
     )
 
 
-def _defense(axes: Axes, i: int, spot: Spot | None, swept: Sequence[Spot]) -> None:
-    """A defense's line over accuracy, its sweep small, the workspace large with its spread over seeds."""
+def _defense(axes: Axes, i: int, spot: Spot | None, knobs: Mapping[str, Sequence[Spot]]) -> None:
+    """A line over accuracy for each of a defense's knobs, small; the workspace large with its spread over seeds."""
     how = look(i)
-    line = sorted([*swept, *([spot] if spot else [])])
-    if line:
+    for swept in knobs.values() or [[]]:
+        line = sorted([*swept, *([spot] if spot else [])])
         axes.plot(*zip(*line, strict=True), **how, ms=SWEPT, lw=1.0, zorder=4)
     if spot:
         axes.plot(*spot, **how, ms=OWN, zorder=4)
