@@ -295,6 +295,54 @@ def test_floors_and_failures_are_the_committed_ones():
             assert ("†" in cell) == (lines[f"cnn/{name}"][f"{attack}_failed"] == "True"), title
 
 
+def test_the_leaderboard_is_the_committed_one():
+    page = (ROOT / "metrics/small/leaderboard.md").read_text().splitlines()
+    first = page.index(next(line for line in page if line.startswith("| Rank")))
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in page[first:] if line.startswith("|")]
+    size = next(i for i, line in enumerate(page[first:]) if not line.startswith("|"))
+    columns = ["Rank", "Defense", "3 points lost, dB", "Settings", "Own change, points", "Own strongest, dB"]
+    places = [table[0].index(name) for name in [*columns, "Edge parameters"]]
+    shown = [f"| {' | '.join(line[i] for i in places)} |" for line in table[:size]]
+    assert "\n".join([shown[0], "|" + "---|" * len(places), *shown[2:]]) in (ROOT / "README.md").read_text()
+
+
+FUNNELS = {"cnn": "table2", "resnet18": "table3", "vgg16": "table6", "faces": "table4"}
+
+
+def floor_of_the_mean_image() -> str:
+    """PSNR of the mean auxiliary image at scale small."""
+    with open(ROOT / "metrics/small/table2.csv", newline="") as stream:
+        return next(
+            row["generator_psnr_db"] for row in csv.DictReader(stream) if row["row"].startswith("floor: mean a")
+        )
+
+
+def committed(cell: str, table: str = "table2") -> dict:
+    """A row's JSON at scale small."""
+    return json.loads((ROOT / f"metrics/small/{table}/{cell}.json").read_text())
+
+
+def test_findings_in_the_text_are_those_of_the_committed_results():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    funnel, network = committed("cnn/siftfunnel"), "{:.1f} dB on the CNN, where the mean image has {:.1f}"
+    assert network.format(funnel["strongest_psnr_db"], float(floor_of_the_mean_image())) in text
+    lost = [-committed(f"{name}/siftfunnel", table)["accuracy_change_points"] for name, table in FUNNELS.items()]
+    told = re.search(r"costs (\d+) points of accuracy, (\d+) on .ResNet.*?, (\d+) on .VGG16.*?and (\d+) on", text)
+    assert [int(number) for number in told.groups()] == [round(value) for value in lost]
+    full = committed("resnet18/siftfunnel", "table5")["strongest_psnr_db"]
+    without = [committed(f"ablation/no_{part}", "table5")["strongest_psnr_db"] - full for part in ("dcor", "kl")]
+    assert "correlation {:.1f}, without KL {:.1f}".format(*without) in text
+    assert round(committed("ablation/no_funnel", "table5")["strongest_psnr_db"] - full) == 5
+    page = (ROOT / "metrics/small/criterion.md").read_text()
+    cells = int(re.search(r"small, (\d+) cells", page)[1])
+    capped = int(re.search(r"\| MI \(calibrated\), nats \| I \| \+ \| \d+ \| (\d+) \|", page)[1])
+    vacuous = int(re.search(r"\*\*vacuous\*\* in (\d+)", page)[1])
+    assert f"{capped} of the {cells} calibrated estimates" in text
+    assert f"says nothing in {vacuous} of {cells}" in text
+    entropy = re.search(r"\| H\(z\), coded bits \| H \| \+ \| \d+ \| – \| ([0-9.]+)", page)[1]
+    assert f"ranks them best ({entropy})" in text
+
+
 def test_numbers_in_the_text_are_those_of_the_committed_results():
     text = " ".join((ROOT / "README.md").read_text().split())
     with (ROOT / "metrics/small/claims.csv").open(newline="") as file:

@@ -45,7 +45,7 @@ def number(value: float, decimals: int) -> str:
     A mean over seeds comes with its standard deviation and, in brackets, how many they were.
     """
     if isinstance(value, Mean):
-        return f"{number(float(value), decimals)} ± {number(value.sd, decimals)} [{value.n}]"
+        return f"{number(float(value), decimals)} ± {_spread(value.sd, decimals)} [{value.n}]"
     if isinstance(value, int) or decimals == 0:
         return f"{round(value):,}"
     if value and abs(value) < 0.5 * 10**-decimals:
@@ -53,10 +53,15 @@ def number(value: float, decimals: int) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def _spread(sd: float, decimals: int) -> str:
+    """A standard deviation with its mean's decimals, or with one digit where those would show only zeros."""
+    return f"{sd:.1g}" if 0 < sd < 0.5 * 10**-decimals else number(sd, decimals)
+
+
 def signed(value: float, decimals: int) -> str:
     """A change for readers, with its sign; a mean over seeds as in :func:`number`."""
     text = f"{float(value):+.{decimals}f}"
-    return f"{text} ± {number(value.sd, decimals)} [{value.n}]" if isinstance(value, Mean) else text
+    return f"{text} ± {_spread(value.sd, decimals)} [{value.n}]" if isinstance(value, Mean) else text
 
 
 def beside(ours: str, paper: float | None, decimals: int) -> str:
