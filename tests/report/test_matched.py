@@ -95,39 +95,41 @@ def seeded(name: str, *runs: tuple[float, float], **more) -> Results:
     return r
 
 
+def swept(cell: str, change: float, psnr: float, seeds: str = "9", accuracy: float = 0.0, **more) -> dict:
+    """A point of a sweep; seed 9 has no network here, so that the change that it was collected with counts."""
+    point = {"cell": cell, "key": "k", "seeds": seeds, "accuracy_percent": accuracy, "accuracy_change_points": change}
+    return {**point, "strongest_psnr_db": psnr, "seed_accuracy_percent": [], "seed_strongest_psnr_db": [], **more}
+
+
 def test_points_come_from_the_workspace_and_the_sweep():
     plain, r = cell("cnn/unprotected", 0.75, 24.0), cell("cnn/nopeek", 0.71, 18.0)
     rows = [plain, r]
-    collected = [
-        {"cell": "cnn/nopeek", "key": "k", "accuracy_change_points": -1.0, "strongest_psnr_db": 21.0},
-        {"cell": "cnn/vib", "key": "k", "accuracy_change_points": -5.0, "strongest_psnr_db": 10.0},
-        {"cell": "cnn/nopeek", "key": "k", "accuracy_change_points": -8.0, "strongest_psnr_db": 16.0},
-    ]
+    collected = [swept("cnn/nopeek", -1.0, 21.0), swept("cnn/vib", -5.0, 10.0), swept("cnn/nopeek", -8.0, 16.0)]
     others = matched.swept(rows, r, collected)
     assert matched.settings(rows, r, others) == [(4.0, 18.0), (1.0, 21.0), (8.0, 16.0)]
-    found = matched.values(rows, r, others, (0.5, 3.0, 5.0))
+    found = matched.values(rows, r, collected, (0.5, 3.0, 5.0))
     assert [found[lost].psnr_db for lost in (0.5, 3.0, 5.0)] == [22.5, 19.0, 17.5]
 
 
 def test_accuracies_are_compared_without_the_noise_of_float32():
     rows = [cell("cnn/unprotected", 0.875, 24.0), cell("cnn/vib", 0.8450000286102295, 20.0)]
-    assert matched.values(rows, rows[1], {}, [3.0])[3.0] == Value(READ, 20.0)
+    assert matched.values(rows, rows[1], [], [3.0])[3.0] == Value(READ, 20.0)
 
 
 def test_absent_numbers_give_no_point():
     plain = cell("cnn/unprotected", 0.75, 24.0)
     for r in (cell("cnn/ae", None, 20.0), cell("cnn/ae", 0.7, None)):
         assert matched.own([plain, r], r) is None
-        assert matched.values([plain, r], r, {}, [3.0])[3.0].kind == ABSENT
+        assert matched.values([plain, r], r, [], [3.0])[3.0].kind == ABSENT
     r = cell("cnn/ae", 0.7, 20.0)
     for rows in ([r], [cell("cnn/unprotected", None, 24.0), r]):
-        assert matched.values(rows, r, {}, [3.0])[3.0].kind == ABSENT
+        assert matched.values(rows, r, [], [3.0])[3.0].kind == ABSENT
 
 
 def test_an_unprotected_row_without_a_score_is_no_anchor():
     rows = [cell("cnn/unprotected", 0.75, None), cell("cnn/nopeek", 0.71, 18.0)]
     assert matched.plain(rows, rows[1]) is rows[0]
-    assert matched.values(rows, rows[1], {}, [3.0])[3.0] == Value(MISSED, least=4.0)
+    assert matched.values(rows, rows[1], [], [3.0])[3.0] == Value(MISSED, least=4.0)
 
 
 def test_the_plain_network_has_the_same_edge():
@@ -135,8 +137,8 @@ def test_the_plain_network_has_the_same_edge():
     group, larger = cell("cnn/groupnorm", 0.7, 20.0, norm="GroupNorm"), cell("cnn/ae", 0.7, 20.0, size=900)
     rows = [plain, same, group, larger]
     assert [matched.plain(rows, r) for r in rows] == [None, plain, None, None]  # the cloud may differ
-    assert matched.values(rows, group, {}, [3.0])[3.0].kind == MISSED
-    assert matched.values(rows, same, {}, [3.0])[3.0].psnr_db == pytest.approx(21.6)
+    assert matched.values(rows, group, [], [3.0])[3.0].kind == MISSED
+    assert matched.values(rows, same, [], [3.0])[3.0].psnr_db == pytest.approx(21.6)
     assert matched.plain([same], same) is None
 
 
@@ -153,11 +155,11 @@ def test_on_siftfunnels_edge_its_architecture_is_the_plain_network():
     budget = cell("budget/nopeek", 0.70, 17.0, **small)
     rows = [plain, bare, funnel, budget]
     assert [matched.plain(rows, r) for r in rows] == [None, None, None, bare]
-    found = matched.values(rows, budget, {}, (0.5, 3.0))
+    found = matched.values(rows, budget, [], (0.5, 3.0))
     assert found[3.0].psnr_db == pytest.approx(18.5)  # between 1 and 5 points lost
     assert found[0.5] == Value(MISSED, least=1.0)
     # against that edge itself: 4 points from 20 to 17 dB, and SiftFunnel with 5 more points at 15
-    found = matched.values(rows, budget, {}, (0.0, 2.0, 6.0), matched.ARCHITECTURE)
+    found = matched.values(rows, budget, [], (0.0, 2.0, 6.0), matched.ARCHITECTURE)
     assert [found[lost].psnr_db for lost in (0.0, 2.0, 6.0)] == [20.0, pytest.approx(18.5), 17.0]
     assert found[6.0].kind == BOUND
     assert matched.own(rows, funnel, matched.ARCHITECTURE) == Point(4.0, 15.0)
@@ -180,7 +182,8 @@ def test_on_siftfunnels_edge_a_sweep_counts_from_its_own_seeds_and_with_its_loss
 
 def test_each_knob_has_a_line_and_the_private_one_counts():
     rows = [cell("cnn/unprotected", 0.75, 24.0), cell("cnn/vib", 0.67, 20.0)]  # 8 points lost
-    knobs = {"sigma": [Point(4.0, 19.0)], "beta": [Point(2.0, 23.0), Point(20.0, 10.0)]}
+    settings = [(4.0, 19.0, "sigma"), (2.0, 23.0, "beta"), (20.0, 10.0, "beta")]
+    knobs = [swept("cnn/vib", -lost, psnr, key=key) for lost, psnr, key in settings]
     # sigma: from 24 at 0 to 19 at 4; beta: from 24 to 23 at 2, to 20 at 8, to 10 at 20
     found = matched.values(rows, rows[1], knobs, (2.0, 6.0, 14.0))
     assert found[2.0] == Value(READ, 21.5, 4.0)
@@ -188,32 +191,45 @@ def test_each_knob_has_a_line_and_the_private_one_counts():
     assert found[14.0] == Value(READ, 15.0, 12.0)
     # all settings as one line would have gone from 23 at 2 to 19 at 4
     rows = [cell("cnn/unprotected", 0.75, 24.0), cell("cnn/ae", 0.67, 20.0, size=9)]
+    knobs = [point | {"cell": "cnn/ae"} for point in knobs]
     assert matched.values(rows, rows[1], knobs, [1.0])[1.0] == Value(MISSED, least=2.0)
 
 
 def test_seeds_are_read_off_one_by_one_and_averaged():
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0)), seeded("cnn/nopeek", (0.71, 20.0), (0.71, 20.0))]
-    value = matched.values(rows, rows[1], {}, [3.0])[3.0]
+    value = matched.values(rows, rows[1], [], [3.0])[3.0]
     assert value.psnr_db == pytest.approx((21.0 + 23.0) / 2)  # 24 - 3 / 4 * 4; 26 - 3 / 6 * 6
     assert (value.psnr_db.sd, value.psnr_db.n) == (pytest.approx(2**0.5), 2)
     assert value.apart == 6.0
-    # the sweep's points are the same for every seed
-    point = {"cell": "cnn/nopeek", "key": "k", "accuracy_change_points": -3.0, "strongest_psnr_db": 22.0}
-    others = matched.swept(rows, rows[1], [point])
-    assert matched.values(rows, rows[1], others, [3.0])[3.0] == Value(READ, 22.0, 0.0)
+    # a sweep's point whose seeds were not kept apart is the same for each
+    assert matched.values(rows, rows[1], [swept("cnn/nopeek", -3.0, 22.0)], [3.0])[3.0] == Value(READ, 22.0, 0.0)
+
+
+def test_a_sweeps_points_have_a_spread_where_their_seeds_were_kept_apart():
+    rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0)), seeded("cnn/ae", (0.71, 20.0), (0.71, 20.0), size=9)]
+    apart = {"seed_accuracy_percent": [73.0, 75.0], "seed_strongest_psnr_db": [22.0, 23.0]}
+    point = swept("cnn/ae", -2.0, 22.5, "1 2", 74.0, **apart)
+    value = matched.values(rows, rows[1], [point], [3.0])[3.0]
+    # seed 1: from 22 at 2 points lost to 20 at 4; seed 2: from 23 at 2 to 20 at 6
+    assert value.psnr_db == pytest.approx((21.0 + 22.25) / 2)
+    assert value.psnr_db.sd == pytest.approx(1.25 / 2**0.5)
+    assert matched.of_seed(point, 2)["strongest_psnr_db"] == 23.0
+    assert matched.of_seed(point, 3) is point
+    lost = matched.swept(rows, rows[1], [point | {"accuracy_percent": 70.0}])["k"]
+    assert lost == [(6.0, 22.5)]  # from the results' own networks, not from what the experiment noted
 
 
 def test_seeds_of_different_kinds_have_a_value_without_a_spread():
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.75, 24.0)), seeded("cnn/ae", (0.73, 20.0), (0.71, 19.0), size=9)]
-    value = matched.values(rows, rows[1], {}, [3.0])[3.0]  # seed 1: a bound, seed 2: out of reach
+    value = matched.values(rows, rows[1], [], [3.0])[3.0]  # seed 1: a bound, seed 2: out of reach
     assert value == Value(READ, 19.5)
     assert not isinstance(value.psnr_db, Mean)
-    value = matched.values(rows, rows[1], {}, [5.0])[5.0]
+    value = matched.values(rows, rows[1], [], [5.0])[5.0]
     assert value == Value(BOUND, 19.5)
     assert value.psnr_db.sd == pytest.approx(0.5**0.5)
-    assert matched.values(rows, rows[1], {}, [1.0])[1.0] == Value(MISSED, least=3.0)
+    assert matched.values(rows, rows[1], [], [1.0])[1.0] == Value(MISSED, least=3.0)
 
 
 def test_a_seed_without_its_unprotected_network_takes_the_spread_away():
     rows = [cell("cnn/unprotected", 0.75, 24.0), seeded("cnn/nopeek", (0.71, 20.0), (0.71, 18.0))]
-    assert matched.values(rows, rows[1], {}, [5.0])[5.0] == Value(BOUND, 19.0)
+    assert matched.values(rows, rows[1], [], [5.0])[5.0] == Value(BOUND, 19.0)

@@ -57,18 +57,18 @@ class Git:
         command = ["git", "-C", str(self.root), *arguments]
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
 
-    def write(self, tree: dict, rows: dict) -> None:
+    def write(self, tree: dict, rows: dict, **more: float) -> None:
         (self.root / "params.yaml").write_text(json.dumps(tree))  # JSON is YAML
         for cell, (accuracy, psnr) in rows.items():
             file = self.root / "metrics" / tree["scale"] / "table2" / f"{cell}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
             row = {"accuracy_percent": accuracy, "accuracy_change_points": accuracy - 75.0, "strongest_psnr_db": psnr}
-            file.write_text(json.dumps({**row, "z_bytes": 1}))
+            file.write_text(json.dumps({**row, "z_bytes": 1, **more}))
 
-    def experiment(self, name: str, tree: dict, rows: dict, ref: str = "") -> str:
+    def experiment(self, name: str, tree: dict, rows: dict, ref: str = "", **more: float) -> str:
         """A commit beside the branch under DVC's kind of reference; each one is younger than the one before."""
         self.made += 1
-        self.write(tree, rows)
+        self.write(tree, rows, **more)
         self.run("add", "-A")
         self.run("commit", "-q", "-m", name, date=1_700_000_000 + 60 * self.made)
         revision = self.run("rev-parse", "HEAD")
@@ -101,11 +101,22 @@ def test_points_of_experiments(git, caplog):
     assert lines[2] == {
         **{"cell": "cnn/gaussian_noise", "key": "defense.gaussian_noise.sigma", "value": "1.6"},
         **{"seeds": "1 2", "accuracy_percent": "40.5", "accuracy_change_points": "-34.5", "strongest_psnr_db": "15.25"},
+        **{"seed_accuracy_percent": "", "seed_strongest_psnr_db": ""},
         **{"experiment": "high", "revision": high[:12]},
     }
     assert "3 points of 3 experiments" in log
     assert "left out" not in log
     assert sweeps.points(Paths("demo", git.root))[0]["strongest_psnr_db"] == 19.0
+
+
+def test_seeds_that_an_experiment_kept_apart_are_collected(git, caplog):
+    tree, row = changed(defense__gaussian_noise__sigma=1.6), {"cnn/gaussian_noise": (40.5, 15.25)}
+    each = {"seed_1_accuracy_percent": 40.0, "seed_2_accuracy_percent": 41.0}
+    git.experiment("apart", tree, row, **each, seed_1_strongest_psnr_db=15.0, seed_2_strongest_psnr_db=15.5)
+    (line,), _ = collected(git, caplog)
+    assert (line["seed_accuracy_percent"], line["seed_strongest_psnr_db"]) == ("40.0 41.0", "15.0 15.5")
+    (point,) = sweeps.points(Paths("demo", git.root))
+    assert (point["seed_accuracy_percent"], point["seed_strongest_psnr_db"]) == ([40.0, 41.0], [15.0, 15.5])
 
 
 def test_the_newer_of_two_experiments_wins(git, caplog):

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from splitprobe.report.results import UNPROTECTED, Results, reference
 from splitprobe.report.scores import SIFTFUNNEL, accuracy, percent, strongest
 from splitprobe.report.spread import mean
+from splitprobe.report.sweeps import SEEDED
 
 READ, BOUND, MISSED, ABSENT = "read off", "upper bound", "not reached", "absent"
 BUDGET = "budget/"  # begins the cells that run a defense on SiftFunnel's edge
@@ -82,21 +83,31 @@ def best(measured: Iterable[Point], lost: float) -> Point | None:
 def swept(results: Sequence[Results], r: Results, points: Iterable[Mapping[str, Any]], row: str = UNPROTECTED) -> Knobs:
     """A cell's points among ``sweeps.points``, each lost against the networks of its own seeds in ``row``.
 
-    Against SiftFunnel's edge only those of its losses: another width is another edge.
+    What the experiment lost counts where these are not all among the results. Against SiftFunnel's edge only the knobs
+    of its losses do: another width is another edge.
     """
     base, knobs = reference(results, r, row), {}
     known = {} if base is None else {run.seed: percent(run) for run in base.seeds}
     for point in points:
         if point["cell"] != r.cell:
             continue
-        lost = -point["accuracy_change_points"]
-        if row != UNPROTECTED:
-            same = [known.get(int(seed)) for seed in point["seeds"].split()]
-            if None in same or not point["key"].startswith(LOSSES):
-                continue
+        lost, same = -point["accuracy_change_points"], [known.get(int(seed)) for seed in point["seeds"].split()]
+        if None not in same:
             lost = statistics.fmean(same) - point["accuracy_percent"]
+        elif row != UNPROTECTED:
+            continue
+        if row != UNPROTECTED and not point["key"].startswith(LOSSES):
+            continue
         knobs.setdefault(point["key"], []).append(Point(round(lost, EXACT), point["strongest_psnr_db"]))
     return knobs
+
+
+def of_seed(point: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
+    """A sweep's point as one seed has it; as it is where that seed did not run or was not kept apart."""
+    seeds, scores = point["seeds"].split(), {key: point[f"seed_{key}"] for key in SEEDED}
+    if str(seed) not in seeds or any(len(each) < len(seeds) for each in scores.values()):
+        return point
+    return {**point, "seeds": str(seed), **{key: each[seeds.index(str(seed))] for key, each in scores.items()}}
 
 
 def own(results: Sequence[Results], r: Results, row: str = UNPROTECTED) -> Point | None:
@@ -138,20 +149,26 @@ def _one(results: Sequence[Results], r: Results, knobs: Knobs, lost: float, row:
 
 
 def values(
-    results: Sequence[Results], r: Results, knobs: Knobs, losses: Iterable[float], row: str = UNPROTECTED
+    results: Sequence[Results],
+    r: Results,
+    points: Iterable[Mapping[str, Any]],
+    losses: Iterable[float],
+    row: str = UNPROTECTED,
 ) -> dict[float, Value]:
-    """What leaks at each loss, over a cell's own setting and the points of its sweep.
+    """What leaks at each loss, over a cell's own setting and its sweep's among ``points``.
 
-    With several seeds: for each seed's own setting (and the sweep's points, which are means), then averaged, where all
-    seeds have a value of the same kind; otherwise from the means, without a spread.
+    With several seeds: for each seed on its own, then averaged, where all seeds have a value of the same kind;
+    otherwise from the means, without a spread.
     """
-    seeds = by_seed(results, r)
-    found = {}
-    for lost in losses:
-        whole = _one(results, r, knobs, lost, row)
-        each = [_one(rows, s, knobs, lost, row) for rows, s in seeds]
-        found[lost] = _averaged(whole, each)
-    return found
+    points = [point for point in points if point["cell"] == r.cell]
+    whole = swept(results, r, points, row)
+    seeds = [
+        (rows, s, swept(rows, s, [of_seed(point, s.seed) for point in points], row)) for rows, s in by_seed(results, r)
+    ]
+    return {
+        lost: _averaged(_one(results, r, whole, lost, row), [_one(rows, s, own, lost, row) for rows, s, own in seeds])
+        for lost in losses
+    }
 
 
 def by_seed(results: Sequence[Results], r: Results) -> list[tuple[list[Results], Results]]:

@@ -11,6 +11,7 @@ from splitprobe.report.scores import (
     failed_attacks,
     floors,
     gain,
+    percent,
     printed,
     strongest,
     variants,
@@ -37,7 +38,13 @@ def row(results: Sequence[Results], r: Results) -> Flat:
     made |= {key: value for key, value in r["target"]["facts"].items() if key == "epsilon"}
     # without a floor beside it, a low PSNR looks like protection
     floor = r["generator"]["floors"]["mean_image"]["psnr_db"]
-    return made | {"failed_attacks": failed_attacks(r), "floor_mean_image_psnr_db": floor}
+    made |= {"failed_attacks": failed_attacks(r), "floor_mean_image_psnr_db": floor}
+    for run in r.runs:  # what a sweep's points are read from, so that they have a spread
+        made |= {
+            f"seed_{run.seed}_accuracy_percent": percent(run),
+            f"seed_{run.seed}_strongest_psnr_db": strongest(run),
+        }
+    return made
 
 
 def csv_lines(results: Sequence[Results], r: Results) -> list[Flat]:

@@ -69,12 +69,12 @@ def entry(
     row: str = UNPROTECTED,
 ) -> Entry:
     """A cell's entry; ``points``: those of all sweeps, ``losses``: points of accuracy, lost against ``row``."""
-    knobs, seeds = matched.swept(results, r, points, row), matched.by_seed(results, r)
+    points, seeds = list(points), matched.by_seed(results, r)
     return Entry(
         r,
-        matched.settings(results, r, knobs, row),
+        matched.settings(results, r, matched.swept(results, r, points, row), row),
         matched.plain(results, r),
-        matched.values(results, r, knobs, losses, row),
+        matched.values(results, r, points, losses, row),
         mean([accuracy(rows, s)["accuracy_change_points"] for rows, s in seeds]),
         mean([accuracy(rows, s, row)["accuracy_change_points"] for rows, s in seeds]),
         mean([strongest(s) for _, s in seeds]),

@@ -29,7 +29,8 @@ from splitprobe.runtime import run_stage
 
 log = logging.getLogger("splitprobe")
 SCORES = ("accuracy_percent", "accuracy_change_points", "strongest_psnr_db")
-COLUMNS = ("cell", "key", "value", "seeds", *SCORES, "experiment", "revision")
+SEEDED = ("accuracy_percent", "strongest_psnr_db")  # those that are kept of each seed as well
+COLUMNS = ("cell", "key", "value", "seeds", *SCORES, *(f"seed_{key}" for key in SEEDED), "experiment", "revision")
 # refs/exps also holds the queue (stash, celery) and the running experiment (exec, apply): those are no results
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)")
 # sections without a say in a cell's accuracy and attacks
@@ -71,10 +72,13 @@ def points_file(paths: Paths) -> Path:
 
 
 def points(paths: Paths) -> list[dict[str, Any]]:
-    """The collected points, scores as numbers; none when nothing was collected yet."""
-    file = points_file(paths)
-    lines = read_csv(file) if file.is_file() else []
-    return [line | {key: float(line[key]) for key in SCORES} for line in lines if all(line[key] for key in SCORES)]
+    """The collected points, scores as numbers, those of each seed as lists; none when nothing was collected yet."""
+    file, found = points_file(paths), []
+    for line in read_csv(file) if file.is_file() else []:
+        if all(line[key] for key in SCORES):
+            each = {f"seed_{key}": [float(score) for score in line[f"seed_{key}"].split()] for key in SEEDED}
+            found.append(line | {key: float(line[key]) for key in SCORES} | each)
+    return found
 
 
 def sweeps(params: Params) -> list[Sweep]:
@@ -173,9 +177,14 @@ def _point(
         left[f"for {sweep.cell}: without the scores in {file.as_posix()}"] += 1
         return None
     value = float(tree.raw(sweep.key))
+    each = {
+        key: [row.get(f"seed_{seed}_{key}", row[key] if len(seeds) == 1 else None) for seed in seeds] for key in SEEDED
+    }
     return {
         **{"cell": sweep.cell, "key": sweep.key, "value": value, "seeds": " ".join(map(str, seeds))},
         **{key: row[key] for key in SCORES},
+        # empty for an experiment that did not keep its seeds apart
+        **{f"seed_{key}": "" if None in scores else " ".join(map(str, scores)) for key, scores in each.items()},
         **{"experiment": experiment.name, "revision": experiment.revision[:12]},
     }
 
