@@ -121,8 +121,8 @@ def notes(results: Sequence[Results]) -> list[str]:
     """What was the same for all, what the columns mean, and how much chance is in them."""
     seeds = max(len(r.seeds) for r in results)
     chance = (
-        "± is the standard deviation over seeds, how many in brackets, each with its own unprotected network and, where they "
-        "ran with it, its own points of the sweep; a value without it is not of the same kind in every seed."
+        "± is the standard deviation over seeds, how many in brackets, each with its own unprotected network and, "
+        "where they ran with it, its own points of the sweep; a value without it is not of the same kind in every seed."
         if seeds > 1
         else "One seed: how far another one would move a value is not known, so small differences rank nothing."
     )
