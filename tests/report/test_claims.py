@@ -121,10 +121,19 @@ def test_trends_leave_out_failed_cuts_and_tie_saturated_estimates(whole):
         decoder(whole, f"depth_cnn/cut{cut}", "black_box", 12.0, failed=True)
     reason = claims(whole)["figure2_cnn_generator_nonzero"]["reason"]
     assert reason == "depth_cnn: 2 of 4 cuts have both values, 3 are needed"
-    for cut in range(1, 5):
-        change = {"mi_nats": 0.98 + 0.001 * cut}
-        whole.edit(f"depth_cnn/cut{cut}", "information", lambda r, c=change: r["mine"]["paper"].update(c))
-    assert claims(whole)["figure2_cnn_mi_paper_cut"]["reason"] == "the values do not differ from each other"
+    # cuts 1 and 2 at the cap, one above the other by chance: they tie
+    for cut, nats in ((1, 0.9805), (2, 0.9806), (3, 0.5), (4, 0.4), (5, 0.3)):
+        if cut < 5:
+            whole.edit(f"depth_cnn/cut{cut}", "information", lambda r, n=nats: r["mine"]["paper"].update(mi_nats=n))
+        whole.edit(f"depth_resnet18/cut{cut}", "information", lambda r, n=nats: r["mine"]["paper"].update(mi_nats=n))
+    line = claims(whole)["figure2_cnn_mi_paper_cut"]
+    assert (line["verdict"], line["ours"]) == (OPEN, "")
+    assert line["reason"] == "depth_cnn: 2 of 4 estimates are below their cap, 3 are needed"
+    kept = {f"depth_resnet18/cut{cut}" for cut in range(1, 6)}
+    whole.rows["claims"] = [r for r in whole.rows["claims"] if not r.startswith("depth_resnet18") or r in kept]
+    assert float(claims(whole)["figure2_resnet18_mi_paper_cut"]["ours"]) == pytest.approx(
+        spearman(range(5), (5, 5, 3, 2, 1))
+    )
 
 
 def test_spearman():

@@ -154,10 +154,9 @@ def test_on_siftfunnels_edge_its_architecture_is_the_plain_network():
     funnel, bare = cell("cnn/siftfunnel", 0.70, 15.0, **small), cell("cnn/siftfunnel_architecture", 0.74, 20.0, **small)
     budget = cell("budget/nopeek", 0.70, 17.0, **small)
     rows = [plain, bare, funnel, budget]
-    assert [matched.plain(rows, r) for r in rows] == [None, None, None, bare]
-    found = matched.values(rows, budget, [], (0.5, 3.0))
-    assert found[3.0].psnr_db == pytest.approx(18.5)  # between 1 and 5 points lost
-    assert found[0.5] == Value(MISSED, least=1.0)
+    assert [matched.plain(rows, r) for r in rows] == [None] * 4
+    assert [matched.plain(rows, r, matched.ARCHITECTURE) for r in rows] == [None, None, bare, bare]
+    assert matched.values(rows, budget, [], [3.0])[3.0] == Value(MISSED, least=5.0)
     # against that edge itself: 4 points from 20 to 17 dB, and SiftFunnel with 5 more points at 15
     found = matched.values(rows, budget, [], (0.0, 2.0, 6.0), matched.ARCHITECTURE)
     assert [found[lost].psnr_db for lost in (0.0, 2.0, 6.0)] == [20.0, pytest.approx(18.5), 17.0]
@@ -217,6 +216,33 @@ def test_a_sweeps_points_have_a_spread_where_their_seeds_were_kept_apart():
     assert matched.of_seed(point, 3) is point
     lost = matched.swept(rows, rows[1], [point | {"accuracy_percent": 70.0}])["k"]
     assert lost == [(6.0, 22.5)]  # from the results' own networks, not from what the experiment noted
+
+
+def test_a_point_whose_seeds_were_not_kept_apart_counts_for_each_seed():
+    bare = seeded("cnn/siftfunnel_architecture", (0.74, 20.0), (0.70, 20.0))
+    funnel = seeded("cnn/siftfunnel", (0.72, 15.0), (0.68, 15.0))
+    rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0)), bare, funnel]
+    point = swept("cnn/siftfunnel", -2.0, 13.0, "1 2", 68.0, key="loss.lambda_dcor")
+    # at 4 points lost against that edge, at 8 against the unprotected networks, whatever the experiment noted
+    assert matched.values(rows, funnel, [point], [3.0], matched.ARCHITECTURE)[3.0].psnr_db == 14.0
+    assert matched.values(rows, funnel, [point], [8.0])[8.0] == Value(READ, 13.0)
+
+
+def test_a_value_is_a_bound_where_one_seeds_is():
+    rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.75, 24.0)), seeded("cnn/nopeek", (0.71, 20.0), (0.73, 18.0))]
+    value = matched.values(rows, rows[1], [], [3.0])[3.0]  # 24 - 3 / 4 * 4 read off; 18, since it loses 2 alone
+    assert (value.kind, value.psnr_db) == (BOUND, pytest.approx((21.0 + 18.0) / 2))
+
+
+def test_the_knob_is_chosen_once_and_not_seed_by_seed():
+    rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.75, 24.0)), seeded("cnn/vib", (0.55, 10.0), (0.55, 10.0))]
+    one = {"seeds": "1 2", "accuracy": 72.0, "seed_accuracy_percent": [72.0, 72.0]}
+    knobs = [
+        swept("cnn/vib", -3.0, 21.0, key="sigma", **one, seed_strongest_psnr_db=[19.0, 23.0]),
+        swept("cnn/vib", -3.0, 21.5, key="beta", **one, seed_strongest_psnr_db=[24.0, 19.0]),
+    ]
+    value = matched.values(rows, rows[1], knobs, [3.0])
+    assert value[3.0].psnr_db == 21.0  # not 19, the better of the two in each seed
 
 
 def test_seeds_of_different_kinds_have_a_value_without_a_spread():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from splitprobe.artifacts import read_csv
+from splitprobe.artifacts import read_csv, write_csv
 from splitprobe.cells import Paths
 from splitprobe.params import Params, ParamsError
 from splitprobe.report import sweeps
@@ -117,6 +117,15 @@ def test_seeds_that_an_experiment_kept_apart_are_collected(git, caplog):
     assert (line["seed_accuracy_percent"], line["seed_strongest_psnr_db"]) == ("40.0 41.0", "15.0 15.5")
     (point,) = sweeps.points(Paths("demo", git.root))
     assert (point["seed_accuracy_percent"], point["seed_strongest_psnr_db"]) == ([40.0, 41.0], [15.0, 15.5])
+
+
+def test_points_of_a_file_without_the_seeds_columns_are_read(tmp_path):
+    paths = Paths("demo", tmp_path)
+    columns = [column for column in sweeps.COLUMNS if not column.startswith("seed_")]
+    line = dict.fromkeys(columns, "1") | {"accuracy_percent": "70.5"}
+    write_csv(sweeps.points_file(paths), [line], columns)
+    (point,) = sweeps.points(paths)
+    assert (point["accuracy_percent"], point["seed_accuracy_percent"]) == (70.5, [])
 
 
 def test_the_newer_of_two_experiments_wins(git, caplog):

@@ -76,7 +76,7 @@ def test_table2_caption_and_notes_state_what_was_measured(repository):
         "Seed 0; CPU, 2 threads, float32.",
         "- Black-box, 16 queries: a decoder fitted on, and given, 16 releases of the same image as one",
         "- No defense was tuned: each runs at the value its own paper or the paper's code gives",
-        "chosen for each row in 6 trials of 100 steps on 8 auxiliary images",
+        "chosen for each row and seed in 6 trials of 100 steps on 8 auxiliary images",
         "it cannot exceed 0.9867 nats",
         "no cap is stated: the critic is unbounded",
         "**Data and scale differ**",

@@ -20,7 +20,7 @@ NOTES = (
     "PSNR: of decoders that see one release of an image, in the paper's convention, a mean over batches; in Figure 2's "
     "rules image by image, as no number is printed. Strongest: the highest of a row's decoders.",
     "Figure 2's correlations are of ranks, over the cuts of one unprotected network; cuts at which an attack failed "
-    "are left out, and estimates at their cap count as equal.",
+    "are left out, estimates at their cap count as equal, and at least 3 must be below it.",
 )
 ONE_SEED = "One run with one seed each: a difference near a margin may turn with another seed."
 SEEDS = "Values are means over the seeds that ran; one near a margin may turn with another seed."
@@ -32,7 +32,7 @@ def build(params: Params, paths: Paths) -> Table:
     lines = [_line(claim, results) for claim in CLAIMS]
     page = document(
         "The paper's claims",
-        [f"**Scale {params.scale}: {_counted(lines)}.** {data(results)}. {origin(results)}."],
+        [f"**Scale {params.scale}: {_counted(lines)}.** {data(results)}. {origin(results, spreads=False)}."],
         _page(lines),
         ["## Notes", "", *bullets([*NOTES, SEEDS if max(len(r.seeds) for r in results) > 1 else ONE_SEED])],
     )

@@ -81,7 +81,7 @@ def _caption(scale: str, results: Sequence[Results], tests: Tests) -> list[str]:
     return [
         f"**Scale {scale}, {len(results)} cells, {count} architectures. Of {len(judged)} forms of the criterion's "
         f"factors, supported with the strongest attack both over all cells and at fixed architecture: {counts[0]}; "
-        f"contradicted in both: {counts[1]}.** {data(results)}. {origin(results)}."
+        f"contradicted in both: {counts[1]}.** {data(results)}. {origin(results, spreads=False)}."
     ]
 
 
@@ -173,10 +173,10 @@ def _notes(results: Sequence[Results], settings: Settings, tests: Tests) -> list
         "Verdict: supported where the interval excludes zero on the expected side, contradicted where it does on the "
         "other, undecided where it does not. The sentences at the top are about the strongest attack; they give one "
         "verdict where those over all cells and at fixed architecture agree, and both where they differ.",
-        "Fixed architecture: data set, network and cut. Both ranks less the mean rank of their architecture are "
-        "correlated, so that differences between architectures do not count; degrees of freedom are the cells less one "
-        f"for each architecture and one for the slope. {aside} cells alone in their architecture are left out; "
-        "resamples are drawn within architectures.",
+        "Fixed architecture: data set, network, cut and the edge's layers, and so the number of entries of z. Both "
+        "ranks less the mean rank of their architecture are correlated, so that differences between architectures do "
+        "not count; degrees of freedom are the cells less one for each architecture and one for the slope. "
+        f"{aside} cells alone in their architecture are left out; resamples are drawn within architectures.",
         f"{len(ran)} tests were made and no level was lowered for their number: at level {settings.level:g} about "
         f"{(1 - settings.level) * len(ran):.0f} of them would exclude zero by chance. Cells share data, networks and "
         "sometimes weights, so that they are not independent; one seed more may turn an interval's end.",

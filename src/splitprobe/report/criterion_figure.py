@@ -94,10 +94,10 @@ def _caption(scale: str, results: Sequence[Results], settings: Settings, absent:
     sets = {r.network[0]: r["target"]["dataset"]["title"] for r in results}
     titles = "; ".join(f"{name}: {title}" for name, title in sets.items())
     return (
-        f"Scale {scale}; {titles}. {origin(results)}. One dot per cell. Gain: PSNR of the strongest attack less that "
-        f"of the mean auxiliary image (dashed); {bad} of {count} attacks failed and are kept. rho: rank correlation "
-        "over all cells, and at fixed architecture (data, network, cut), with bootstrap intervals at level "
-        f"{settings.level:g}; n: cells." + (f" No cell has: {', '.join(absent)}." if absent else "")
+        f"Scale {scale}; {titles}. {origin(results, spreads=False)}. One dot per cell. Gain: PSNR of the strongest "
+        f"attack less that of the mean auxiliary image (dashed); {bad} of {count} attacks failed and are kept. rho: "
+        "rank correlation over all cells, and at fixed architecture (data, network, cut, edge), with bootstrap "
+        f"intervals at level {settings.level:g}; n: cells." + (f" No cell has: {', '.join(absent)}." if absent else "")
     )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from splitprobe.report import statistics
 from splitprobe.report.entries import saturated
-from splitprobe.report.results import Results
-from splitprobe.report.scores import decoders, network
+from splitprobe.report.results import UNPROTECTED, Results
+from splitprobe.report.scores import decoders, edge, network
 from splitprobe.report.spread import over
 from splitprobe.report.statistics import Correlation, Settings, correlate, left_out, verdict
 
@@ -24,7 +24,7 @@ ESTIMATORS = {
 }  # fmt: skip
 ALL, FIXED = "all", "fixed"  # over all cells; at fixed architecture
 
-Architecture = tuple[str, str, int]  # data set, model, cut
+Architecture = tuple  # data set, model, cut, and the edge's layers
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,19 @@ class Series:
 
 
 def architecture(r: Results) -> Architecture:
-    """What a cell shares with those of the same data, network and cut."""
-    return (*r.network, r["target"]["cell"]["cut"])
+    """What a cell shares with those of the same data, network, cut and edge.
+
+    The edge counts: defenses that shrink z would else bring the size of z back in, which is one of the factors.
+    """
+    return (*r.network, r["target"]["cell"]["cut"], edge(r))
 
 
 def architecture_title(of: Architecture, results: Sequence[Results]) -> str:
     """An architecture's name for readers."""
-    r = next(r for r in results if architecture(r) == of)
-    return f"{of[0]}, {network(r)}, cut {of[2]}"
+    cells = [r for r in results if architecture(r) == of]
+    edges = {architecture(r) for r in results if architecture(r)[:3] == of[:3]}
+    plain = len(edges) == 1 or any(r.row == UNPROTECTED for r in cells)
+    return f"{of[0]}, {network(cells[0])}, cut {of[2]}" + ("" if plain else f", edge of {cells[0].title}")
 
 
 def gains(results: Sequence[Results], outcome: str) -> np.ndarray:

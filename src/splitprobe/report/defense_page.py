@@ -127,10 +127,12 @@ def judged(results: Sequence[Results]) -> list[str]:
     text = []
     for r in {r.network[0]: r for r in reversed(results)}.values():
         judge = r["generator"].get("judge", {})
+        few = r["mle"].get("judge", {}).get("accuracy_on_originals")
+        of_few = "" if few is None else f" (of the {r['mle']['images']:,} that MLE attacks: {100 * few:.1f} %)"
         if judge.get("accuracy_on_originals") is not None:
             text += [
                 "Recognized: the share of images that get their true label from a classifier trained apart; "
-                f"of the originals {100 * judge['accuracy_on_originals']:.1f} % ({r.network[0]}), by chance "
+                f"of the originals {100 * judge['accuracy_on_originals']:.1f} % ({r.network[0]}){of_few}, by chance "
                 f"{100 * judge['chance']:.1f} %. Identified: the share whose nearest original, among all that were "
                 "attacked, is their own.",
                 "",

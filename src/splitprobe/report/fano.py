@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitprobe.report.criterion_values import estimate, strongest
-from splitprobe.report.markdown import NONE, Notes, grid, number
+from splitprobe.report.markdown import NONE, Notes, grid
 from splitprobe.report.results import Results
 from splitprobe.report.spread import mean
 from splitprobe.report.table import Flat
@@ -44,12 +44,14 @@ TEXT = (
 class Identification:
     """How often a cell's strongest attack that sees one release of z names the image, among ``images`` of them.
 
+    Of several seeds these may be several numbers, where the strongest attacks are not the same one.
+
     ``error`` and ``proven``, in nats, are None with a ``reason``. ``bounds``: estimate to the least error it allows,
     None where the estimate is absent.
     """
 
     access: str
-    images: int | None
+    images: tuple[int, ...]
     error: float | None
     proven: float | None
     bounds: Mapping[str, float | None]
@@ -83,22 +85,22 @@ def identification(r: Results) -> Identification:
         return absent or runs[0]
     access = " / ".join(dict.fromkeys(one.access for one in runs))
     bounds = {name: mean([one.bounds[name] for one in runs]) for name in ESTIMATES}
-    return Identification(
-        access, runs[0].images, mean([one.error for one in runs]), mean([one.proven for one in runs]), bounds
-    )
+    images = tuple(dict.fromkeys(count for one in runs for count in one.images))
+    error, proven = mean([one.error for one in runs]), mean([one.proven for one in runs])
+    return Identification(access, images, error, proven, bounds)
 
 
 def _identification(r: Results) -> Identification:
     """The same for one seed. Several releases of an image may say more than I(x; z) of one, so they are left out."""
     attack = strongest(r, once=True)
     if attack is None:
-        return Identification("", None, None, None, {}, NO_ATTACK)
+        return Identification("", (), None, None, {}, NO_ATTACK)
     access, images, share = attack.record["access"], attack.images, attack.record.get("identified")
     if share is None or images < LEAST:
         why = attack.record.get("identified_reason", NO_SHARE) if share is None else f"{images} images are too few"
-        return Identification(access, images, None, None, {}, why)
+        return Identification(access, (images,), None, None, {}, why)
     bounds = {name: _bound(estimate(r, name), images) for name in ESTIMATES}
-    return Identification(access, images, 1 - share, least_information(1 - share, images), bounds)
+    return Identification(access, (images,), 1 - share, least_information(1 - share, images), bounds)
 
 
 def _bound(record: Mapping[str, Any], images: int) -> float | None:
@@ -130,7 +132,7 @@ def page(results: Sequence[Results], named: Sequence[Identification]) -> list[st
     header = ["Cell", "Attack", "Images", "Error in naming"]
     header += [text for label in ESTIMATES.values() for text in (f"Least error, I by {label}", "Verdict")]
     for r, one in zip(results, named, strict=True):
-        line = [r.cell, one.access or NONE, NONE if one.images is None else number(one.images, 0)]
+        line = [r.cell, one.access or NONE, " / ".join(f"{count:,}" for count in one.images) or NONE]
         if one.error is None or one.proven is None:
             lines.append([*line, notes.absent(one.reason), *[NONE] * (2 * len(ESTIMATES) + 1)])
             continue
@@ -145,7 +147,7 @@ def page(results: Sequence[Results], named: Sequence[Identification]) -> list[st
 
 def columns(one: Identification) -> Flat:
     """A cell's part of a CSV line."""
-    line: Flat = {"named_by": one.access, "named_images": one.images, "naming_error": one.error}
+    line: Flat = {"named_by": one.access, "named_images": " / ".join(map(str, one.images)), "naming_error": one.error}
     for name in ESTIMATES:
         line |= {f"least_error_{name}": one.bounds.get(name), f"bound_{name}": one.status(name)}
     return line | {"proven_nats": one.proven, "naming_absent": one.reason}

@@ -23,7 +23,7 @@ def build(params: Params, paths: Paths) -> Table:
     results = collect(params, paths, "latency", ("target", "cost"))
     page = document(
         "Latency of edge and cloud",
-        [f"**Scale {params.scale}: {data(results)}.** {origin(results)}."],
+        [f"**Scale {params.scale}: {data(results)}.** {origin([r.seeds[0] for r in results])}."],
         _ours(results),
         ["## Beside the paper", "", *_beside(results)],
         ["## Notes", "", *bullets(_remarks(results))],

@@ -34,18 +34,23 @@ def build(params: Params, paths: Paths) -> Table:
     small = [*parts["budget"], *funnels] if parts["budget"] else []
     budget = ranked([entry(results, r, points, settings.losses, ARCHITECTURE) for r in small], settings.rank_at)
     same_edge = ["## At SiftFunnel's edge", "", page.BUDGETED, "", *page.block(budget, landmarks, settings, True)]
-    only_once = [*usual, *(place for place in budget if _part(place[1].r) == "budget")]
+    once = [place for place in budget if _part(place[1].r) == "budget"]
     text = document(
         "Leaderboard: what leaks at equal accuracy",
         caption(params.scale, results),
         [page.summary(usual, settings), "", *page.block(usual, landmarks, settings), *bullets(page.rules(settings))],
         *([same_edge] if budget else []),
-        ["## Measured settings alone", "", page.TRIED, "", *page.tried(only_once, settings)],
+        ["## Measured settings alone", "", page.TRIED, "", *page.tried(usual, settings)],
+        *(
+            [["## Measured settings alone, at SiftFunnel's edge", "", page.HERE, "", *page.tried(budget, settings)]]
+            if budget
+            else []
+        ),
         ["## Notes", "", *bullets(page.notes(results))],
     )
     lines = [_line("usual", rank, e) for rank, e in usual] + [_line("budget", rank, e) for rank, e in budget]
     lines += [_line("landmark", None, e) for e in landmarks]
-    found = {e.r.cell: _row(rank, e) for rank, e in [*only_once, *((None, e) for e in landmarks)]}
+    found = {e.r.cell: _row(rank, e) for rank, e in [*usual, *once, *((None, e) for e in landmarks)]}
     return Table({r.cell: found[r.cell] for r in results}, lines, text)
 
 
@@ -73,6 +78,7 @@ def _row(rank: int | None, e: Entry) -> Flat:
 def _line(block: str, rank: int | None, e: Entry) -> Flat:
     """A CSV line: the JSON's numbers, what they come from, and the best measured settings."""
     line = {**e.r.identity("target"), "block": block, **_row(rank, e)}
+    line["lost_against"] = e.row
     line["plain"] = None if e.plain is None else e.plain.cell
     if block != "landmark":
         for lost, value in e.values.items():

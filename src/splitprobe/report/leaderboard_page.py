@@ -1,5 +1,6 @@
 """The leaderboard's page: ranked blocks, the settings behind them without interpolation, and the rule in words."""
 
+import math
 from collections.abc import Sequence
 
 from splitprobe.report import matched
@@ -21,6 +22,9 @@ TRIED = (
     "accuracy; in parentheses its change of accuracy. Whoever tries more settings finds a lower number more easily, so "
     "compare rows with equally many."
 )
+
+
+HERE = "The same, with accuracy lost against SiftFunnel's edge without losses."
 
 
 def points(lost: float) -> str:
@@ -67,7 +71,8 @@ def block(entries: Ranked, landmarks: Sequence[Entry], settings: Settings, same_
 def _value(notes: Notes, e: Entry, value: Value, apart: float) -> str:
     """A value with its mark."""
     if value.kind == MISSED:
-        return f"{ATLEAST} {number(value.least, 1)} lost"
+        # rounded down, since it is a least
+        return f"{ATLEAST} {number(math.floor(10 * value.least) / 10, 1)} lost"
     if value.psnr_db is None:
         return notes.absent(e.why)
     mark = ATMOST if value.kind == BOUND else WIDE if value.apart > apart else ""
@@ -103,8 +108,9 @@ def tried(entries: Ranked, settings: Settings) -> list[str]:
 def rules(settings: Settings) -> list[str]:
     """How a value comes about, and its marks."""
     return [
-        "A setting of a defense is a point: accuracy lost against the unprotected row, PSNR of the strongest attack. "
-        "*Settings* counts them: the one of Table II and those of the sweep in `params.yaml` that have been run.",
+        "A setting of a defense is a point: accuracy lost against the unprotected row (at SiftFunnel's edge: against "
+        "that edge), PSNR of the strongest attack. *Settings* counts them: the one of Table II and those of the sweep "
+        "in `params.yaml` that have been run.",
         "At a given loss of accuracy, the value lies on the straight line between the two settings that are neighbors "
         "in accuracy. A defense with several knobs has such a line for each, and the more private value counts.",
         "*+ plain*: the network without the defense counts as one more point where each setting loses more than it. A "
@@ -113,7 +119,8 @@ def rules(settings: Settings) -> list[str]:
         f"{WIDE}: the two neighbors are more than {points(settings.apart)} apart, so the straight line is a guess.",
         f"{ATMOST}: all settings lose less; this is the lowest PSNR among them, an upper bound, and ranks as such.",
         f"{ATLEAST}: all settings lose more; this is the fewest points that one loses. Such rows rank last, by it.",
-        f"Rows that agree to {DECIMALS} decimals share a rank.",
+        f"Rows that agree to {DECIMALS} decimals share a rank; those that differ by less than their spreads may change "
+        "places with other seeds.",
     ]
 
 

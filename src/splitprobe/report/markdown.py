@@ -7,8 +7,8 @@ from splitprobe.report.spread import Mean
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
 FAILED = (
-    f"{DAGGER} By MSE no better than answering gray or the mean image: a failed attack, not privacy. "
-    "A stronger or better tuned attacker may still succeed there."
+    f"{DAGGER} By MSE no better than answering gray or the mean image, of several seeds in at least one: a failed "
+    "attack, not privacy. A stronger or better tuned attacker may still succeed there."
 )
 
 
@@ -55,12 +55,13 @@ def number(value: float, decimals: int) -> str:
 
 def _spread(sd: float, decimals: int) -> str:
     """A standard deviation with its mean's decimals, or with one digit where those would show only zeros."""
-    return f"{sd:.1g}" if 0 < sd < 0.5 * 10**-decimals else number(sd, decimals)
+    return f"{sd:.1g}" if decimals and 0 < sd < 0.5 * 10**-decimals else number(sd, decimals)
 
 
 def signed(value: float, decimals: int) -> str:
     """A change for readers, with its sign; a mean over seeds as in :func:`number`."""
     text = f"{float(value):+.{decimals}f}"
+    text = text if float(text) else text[1:]  # no -0.0
     return f"{text} ± {_spread(value.sd, decimals)} [{value.n}]" if isinstance(value, Mean) else text
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from splitprobe.report.results import UNPROTECTED, Results, reference
-from splitprobe.report.scores import SIFTFUNNEL, accuracy, percent, strongest
+from splitprobe.report.scores import SIFTFUNNEL, accuracy, edge, percent, strongest
 from splitprobe.report.spread import mean
 from splitprobe.report.sweeps import SEEDED
 
@@ -44,7 +44,7 @@ class Value:
 
     ``READ``: PSNR in dB, and how many points of accuracy ``apart`` the two settings are that it lies between (0 where a
     setting lies right there). ``BOUND``: the lowest PSNR of settings that all lose less. ``MISSED``: ``least``, the
-    fewest points that a setting loses. PSNR is a mean over seeds where every seed has a value of this kind.
+    fewest points that a setting loses. PSNR is a mean over seeds where every seed has a value.
     """
 
     kind: str
@@ -91,13 +91,12 @@ def swept(results: Sequence[Results], r: Results, points: Iterable[Mapping[str, 
     for point in points:
         if point["cell"] != r.cell:
             continue
-        lost, same = -point["accuracy_change_points"], [known.get(int(seed)) for seed in point["seeds"].split()]
+        same = [known.get(int(seed)) for seed in point["seeds"].split()]
+        if row != UNPROTECTED and (None in same or not point["key"].startswith(LOSSES)):
+            continue
+        lost = -point["accuracy_change_points"]
         if None not in same:
             lost = statistics.fmean(same) - point["accuracy_percent"]
-        elif row != UNPROTECTED:
-            continue
-        if row != UNPROTECTED and not point["key"].startswith(LOSSES):
-            continue
         knobs.setdefault(point["key"], []).append(Point(round(lost, EXACT), point["strongest_psnr_db"]))
     return knobs
 
@@ -116,20 +115,14 @@ def own(results: Sequence[Results], r: Results, row: str = UNPROTECTED) -> Point
     return None if None in (change, psnr) else Point(round(-change, EXACT), float(psnr))
 
 
-def plain(results: Sequence[Results], r: Results) -> Results | None:
+def plain(results: Sequence[Results], r: Results, row: str = UNPROTECTED) -> Results | None:
     """The network that a defense becomes as its knob goes to zero; None for a defense that changes the architecture.
 
-    It is the unprotected row (in the group ``budget``: SiftFunnel's architecture without losses), where its edge has
-    the same layers. Only the edge counts: a defense may add layers to the cloud, where z has been sent already.
+    It is the one in ``row``, where its edge has the same layers. Only the edge counts: a defense may add layers to the
+    cloud, where z has been sent already.
     """
-    found = reference(results, r, ARCHITECTURE if r.cell.startswith(BUDGET) else UNPROTECTED)
-    return found if found is not None and found.cell != r.cell and _edge(found) == _edge(r) else None
-
-
-def _edge(r: Results) -> tuple:
-    """What two edges must share: GroupNorm has as many parameters as BatchNorm, so the count alone would not tell."""
-    blocks = [block for block in r["target"].get("blocks", []) if block["half"] == "edge"]
-    return r["target"]["edge_parameters"], [(block["layers"], block["shape"]) for block in blocks]
+    found = reference(results, r, row)
+    return found if found is not None and found.cell != r.cell and edge(found) == edge(r) else None
 
 
 def settings(results: Sequence[Results], r: Results, knobs: Knobs, row: str = UNPROTECTED) -> list[Point]:
@@ -138,14 +131,17 @@ def settings(results: Sequence[Results], r: Results, knobs: Knobs, row: str = UN
     return [*([] if point is None else [point]), *(point for points in knobs.values() for point in points)]
 
 
-def _one(results: Sequence[Results], r: Results, knobs: Knobs, lost: float, row: str) -> Value:
-    """What leaks at one loss, over the line of each knob, all of which go through the cell's own setting."""
-    base = plain(results, r)
+def _lines(results: Sequence[Results], r: Results, knobs: Knobs, lost: float, row: str) -> dict[str, Value]:
+    """What leaks at one loss, by the line of each knob, all of which go through the cell's own setting."""
+    base = plain(results, r, row)
     anchor = None if base is None else own(results, base, row)
-    lines = [{key: points} for key, points in knobs.items()] or [{}]
-    found = [at(settings(results, r, line, row), lost, anchor) for line in lines]
-    # the more private value; where none is within reach, the one that loses least
-    return min(found, key=lambda value: (value.psnr_db is None, value.psnr_db or value.least or 0.0))
+    lines = {key: {key: points} for key, points in knobs.items()} or {"": {}}
+    return {key: at(settings(results, r, line, row), lost, anchor) for key, line in lines.items()}
+
+
+def _private(value: Value) -> tuple[bool, float]:
+    """What the defender prefers: a lower PSNR; where none is within reach, to lose less."""
+    return value.psnr_db is None, value.psnr_db or value.least or 0.0
 
 
 def values(
@@ -157,18 +153,22 @@ def values(
 ) -> dict[float, Value]:
     """What leaks at each loss, over a cell's own setting and its sweep's among ``points``.
 
-    With several seeds: for each seed on its own, then averaged, where all seeds have a value of the same kind;
-    otherwise from the means, without a spread.
+    The knob is the one that does best over the means. With several seeds its value is that of each seed on its own,
+    averaged, where every seed has one; otherwise that of the means, without a spread.
     """
-    points = [point for point in points if point["cell"] == r.cell]
+    points, found = [point for point in points if point["cell"] == r.cell], {}
     whole = swept(results, r, points, row)
+    # each seed's points are still lost against all seeds' networks: a point may have several that were not kept apart
     seeds = [
-        (rows, s, swept(rows, s, [of_seed(point, s.seed) for point in points], row)) for rows, s in by_seed(results, r)
+        (rows, s, swept(results, r, [of_seed(point, s.seed) for point in points], row))
+        for rows, s in by_seed(results, r)
     ]
-    return {
-        lost: _averaged(_one(results, r, whole, lost, row), [_one(rows, s, own, lost, row) for rows, s, own in seeds])
-        for lost in losses
-    }
+    for lost in losses:
+        lines = _lines(results, r, whole, lost, row)
+        knob = min(lines, key=lambda key: _private(lines[key]))
+        each = [_lines(rows, s, {knob: own[knob]} if knob else {}, lost, row)[knob] for rows, s, own in seeds]
+        found[lost] = _averaged(lines[knob], each)
+    return found
 
 
 def by_seed(results: Sequence[Results], r: Results) -> list[tuple[list[Results], Results]]:
@@ -178,7 +178,9 @@ def by_seed(results: Sequence[Results], r: Results) -> list[tuple[list[Results],
 
 
 def _averaged(whole: Value, each: Sequence[Value]) -> Value:
-    """The seeds' values as one."""
-    if len(each) < 2 or {value.kind for value in each} not in ({READ}, {BOUND}):
+    """The seeds' values as one: a bound where one of them is."""
+    kinds = {value.kind for value in each}
+    if len(each) < 2 or not kinds <= {READ, BOUND}:
         return whole
-    return Value(each[0].kind, mean([value.psnr_db for value in each]), max(value.apart for value in each))
+    kind = BOUND if BOUND in kinds else READ
+    return Value(kind, mean([value.psnr_db for value in each]), max(value.apart for value in each))

@@ -88,8 +88,8 @@ def remarks(results: Sequence[Results]) -> list[str]:
         "network; gray-box: the one that mirrors the defended edge, where a defense changes it.",
         *_repeated(decoders),
         "MLE is white-box: it optimizes the pixels through the edge itself until the feature fits.",
-        "Strongest: the highest PSNR among a row's decoders and MLE variants. Gain: how far that is above the mean "
-        "auxiliary image on the same images.",
+        "Strongest: the highest PSNR among a row's decoders and MLE variants, of several seeds the mean of each one's "
+        "own. Gain: how far that is above the mean auxiliary image on the same images.",
         *_strong(decoders, results),
         untuned(results),
         *(_mle(name, _attacks(results, name)) for name in variants(results)),
@@ -168,9 +168,11 @@ def _mle(name: str, attacks: Sequence[Mapping]) -> str:
     if not _common(attacks, "trials"):
         return f"MLE ({variant_title(name)}): {settings}, the same for every row."
     trials, images, steps = (_common(attacks, key) for key in ("trials", "trial_images", "trial_steps"))
+    asked = _common([attack for attack in attacks if attack.get("queries", 1) > 1], "queries")
     return (
-        f"MLE ({variant_title(name)}): {settings}; chosen for each row in {trials} trials of {steps} steps on "
-        f"{images} auxiliary images."
+        f"MLE ({variant_title(name)}): {settings}; chosen for each row and seed in {trials} trials of {steps} steps on "
+        f"{images} auxiliary images"
+        + (f"; where a defense is random, it has {asked} releases of each image." if asked else ".")
     )
 
 
@@ -214,5 +216,5 @@ def _mine(name: str, estimates: Sequence[Mapping]) -> str:
     label = "paper's estimator" if name == "paper" else name
     return (
         f"MI ({label}): fitted for {epochs} epochs on {fitted} images in batches of {batch}, measured on {held} "
-        f"others; {cap}. Mean ± standard deviation."
+        f"others; {cap}. Of a single run: mean ± standard deviation over its last epochs."
     )

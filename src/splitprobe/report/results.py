@@ -196,14 +196,21 @@ def _plain(value: Any) -> str:
     return {int: "{:,}", float: "{:g}"}.get(type(value), "{}").format(value)
 
 
-def origin(results: Sequence[Results], shown: str = "") -> str:
-    """Seeds and devices behind some results, for a caption; ``shown``: what is there of the first seed alone."""
+def origin(results: Sequence[Results], shown: str = "", spreads: bool = True) -> str:
+    """Seeds and devices behind some results, for a caption.
+
+    ``shown``: what is there of each row's first seed alone; ``spreads``: whether means stand beside their spread.
+    """
     sources = [record["provenance"] for r in results for run in r.seeds for record in run.records.values()]
     seeds = list(dict.fromkeys(source["seed"] for source in sources))
     counted = {len(r.seeds) for r in results}
     text = f"Seed {seeds[0]}" if len(seeds) == 1 else f"Seeds {', '.join(map(str, sorted(seeds)))}"
-    first = f", {shown} of seed {seeds[0]}" if shown else ""
-    spread = f": mean ± standard deviation [number of seeds]{first}" if max(counted, default=1) > 1 else ""
+    spread = ""
+    if max(counted, default=1) > 1:
+        fewer = sum(len(r.seeds) < max(counted) for r in results)
+        spread = ": mean ± standard deviation [number of seeds]" if spreads else ": means"
+        spread += f"; {fewer} of {len(results)} rows have fewer seeds" if fewer else ""
+        spread += f"; {shown} of seed {distinct(r.seed for r in results)}" if shown else ""
     return f"{text}{spread}; {distinct(s['device'] for s in sources)}"
 
 

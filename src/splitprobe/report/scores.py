@@ -46,6 +46,12 @@ def network(r: Results) -> str:
     return NETWORKS.get(r.network[1], r.network[1])
 
 
+def edge(r: Results) -> tuple:
+    """What two edges must share: GroupNorm has as many parameters as BatchNorm, so the count alone would not tell."""
+    blocks = [block for block in r["target"].get("blocks", []) if block["half"] == "edge"]
+    return r["target"]["edge_parameters"], tuple((tuple(block["layers"]), tuple(block["shape"])) for block in blocks)
+
+
 def variants(results: Sequence[Results]) -> list[str]:
     """The MLE attack's variants, in order of appearance."""
     return list(dict.fromkeys(name for r in results for name in r["mle"]["variants"]))
@@ -120,10 +126,10 @@ def _gain(run: Results) -> float | None:
 
 def attack_title(stage: str, name: str, attack: Mapping[str, Any]) -> str:
     """An attack's name for readers, such as "black-box decoder, 16 queries" or "MLE (tuned)"."""
-    if stage == "mle":
-        return name if name == "hybrid" else f"MLE ({variant_title(name)})"
     asked = attack.get("queries", 1)
-    return DECODERS.get(name, f"{name.replace('_', ' ')} decoder") + (f", {asked} queries" if asked > 1 else "")
+    titles = {"hybrid": "hybrid"} if stage == "mle" else DECODERS
+    plain = f"MLE ({variant_title(name)})" if stage == "mle" else f"{name.replace('_', ' ')} decoder"
+    return titles.get(name, plain) + (f", {asked} queries" if asked > 1 else "")
 
 
 def decoders(r: Results) -> dict[str, Mapping[str, Any]]:

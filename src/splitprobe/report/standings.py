@@ -37,12 +37,13 @@ class Entry:
     """A row: its measured settings, its network without the defense, and what leaks at each loss of accuracy.
 
     At its own setting: the ``change`` of accuracy in points against the unprotected row, and ``here`` against the row
-    that its losses are counted from; the ``strongest`` attack's PSNR in dB, and how many dB it is ``above`` the mean
-    image's; each a mean over seeds, where several ran.
+    that its losses are counted from, whose name is ``row``; the ``strongest`` attack's PSNR in dB, and how many dB it
+    is ``above`` the mean image's; each a mean over seeds, where several ran.
     """
 
     r: Results
     measured: Sequence[Point]
+    row: str
     plain: Results | None
     values: Mapping[float, Value]
     change: float | None
@@ -55,7 +56,8 @@ class Entry:
         """Why the row has no point, where it has none."""
         if self.strongest is None:
             return NO_ATTACK
-        return self.r["target"].get("accuracy_reason", NO_REFERENCE)
+        absent = NO_REFERENCE if self.row == UNPROTECTED else f"no row {self.row} to compare with"
+        return self.r["target"].get("accuracy_reason", absent)
 
 
 Ranked = list[tuple[int | None, Entry]]
@@ -73,7 +75,8 @@ def entry(
     return Entry(
         r,
         matched.settings(results, r, matched.swept(results, r, points, row), row),
-        matched.plain(results, r),
+        row,
+        matched.plain(results, r, row),
         matched.values(results, r, points, losses, row),
         mean([accuracy(rows, s)["accuracy_change_points"] for rows, s in seeds]),
         mean([accuracy(rows, s, row)["accuracy_change_points"] for rows, s in seeds]),

@@ -76,7 +76,7 @@ def points(paths: Paths) -> list[dict[str, Any]]:
     file, found = points_file(paths), []
     for line in read_csv(file) if file.is_file() else []:
         if all(line[key] for key in SCORES):
-            each = {f"seed_{key}": [float(score) for score in line[f"seed_{key}"].split()] for key in SEEDED}
+            each = {f"seed_{key}": [float(score) for score in line.get(f"seed_{key}", "").split()] for key in SEEDED}
             found.append(line | {key: float(line[key]) for key in SCORES} | each)
     return found
 
