@@ -32,6 +32,29 @@ def test_resident_images_are_channels_last_and_stay_so_when_indexed(cpu):
     assert picked.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_float32_means_float32_on_a_gpu_too(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
+    runtime.start(runtime.Settings("cpu", "float32", True, 0))
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_training_on_a_gpu_repeats():
+    place, ends = runtime.start(runtime.Settings("cuda", "float32", True, 0)), []
+    for _ in range(2):
+        with place.seeded(1, "net"):
+            layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+            net = place.place(torch.nn.Sequential(*layers, torch.nn.Linear(64, 4)))
+        draws, step = place.generator(1, "images"), torch.optim.SGD(net.parameters(), 0.1)
+        for _ in range(5):
+            step.zero_grad()
+            net(torch.rand(32, 3, 32, 32, device=place.device, generator=draws)).square().mean().backward()
+            step.step()
+        ends.append(net[0].weight.detach().clone())
+    assert torch.equal(*ends)
+
+
 def test_an_absent_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
