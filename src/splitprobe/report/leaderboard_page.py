@@ -1,6 +1,5 @@
 """The leaderboard's page: ranked blocks, the settings behind them without interpolation, and the rule in words."""
 
-import math
 from collections.abc import Sequence
 
 from splitprobe.report import matched
@@ -11,6 +10,7 @@ from splitprobe.report.results import Results, labels
 from splitprobe.report.scores import FLOORS, NO_ATTACK, attacks, failed_attacks, floors, strongest_attack
 from splitprobe.report.standings import DECIMALS, Entry, Ranked, Settings
 
+TIE = 1e-6  # points of accuracy, far below what is shown
 WIDE, ATMOST, ATLEAST = "≈", "≤", "≥"
 BUDGETED = (
     "Each defense on SiftFunnel's edge, so that none gains by a larger one. Here accuracy is lost against this edge "
@@ -71,8 +71,8 @@ def block(entries: Ranked, landmarks: Sequence[Entry], settings: Settings, same_
 def _value(notes: Notes, e: Entry, value: Value, apart: float) -> str:
     """A value with its mark."""
     if value.kind == MISSED:
-        # rounded down, since it is a least
-        return f"{ATLEAST} {number(math.floor(10 * value.least) / 10, 1)} lost"
+        # a tie as in the change of accuracy beside it
+        return f"{ATLEAST} {number(value.least - TIE, 1)} lost"
     if value.psnr_db is None:
         return notes.absent(e.why)
     mark = ATMOST if value.kind == BOUND else WIDE if value.apart > apart else ""
@@ -112,7 +112,8 @@ def rules(settings: Settings) -> list[str]:
         "that edge), PSNR of the strongest attack. *Settings* counts them: the one of Table II and those of the sweep "
         "in `params.yaml` that have been run.",
         "At a given loss of accuracy, the value lies on the straight line between the two settings that are neighbors "
-        "in accuracy. A defense with several knobs has such a line for each, and the more private value counts.",
+        "in accuracy; of settings with the same accuracy the more private one counts. A defense with several knobs has "
+        "such a line for each, and the more private value counts.",
         "*+ plain*: the network without the defense counts as one more point where each setting loses more than it. A "
         "defense that leaves the edge's layers as they are is taken to become this network as its knob goes to zero; "
         "one that changes them has no such point.",

@@ -51,7 +51,7 @@ class Results:
     @property
     def seed(self) -> int:
         """The seed of defender and attacker; of several, the first."""
-        return self["target"]["provenance"]["seed"]
+        return self.seeds[0].records["target"]["provenance"]["seed"]
 
     @property
     def title(self) -> str:
