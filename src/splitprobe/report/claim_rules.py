@@ -62,7 +62,8 @@ def judge(claim: Claim, source: Source) -> tuple[float | None, str, str]:
     except Unknown as why:
         return None, OPEN, str(why)
     verdict = claim.verdict(value)
-    near = f"no farther than {claim.margin:g}{f' {claim.unit}' if claim.unit else ''} from the threshold"
+    unit = claim.unit.removesuffix("s") if claim.margin == 1 else claim.unit
+    near = f"no farther than {claim.margin:g}{f' {unit}' if unit else ''} from the threshold"
     return value, verdict, near if verdict == OPEN else ""
 
 

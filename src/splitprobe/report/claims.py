@@ -7,7 +7,7 @@ from splitprobe.cells import Paths
 from splitprobe.params import Params
 from splitprobe.report.claim_rules import CLAIMS, OPEN, REFUTED, REPRODUCED, Claim, judge
 from splitprobe.report.claim_values import Ours, Theirs
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, number
+from splitprobe.report.markdown import NONE, Notes, bullets, document, grid
 from splitprobe.report.results import Results, collect, data, origin
 from splitprobe.report.table import Flat, Table
 
@@ -64,10 +64,10 @@ def _page(lines: Sequence[Flat]) -> list[str]:
     """The table for readers, reasons below it."""
     notes, shown = Notes(), []
     for line in lines:
-        theirs = NONE if line["paper"] is None else number(float(line["paper"]), 2)
+        theirs = NONE if line["paper"] is None else f"{float(line['paper']):.2f}"
         if line["paper"] is not None and line["paper_verdict"] == REFUTED:
             theirs += notes.mark("the paper's own numbers do not bear the claim out")
-        ours = NONE if line["ours"] is None else number(float(line["ours"]), 2)
+        ours = NONE if line["ours"] is None else f"{float(line['ours']):.2f}"
         difference = NONE if line["difference"] is None else f"{line['difference']:+.2f}"
         verdict = line["verdict"] if line["verdict"] != REPRODUCED else f"**{line['verdict']}**"
         verdict += notes.mark(line["reason"]) if line["reason"] else ""
