@@ -137,14 +137,16 @@ class Ours:
         return _known(r["cost"]["cpu"] or {}, "edge_latency_ms", cell)
 
     def trend(self, group: str, x: str, y: str) -> float:
-        """Spearman's rank correlation of two of DEPTH over a network's cuts; cuts with a failed attack left out."""
-        points, cuts = [], [r for r in self.results if r.cell.startswith(f"{group}/")]
+        """Spearman's rank correlation of two of DEPTH over a network's cuts; cuts with a failed attack left out.
+
+        Raises Unknown where too few estimates of information are below their cap: the others only tie.
+        """
+        cuts = [r for r in self.results if r.cell.startswith(f"{group}/")]
         for name in (n.removeprefix("mi_") for n in (x, y) if n.startswith("mi_")):
             below = sum(not saturated(r["information"]["mine"][name]) for r in cuts)
             if below < LEAST:
                 raise Unknown(f"{group}: {below} of {len(cuts)} estimates are below their cap, {LEAST} are needed")
-        for r in cuts:
-            points.append((DEPTH[x](r), DEPTH[y](r)))
+        points = [(DEPTH[x](r), DEPTH[y](r)) for r in cuts]
         kept = [point for point in points if None not in point]
         if len(kept) < LEAST:
             raise Unknown(f"{group}: {len(kept)} of {len(points)} cuts have both values, {LEAST} are needed")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from splitprobe.cells import Paths
 from splitprobe.params import Params
 from splitprobe.report.claim_rules import CLAIMS, OPEN, REFUTED, REPRODUCED, Claim, judge
-from splitprobe.report.claim_values import Ours, Theirs
+from splitprobe.report.claim_values import LEAST, Ours, Theirs
 from splitprobe.report.markdown import NONE, Notes, bullets, document, grid
 from splitprobe.report.results import Results, collect, data, origin
 from splitprobe.report.table import Flat, Table
@@ -20,7 +20,7 @@ NOTES = (
     "PSNR: of decoders that see one release of an image, in the paper's convention, a mean over batches; in Figure 2's "
     "rules image by image, as no number is printed. Strongest: the highest of a row's decoders.",
     "Figure 2's correlations are of ranks, over the cuts of one unprotected network; cuts at which an attack failed "
-    "are left out, estimates at their cap count as equal, and at least 3 must be below it.",
+    f"are left out, estimates at their cap count as equal, and at least {LEAST} must be below it.",
 )
 ONE_SEED = "One run with one seed each: a difference near a margin may turn with another seed."
 SEEDS = "Values are means over the seeds that ran; one near a margin may turn with another seed."

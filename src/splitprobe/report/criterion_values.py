@@ -24,7 +24,7 @@ ESTIMATORS = {
 }  # fmt: skip
 ALL, FIXED = "all", "fixed"  # over all cells; at fixed architecture
 
-Architecture = tuple  # data set, model, cut, and the edge's layers
+Architecture = tuple[str, str, int, tuple]  # data set, model, cut, and the edge's layers
 
 
 @dataclass(frozen=True)

@@ -34,18 +34,15 @@ def build(params: Params, paths: Paths) -> Table:
     small = [*parts["budget"], *funnels] if parts["budget"] else []
     budget = ranked([entry(results, r, points, settings.losses, ARCHITECTURE) for r in small], settings.rank_at)
     same_edge = ["## At SiftFunnel's edge", "", page.BUDGETED, "", *page.block(budget, landmarks, settings, True)]
+    alone = ["## Measured settings alone", "", page.TRIED, "", *page.tried(usual, settings)]
+    alone += ["", page.HERE, "", *page.tried(budget, settings)] if budget else []
     once = [place for place in budget if _part(place[1].r) == "budget"]
     text = document(
         "Leaderboard: what leaks at equal accuracy",
         caption(params.scale, results),
         [page.summary(usual, settings), "", *page.block(usual, landmarks, settings), *bullets(page.rules(settings))],
         *([same_edge] if budget else []),
-        ["## Measured settings alone", "", page.TRIED, "", *page.tried(usual, settings)],
-        *(
-            [["## Measured settings alone, at SiftFunnel's edge", "", page.HERE, "", *page.tried(budget, settings)]]
-            if budget
-            else []
-        ),
+        alone,
         ["## Notes", "", *bullets(page.notes(results))],
     )
     lines = [_line("usual", rank, e) for rank, e in usual] + [_line("budget", rank, e) for rank, e in budget]

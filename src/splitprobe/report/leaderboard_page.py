@@ -24,7 +24,7 @@ TRIED = (
 )
 
 
-HERE = "The same, with accuracy lost against SiftFunnel's edge without losses."
+HERE = "The same at SiftFunnel's edge, with accuracy lost against that edge without losses."
 
 
 def points(lost: float) -> str:

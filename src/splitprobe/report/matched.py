@@ -135,8 +135,9 @@ def _lines(results: Sequence[Results], r: Results, knobs: Knobs, lost: float, ro
     """What leaks at one loss, by the line of each knob, all of which go through the cell's own setting."""
     base = plain(results, r, row)
     anchor = None if base is None else own(results, base, row)
-    lines = {key: {key: points} for key, points in knobs.items()} or {"": {}}
-    return {key: at(settings(results, r, line, row), lost, anchor) for key, line in lines.items()}
+    # a cell without a sweep has the line of its own setting
+    lines = knobs or {"": []}
+    return {key: at(settings(results, r, {key: points}, row), lost, anchor) for key, points in lines.items()}
 
 
 def _private(value: Value) -> tuple[bool, float]:
@@ -166,7 +167,7 @@ def values(
     for lost in losses:
         lines = _lines(results, r, whole, lost, row)
         knob = min(lines, key=lambda key: _private(lines[key]))
-        each = [_lines(rows, s, {knob: own[knob]} if knob else {}, lost, row)[knob] for rows, s, own in seeds]
+        each = [_lines(rows, s, {knob: its.get(knob, [])}, lost, row)[knob] for rows, s, its in seeds]
         found[lost] = _averaged(lines[knob], each)
     return found
 

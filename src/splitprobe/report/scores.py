@@ -126,10 +126,12 @@ def _gain(run: Results) -> float | None:
 
 def attack_title(stage: str, name: str, attack: Mapping[str, Any]) -> str:
     """An attack's name for readers, such as "black-box decoder, 16 queries" or "MLE (tuned)"."""
+    if stage == "mle":
+        title = name if name == "hybrid" else f"MLE ({variant_title(name)})"
+    else:
+        title = DECODERS.get(name, f"{name.replace('_', ' ')} decoder")
     asked = attack.get("queries", 1)
-    titles = {"hybrid": "hybrid"} if stage == "mle" else DECODERS
-    plain = f"MLE ({variant_title(name)})" if stage == "mle" else f"{name.replace('_', ' ')} decoder"
-    return titles.get(name, plain) + (f", {asked} queries" if asked > 1 else "")
+    return f"{title}, {asked} queries" if asked > 1 else title
 
 
 def decoders(r: Results) -> dict[str, Mapping[str, Any]]:
