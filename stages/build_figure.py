@@ -2,6 +2,8 @@
 
 import logging
 
+import own_sources  # noqa: F401
+
 from splitprobe.cells import Paths
 from splitprobe.params import Params
 from splitprobe.report.figures import build_figure

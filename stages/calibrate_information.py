@@ -1,5 +1,7 @@
 """Stage ``calibrate_information``: every measure of information on known answers. It takes no arguments."""
 
+import own_sources  # noqa: F401
+
 from splitprobe import runtime
 from splitprobe.cells import Paths
 from splitprobe.information.calibrate import calibrate_information

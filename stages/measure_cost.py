@@ -1,5 +1,7 @@
 """Stage ``measure_cost``: latency of one cell's edge and cloud. Usage: python stages/measure_cost.py CELL."""
 
+import own_sources  # noqa: F401
+
 from splitprobe import runtime
 from splitprobe.cells import Paths
 from splitprobe.cost import measure_cost

@@ -2,6 +2,8 @@
 
 import argparse
 
+import own_sources  # noqa: F401
+
 from splitprobe import runtime
 from splitprobe.cells import Paths, repetitions
 from splitprobe.depth import measure_depth

@@ -1,5 +1,7 @@
 """Stage ``measure_knowledge``: a decoder on fewer and other images. Usage: python stages/measure_knowledge.py CELL."""
 
+import own_sources  # noqa: F401
+
 from splitprobe import runtime
 from splitprobe.cells import Paths
 from splitprobe.knowledge import measure_knowledge

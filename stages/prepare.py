@@ -1,5 +1,7 @@
 """Stage prepare: one data set, from its source to uint8 images, labels and roles."""
 
+import own_sources  # noqa: F401
+
 from splitprobe.cells import Paths
 from splitprobe.datasets.prepare import prepare
 from splitprobe.params import Params, ParamsError

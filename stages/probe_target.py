@@ -1,5 +1,7 @@
 """Stage ``probe_target``: what one cell's feature says and gives away. Usage: python stages/probe_target.py CELL."""
 
+import own_sources  # noqa: F401
+
 from splitprobe import runtime
 from splitprobe.cells import Paths
 from splitprobe.params import Params

@@ -1,5 +1,7 @@
 """Stage ``train_judge``: the classifier that looks at reconstructions. Usage: python stages/train_judge.py DATASET."""
 
+import own_sources  # noqa: F401
+
 from splitprobe import runtime
 from splitprobe.cells import Paths
 from splitprobe.judge_training import train_judge

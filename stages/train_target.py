@@ -3,6 +3,8 @@
 import argparse
 from dataclasses import fields
 
+import own_sources  # noqa: F401
+
 from splitprobe import runtime
 from splitprobe.cells import Cell, Paths, repetitions
 from splitprobe.params import Params

@@ -1,5 +1,7 @@
 """Stages ``recipe_<script>``: what all cells of a script share. Usage: python stages/write_recipe.py SCRIPT."""
 
+import own_sources  # noqa: F401
+
 from splitprobe.cells import Paths
 from splitprobe.params import Params
 from splitprobe.recipe import write_recipe

@@ -28,7 +28,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 COPIED = (
     "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "data/raw/README.md",
-    "src", "stages", "plots/demo/sweeps", "plots/small/sweeps",
+    "src", "stages",
 )  # fmt: skip
 STAND_IN = """
 import hashlib, json, os, sys

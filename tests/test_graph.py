@@ -14,7 +14,8 @@ from graph_tools import ROOT, Changes, Study, dump, get_key, read_yaml, set_key,
 SCALE, PACKAGE = "demo", "src/splitprobe"
 SCRIPTS = {"train_target", "probe_target"}  # what runs for every cell
 PROBES = {"probe_target", "measure_depth"}  # what attacks and estimates
-DECODERS = PROBES | {"measure_knowledge"}  # what fits decoders
+ATTACKERS = PROBES | {"sweep"}  # what runs all attacks
+DECODERS = ATTACKERS | {"measure_knowledge"}  # what fits decoders
 CALIBRATION = "calibrate_information"  # runs once, for no cell
 
 
@@ -40,6 +41,8 @@ def fewer(study: Study) -> None:
                 part["timed"] = kept(part["timed"])
             if "knowing" in part:
                 part["knowing"] = {name: part["knowing"][name] for name in kept(part["knowing"])}
+            if "swept" in part:
+                part["swept"] = {row: cell for row, cell in part["swept"].items() if f"cnn/{row}" in KEPT}
 
     study.change("dvc.yaml", cut)
     study.change("params.yaml", lambda tree: tree["rows"].update({k: kept(v) for k, v in tree["rows"].items()}))
@@ -82,6 +85,7 @@ def instances(study: Study, names: set[str], scripts: set[str] | None = None) ->
     CALIBRATION where the scripts name it.
     """
     starts = {group: depth["start"] for group, depth in variables(study.root)["depths"].items()}
+    starts |= {row: f"{cell['group']}/{row}" for row, cell in variables(study.root)["swept"].items()}
     found = set()
     for instance in study.stages():
         script, _, key = instance.partition("@")
@@ -120,6 +124,7 @@ def test_instance_names_are_readable(study):
     assert {f"measure_depth@{group}" for group in known["depths"]} | {"build_report", "build_leaderboard"} <= names
     assert {f"train_judge@{dataset}" for dataset in known["datasets"]} <= names
     assert {f"measure_knowledge@{cell}" for cell in known["knowing"]} <= names
+    assert {f"sweep@{row}" for row in known["swept"]} <= names
     assert "train_target@cnn/siftfunnel" in names
 
 
@@ -164,8 +169,8 @@ HYPERPARAMETERS = {  # factor (None where the value is zero), cells that are aff
     "ablation.no_dcor.loss.lambda_dcor": (None, lambda cell: cell["ablation"] == "no_dcor", None),
     "attack.generator.holdout": (0.5, lambda cell: True, DECODERS),
     f"scales.{SCALE}.generator.epochs": (2, lambda cell: True, DECODERS),
-    "attack.mle.paper.momentum": (0.5, lambda cell: True, PROBES),
-    f"scales.{SCALE}.mle.steps": (2, lambda cell: True, PROBES),
+    "attack.mle.paper.momentum": (0.5, lambda cell: True, ATTACKERS),
+    f"scales.{SCALE}.mle.steps": (2, lambda cell: True, ATTACKERS),
     f"scales.{SCALE}.mine.paper.epochs": (2, lambda cell: True, {*PROBES, CALIBRATION}),
     "information.levels": (0.5, lambda cell: True, {*PROBES, CALIBRATION}),
     "calibration.side": (2, lambda cell: False, {CALIBRATION}),
@@ -255,11 +260,19 @@ def test_rows_of_a_table_reach_this_table_alone(study):
         assert study.changes().due() == {"build_table@table2", "build_report"}
 
 
-def test_points_of_sweeps_reach_what_shows_them(study):
-    points = f"plots/{SCALE}/sweeps/table2.csv"
-    with study.restored(points):
-        (study.root / points).write_text("cell\ncnn/dropout\n")
-        assert study.changes().due() == {"build_leaderboard", "build_figure@tradeoff", "build_report"}
+def test_a_sweeps_values_run_its_row_and_reach_what_shows_them(study):
+    with study.restored("params.yaml"):
+        study.change("params.yaml", lambda tree: tree["sweeps"]["dropout"][0]["values"].append(0.7))
+        shown = {"build_leaderboard", "build_figure@tradeoff", "build_report"}
+        assert study.changes().due() == {"sweep@dropout"} | shown
+
+
+def test_seeds_of_the_sweeps_run_all_of_them_and_nothing_else(study):
+    with study.restored("params.yaml"):
+        study.set(f"scales.{SCALE}.seeds.sweeps", [1])
+        due = study.changes().due()
+        assert work(due) == {name for name in study.stages() if name.startswith("sweep@")}
+        assert due - work(due) == {"build_leaderboard", "build_figure@tradeoff", "build_report"}
 
 
 def test_the_leaderboards_settings_reach_it_alone(study):

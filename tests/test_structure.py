@@ -15,9 +15,10 @@ import pytest
 import torch
 from graph_tools import ROOT, Study, files, get_key, keys, read_yaml, recipes, script, set_key, variables
 
-from splitprobe.cells import Cell
+from splitprobe.cells import Cell, Paths
 from splitprobe.datasets import ROLES
 from splitprobe.defenses import DEFENSES
+from splitprobe.knobs import runs, settings
 from splitprobe.models.split import Shape
 from splitprobe.params import Params, typed
 from splitprobe.registry import lookup
@@ -29,11 +30,11 @@ VARIABLES, PARAMS, PIPELINE = variables(), read_yaml(ROOT / "params.yaml"), read
 CELLS = VARIABLES["cells"]
 # each group may import itself and what stands above it
 GROUPS = (
-    {"params", "cells", "artifacts", "runtime", "registry", "recipe"},
+    {"params", "cells", "artifacts", "runtime", "registry", "recipe", "knobs"},
     {"datasets", "models", "measures", "losses", "augment", "optimizers", "schedule"},
     {"defenses"},
     {"target", "training", "judge", "judge_training"},
-    {"attacks", "information", "cost", "probe", "depth", "knowledge"},
+    {"attacks", "information", "cost", "probe", "depth", "knowledge", "sweep"},
 )
 REPORT_MAY_IMPORT = {"numpy", "matplotlib", "PIL"}
 TOP_LEVEL = {
@@ -195,6 +196,8 @@ BY_CHECKPOINT = {
 def facts(instance: str) -> dict | None:
     """The cell of a stage instance, or the depth sweep or the judge, which have an unprotected network."""
     name, _, key = instance.partition("@")
+    if name == "sweep":
+        return VARIABLES["swept"][key]
     if name == "train_judge":
         return {"model": PARAMS["judge"]["model"], "architecture": "unprotected", "defense": "unprotected"}
     depth = VARIABLES["depths"].get(key)
@@ -331,6 +334,7 @@ def attacked() -> set[str]:
 
 
 DEPTH = "depth_cnn"  # its sweep is run; the other differs in the network alone
+SWEPT = {"gaussian_noise", "bido_cka", "siftfunnel"}  # one that adopts weights, one of a variant, one tuned by `loss`
 
 
 def trained() -> set[str]:
@@ -344,7 +348,7 @@ def trained() -> set[str]:
 
 def sample() -> list[str]:
     """Stage instances that together run every script, every defense's training, and every table and figure."""
-    wanted = {"train_target": trained(), "measure_depth": {DEPTH}}
+    wanted = {"train_target": trained(), "measure_depth": {DEPTH}, "sweep": SWEPT}
     wanted |= {name: set(VARIABLES["datasets"]) for name in ("prepare", "train_judge")}
     pairs = [(instance, *instance.partition("@")[::2]) for instance in INSTANCES]
     return [
@@ -366,6 +370,9 @@ def small() -> dict:
             set_key(scale, key, get_key(scale, key) // FEWER)
     for key, value in SMALL.items():
         set_key(tree, key, value)
+    scale["seeds"]["sweeps"] = scale["seeds"]["cnn"]
+    for knobs in tree["sweeps"].values():
+        knobs[0]["values"], knobs[1:] = knobs[0]["values"][:1], []
     depths = {f"{DEPTH}/cut{cut}" for cut in range(1, VARIABLES["depths"][DEPTH]["cuts"] + 1)}
     made = attacked() | set(VARIABLES["datasets"]) | depths | set(PARAMS["rows"]["report"]) | set(ESTIMATORS)
     tree["rows"] = {name: [row for row in rows if row in made] for name, rows in tree["rows"].items()}
@@ -418,11 +425,13 @@ def all_of(recorded: dict[str, Recorder | Exception]) -> list[Recorder]:
 
 
 def test_every_value_is_read(recorded):
-    """A key that no stage reads would be a knob without a wire; `sweeps` is for the command that queues them."""
+    """A key that no stage reads would be a knob without a wire."""
     built = Recorder(copy.deepcopy(PARAMS))
     for name, cell in CELLS.items():  # variants and ablations, without training each
         Blueprint.from_params(typed(Cell, {"name": name, **cell}, name), Shape(3, 32, 4, 8), built)
-    read = {"scale", "sweeps"}.union(built.read, *(params.read for params in all_of(recorded)))
+    for row, cell in VARIABLES["swept"].items():  # and the other sweeps
+        settings(typed(Cell, {"name": f"{cell['group']}/{row}", **cell}, row), built)
+    read = {"scale"}.union(built.read, *(params.read for params in all_of(recorded)))
     tree = {**PARAMS, "scales": {"demo": PARAMS["scales"]["demo"]}}
     unread = {key for key in leaves(tree) if not any(key == r or key.startswith(f"{r}.") for r in read)}
     assert not unread, f"no stage reads {sorted(unread)}"
@@ -453,9 +462,22 @@ def test_every_section_is_well_typed_at_every_scale(recorded, scale):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_every_scale_has_a_place_for_sweeps(scale):
-    """The figure `tradeoff` and the leaderboard depend on it, with points or without."""
-    assert (ROOT / "plots" / scale / "sweeps" / "table2.csv").is_file()
+@pytest.mark.parametrize("row", VARIABLES["swept"])
+def test_a_sweep_is_a_cell_whose_settings_may_be_varied(row, scale):
+    """The stage takes the cell from dvc.yaml and the values from params.yaml; what it would refuse is not there."""
+    assert VARIABLES["swept"][row] == CELLS[f"cnn/{row}"], "an alias of the cell's own line"
+    assert f"cnn/{row}" in PARAMS["rows"]["tradeoff"] and f"cnn/{row}" in PARAMS["rows"]["leaderboard"]
+    cell = typed(Cell, {"name": f"cnn/{row}", **CELLS[f"cnn/{row}"]}, row)
+    params = Params({**Params.load(ROOT / "params.yaml").tree, "scale": scale})
+    found = settings(cell, params)
+    assert len(found) == sum(len(knob["values"]) for knob in PARAMS["sweeps"][row])
+    for _, _, changed in found:
+        Blueprint.from_params(cell, Shape(3, 32, 4, 8), changed)
+    assert len(runs(cell, params, Paths(scale))) == len(found) * len(PARAMS["scales"][scale]["seeds"]["sweeps"])
+
+
+def test_every_sweep_of_params_is_run():
+    assert PARAMS["sweeps"].keys() == VARIABLES["swept"].keys()
 
 
 def test_scales_hold_the_same_keys():
@@ -490,7 +512,7 @@ def test_cells_are_sound(name):
 
 
 # the folders that its own stage depends on, as those of the other tables stand under `tables`
-FOLDERS = [dep.partition("${scale}/")[2] for dep in PIPELINE["build_leaderboard"]["deps"] if dep.startswith("data/")]
+FOLDERS = [dep.partition("${scale}/")[2] for dep in PIPELINE["build_leaderboard"]["deps"] if "/results/" in dep]
 LEADERBOARD = {"reads": FOLDERS[0], "also": FOLDERS[-1]}
 
 

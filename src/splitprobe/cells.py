@@ -73,6 +73,12 @@ class Paths:
         # a probe that was broken off leaves its folder empty as well, but it had a target
         return folder.is_dir() and not any(folder.iterdir()) and not self.trained(cell)
 
+    def tried(self) -> list[list[Path]]:
+        """The files of each setting that a sweep tried, in the order of their seeds."""
+        folders = sorted((self.data / "sweeps").glob("*/*"))
+        found = [sorted(folder.glob("*.json"), key=lambda file: int(file.stem)) for folder in folders]
+        return [files for files in found if files]
+
     def promise(self, stage: str, name: str) -> None:
         """Create the folders that dvc.yaml promises of a stage: where a group is left out, it writes nothing there."""
         targets, results = self.data / "targets" / name, self.data / "results" / name
@@ -81,6 +87,7 @@ class Paths:
             "train_target": (targets, curves / "target"),
             "probe_target": (results, curves / "probes"),
             "measure_depth": (targets, results, curves),
+            "sweep": (self.swept(name),),
         }
         for folder in folders[stage]:
             folder.mkdir(parents=True, exist_ok=True)
@@ -136,6 +143,14 @@ class Paths:
     def result(self, cell: str, name: str) -> Path:
         """One of a cell's results; ``name`` such as ``mle.json`` or ``mle.npz``."""
         return self.data / "results" / cell / self._repetition / name
+
+    def swept(self, cell: str) -> Path:
+        """Folder of what a cell's sweep tried."""
+        return self.data / "sweeps" / cell.partition("/")[2]
+
+    def point(self, cell: str, key: str, value: float) -> Path:
+        """One repetition of a cell at another value of one of its settings."""
+        return self.swept(cell) / f"{key}={value:.12g}" / f"{self._repetition}.json"
 
     def cost(self, cell: str) -> Path:
         """A cell's latency: its first repetition's, since weights do not change it."""

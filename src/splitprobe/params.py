@@ -156,6 +156,16 @@ class Params:
         other.tree = _merged(self.tree, changes, key)
         return other
 
+    def changed(self, key: str, value: Any) -> "Params":
+        """The same params with another value at a dotted key; raises ParamsError when params.yaml has none there."""
+        self.raw(key)
+        changes = value
+        for part in reversed(key.split(".")):
+            changes = {part: changes}
+        other = copy.copy(self)
+        other.tree = _merged(self.tree, changes, key)
+        return other
+
     def title(self, *keys: str) -> str | None:
         """How tables call a cell with these variants: the first title among them; None: by the defense's own."""
         return next((title for title in (self.raw(key).get("title") for key in keys) if title), None)

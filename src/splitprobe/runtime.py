@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("splitprobe")
 MACHINE = Path("data/machine.json")  # git-ignored: what was measured on this machine
+PLAIN = "{desc}: {n_fmt}/{total_fmt} {unit}{postfix}"  # of a progress bar that another program reads
 GAIN = 1.2  # the other precision must be this much faster to be chosen, so that noise never flips the choice
 
 
@@ -34,7 +35,7 @@ class Settings:
     device: str = bounded(choices=("auto", "cpu", "cuda"))
     precision: str = bounded(choices=("auto", "float32", "bfloat16"))
     channels_last: bool
-    threads: int = bounded(0, 1024)
+    threads: int = bounded(1, 1024)
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def start(settings: Settings) -> Runtime:
     """
     import torch
 
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    # `splitprobe run --threads` has the last word: how many are best depends on what else runs
+    torch.set_num_threads(int(os.environ.get("SPLITPROBE_THREADS", settings.threads)))
     cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not cuda:
         raise ParamsError("runtime.device = 'cuda': no GPU is usable here; set it to auto or cpu")
@@ -184,5 +185,11 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
 
 
 def progress(steps: range, label: str, unit: str = "epoch") -> tqdm:
-    """A progress bar with time left on a terminal, nothing in a log file; ``set_postfix`` shows the loss terms."""
+    """A progress bar with time left on a terminal, nothing in a log file; ``set_postfix`` shows the loss terms.
+
+    Under ``splitprobe run`` it goes to a file that the live view reads.
+    """
+    file = os.environ.get("SPLITPROBE_PROGRESS")
+    if file:
+        return tqdm(steps, desc=label, file=open(file, "w"), mininterval=1, unit=unit, bar_format=PLAIN)
     return tqdm(steps, desc=label, disable=None, leave=False, dynamic_ncols=True, unit=unit)

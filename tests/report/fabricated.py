@@ -252,6 +252,18 @@ class Repository:
         for stage, lines in (("target", target), ("mine", mine), ("generator", generator), ("mle", mle)):
             write_csv(self.paths.curve(name, stage), lines, columns[stage])
 
+    def point(
+        self, cell: str, key: str, value: float, accuracy: float | None, psnr: float | None, seed: int = 0
+    ) -> None:
+        """A sweep's point: the cell's results with another accuracy, in [0, 1], and no attack above ``psnr`` in dB."""
+        stages = ("target", "generator", "mle")
+        record = {stage: json.loads(self.paths.result(cell, f"{stage}.json").read_text()) for stage in stages}
+        record["target"] |= {"accuracy": accuracy, "provenance": {**PROVENANCE, "seed": seed}}
+        for attack in (*record["generator"]["decoders"].values(), *record["mle"]["variants"].values()):
+            attack["psnr_db"] = psnr
+        place = self.paths.seeded(seed).point(cell, key, value)
+        write_json(place, {"knob": {"key": key, "value": value}, **record})
+
     def dataset(self, name: str) -> None:
         record = {
             **{"name": name, "title": f"stand-in for {name}", "source": "photos", "classes": ["a", "b", "c"]},

@@ -4,7 +4,6 @@ import pytest
 from fabricated import FLOOR, GRID
 from test_tables import block, build
 
-from splitprobe.artifacts import write_csv
 from splitprobe.params import ParamsError
 from splitprobe.report import leaderboard
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, READ, Value
@@ -12,15 +11,13 @@ from splitprobe.report.results import collect
 from splitprobe.report.scores import attack_title, gain, strongest, strongest_attack
 from splitprobe.report.spread import merged
 from splitprobe.report.standings import Entry, ranked
-from splitprobe.report.sweeps import COLUMNS, points_file
 from splitprobe.report.tables import build_table
 
 
 def swept(repository, *lines: tuple) -> None:
     """Write points of sweeps: cell, change of accuracy in points, PSNR of the strongest attack."""
-    made = [(cell, "k", i, "0", 77.5 + change, change, db) for i, (cell, change, db) in enumerate(lines)]
-    records = [dict(zip(COLUMNS, point, strict=False)) for point in made]
-    write_csv(points_file(repository.paths), records, COLUMNS)
+    for i, (cell, change, db) in enumerate(lines):
+        repository.point(cell, "k", i, (77.5 + change) / 100, db)
 
 
 def lines(page: str, title: str = "# Leaderboard") -> dict[str, list[str]]:

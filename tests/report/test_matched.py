@@ -1,10 +1,13 @@
 """Leakage at equal accuracy: values worked out by hand, and what is said where there is none."""
 
+from dataclasses import replace
+
 import pytest
 
 from splitprobe.report import matched
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, READ, Point, Value, at, best
-from splitprobe.report.results import Results
+from splitprobe.report.results import Results, combined
+from splitprobe.report.scores import strongest
 from splitprobe.report.spread import Mean
 
 LINE = [Point(6.0, 16.0), Point(2.0, 20.0), Point(4.0, 19.0)]  # in any order
@@ -95,19 +98,23 @@ def seeded(name: str, *runs: tuple[float, float], **more) -> Results:
     return r
 
 
-def swept(cell: str, change: float, psnr: float, seeds: str = "9", accuracy: float = 0.0, **more) -> dict:
-    """A point of a sweep; seed 9 has no network here, so that the change that it was collected with counts."""
-    point = {"cell": cell, "key": "k", "seeds": seeds, "accuracy_percent": accuracy, "accuracy_change_points": change}
-    return {**point, "strongest_psnr_db": psnr, "seed_accuracy_percent": [], "seed_strongest_psnr_db": [], **more}
+def swept(name: str, *runs: tuple[float, float], key: str = "k", seeds: tuple[int, ...] = (1, 2)) -> Results:
+    """A setting of a sweep: its accuracy and PSNR, for each of several seeds."""
+    made = [cell(name, *run, seed=seed) for run, seed in zip(runs, seeds, strict=False)]
+    for run in made:
+        run.records["knob"] = {"key": key, "value": 1.0}
+    return combined(made)
 
 
 def test_points_come_from_the_workspace_and_the_sweep():
     plain, r = cell("cnn/unprotected", 0.75, 24.0), cell("cnn/nopeek", 0.71, 18.0)
     rows = [plain, r]
-    collected = [swept("cnn/nopeek", -1.0, 21.0), swept("cnn/vib", -5.0, 10.0), swept("cnn/nopeek", -8.0, 16.0)]
-    others = matched.swept(rows, r, collected)
+    tried = [
+        swept("cnn/nopeek", (0.74, 21.0)), swept("cnn/vib", (0.70, 10.0)), swept("cnn/nopeek", (0.67, 16.0)),
+    ]  # fmt: skip
+    others = matched.swept(rows, r, tried)
     assert matched.settings(rows, r, others) == [(4.0, 18.0), (1.0, 21.0), (8.0, 16.0)]
-    found = matched.values(rows, r, collected, (0.5, 3.0, 5.0))
+    found = matched.values(rows, r, tried, (0.5, 3.0, 5.0))
     assert [found[lost].psnr_db for lost in (0.5, 3.0, 5.0)] == [22.5, 19.0, 17.5]
 
 
@@ -123,7 +130,9 @@ def test_absent_numbers_give_no_point():
         assert matched.values([plain, r], r, [], [3.0])[3.0].kind == ABSENT
     r = cell("cnn/ae", 0.7, 20.0)
     for rows in ([r], [cell("cnn/unprotected", None, 24.0), r]):
-        assert matched.values(rows, r, [], [3.0])[3.0].kind == ABSENT
+        assert matched.values(rows, r, [swept("cnn/ae", (0.7, 20.0))], [3.0])[3.0].kind == ABSENT
+    for tried in (swept("cnn/ae", (None, 20.0)), swept("cnn/ae", (0.72, None))):
+        assert matched.swept([plain, r], r, [tried]) == {}
 
 
 def test_an_unprotected_row_without_a_score_is_no_anchor():
@@ -168,21 +177,27 @@ def test_on_siftfunnels_edge_its_architecture_is_the_plain_network():
 def test_on_siftfunnels_edge_a_sweep_counts_from_its_own_seeds_and_with_its_losses_alone():
     bare = seeded("cnn/siftfunnel_architecture", (0.74, 20.0), (0.70, 20.0))
     funnel = seeded("cnn/siftfunnel", (0.70, 15.0), (0.66, 15.0))
-    point = {"cell": "cnn/siftfunnel", "accuracy_change_points": -9.0, "strongest_psnr_db": 14.0, "seeds": "1"}
-    swept = [
-        point | {"key": "loss.lambda_dcor", "accuracy_percent": 71.0},
-        point | {"key": "loss.lambda_dcor", "accuracy_percent": 68.0, "seeds": "1 2"},
-        point | {"key": "loss.lambda_dcor", "accuracy_percent": 68.0, "seeds": "1 3"},  # 3: none to compare with
-        point | {"key": "defense.siftfunnel.channels", "accuracy_percent": 72.0},  # another edge
+    tried = [
+        swept("cnn/siftfunnel", (0.71, 14.0), key="loss.lambda_dcor"),
+        swept("cnn/siftfunnel", (0.69, 14.0), (0.67, 14.0), key="loss.lambda_dcor"),
+        swept("cnn/siftfunnel", (0.69, 14.0), key="loss.lambda_dcor", seeds=(2,)),
+        swept("cnn/siftfunnel", (0.72, 14.0), key="defense.siftfunnel.channels"),  # another edge
     ]
-    found = matched.swept([bare, funnel], funnel, swept, matched.ARCHITECTURE)
-    assert found == {"loss.lambda_dcor": [(3.0, 14.0), (4.0, 14.0)]}
+    found = matched.swept([bare, funnel], funnel, tried, matched.ARCHITECTURE)
+    assert found == {"loss.lambda_dcor": [(3.0, 14.0), (4.0, 14.0), (1.0, 14.0)]}
+    plain = seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0))
+    found = matched.swept([plain, funnel], funnel, tried)
+    assert found == {
+        "loss.lambda_dcor": [(4.0, 14.0), (8.0, 14.0), (8.0, 14.0)],
+        tried[3]["knob"]["key"]: [(3.0, 14.0)],
+    }
+    assert matched.swept([plain, funnel], funnel, tried, matched.ARCHITECTURE) == {}
 
 
 def test_each_knob_has_a_line_and_the_private_one_counts():
     rows = [cell("cnn/unprotected", 0.75, 24.0), cell("cnn/vib", 0.67, 20.0)]  # 8 points lost
     settings = [(4.0, 19.0, "sigma"), (2.0, 23.0, "beta"), (20.0, 10.0, "beta")]
-    knobs = [swept("cnn/vib", -lost, psnr, key=key) for lost, psnr, key in settings]
+    knobs = [swept("cnn/vib", (0.75 - lost / 100, psnr), key=key) for lost, psnr, key in settings]
     # sigma: from 24 at 0 to 19 at 4; beta: from 24 to 23 at 2, to 20 at 8, to 10 at 20
     found = matched.values(rows, rows[1], knobs, (2.0, 6.0, 14.0))
     assert found[2.0] == Value(READ, 21.5, 4.0)
@@ -190,7 +205,7 @@ def test_each_knob_has_a_line_and_the_private_one_counts():
     assert found[14.0] == Value(READ, 15.0, 12.0)
     # all settings as one line would have gone from 23 at 2 to 19 at 4
     rows = [cell("cnn/unprotected", 0.75, 24.0), cell("cnn/ae", 0.67, 20.0, size=9)]
-    knobs = [point | {"cell": "cnn/ae"} for point in knobs]
+    knobs = [replace(point, cell="cnn/ae") for point in knobs]
     assert matched.values(rows, rows[1], knobs, [1.0])[1.0] == Value(MISSED, least=2.0)
 
 
@@ -200,32 +215,31 @@ def test_seeds_are_read_off_one_by_one_and_averaged():
     assert value.psnr_db == pytest.approx((21.0 + 23.0) / 2)  # 24 - 3 / 4 * 4; 26 - 3 / 6 * 6
     assert (value.psnr_db.sd, value.psnr_db.n) == (pytest.approx(2**0.5), 2)
     assert value.apart == 6.0
-    # a sweep's point whose seeds were not kept apart is the same for each
-    assert matched.values(rows, rows[1], [swept("cnn/nopeek", -3.0, 22.0)], [3.0])[3.0] == Value(READ, 22.0, 0.0)
+    # a sweep's setting that ran with one of the seeds counts for each, lost against the network of its own
+    one = swept("cnn/nopeek", (0.74, 22.0), seeds=(2,))
+    assert matched.values(rows, rows[1], [one], [3.0])[3.0] == Value(READ, 22.0, 0.0)
 
 
-def test_a_sweeps_points_have_a_spread_where_their_seeds_were_kept_apart():
+def test_a_sweeps_points_have_a_spread_over_their_seeds():
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0)), seeded("cnn/ae", (0.71, 20.0), (0.71, 20.0), size=9)]
-    apart = {"seed_accuracy_percent": [73.0, 75.0], "seed_strongest_psnr_db": [22.0, 23.0]}
-    point = swept("cnn/ae", -2.0, 22.5, "1 2", 74.0, **apart)
+    point = swept("cnn/ae", (0.73, 22.0), (0.75, 23.0))
     value = matched.values(rows, rows[1], [point], [3.0])[3.0]
     # seed 1: from 22 at 2 points lost to 20 at 4; seed 2: from 23 at 2 to 20 at 6
     assert value.psnr_db == pytest.approx((21.0 + 22.25) / 2)
     assert value.psnr_db.sd == pytest.approx(1.25 / 2**0.5)
-    assert matched.of_seed(point, 2)["strongest_psnr_db"] == 23.0
+    assert strongest(matched.of_seed(point, 2)) == 23.0
     assert matched.of_seed(point, 3) is point
-    lost = matched.swept(rows, rows[1], [point | {"accuracy_percent": 70.0}])["k"]
-    assert lost == [(6.0, 22.5)]  # from the results' own networks, not from what the experiment noted
+    assert matched.swept(rows, rows[1], [point]) == {"k": [(2.0, 22.5)]}
 
 
-def test_a_point_whose_seeds_were_not_kept_apart_counts_for_each_seed():
+def test_a_sweep_of_one_seed_counts_for_each_of_the_cells():
     bare = seeded("cnn/siftfunnel_architecture", (0.74, 20.0), (0.70, 20.0))
     funnel = seeded("cnn/siftfunnel", (0.72, 15.0), (0.68, 15.0))
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.77, 26.0)), bare, funnel]
-    point = swept("cnn/siftfunnel", -2.0, 13.0, "1 2", 68.0, key="loss.lambda_dcor")
-    # at 4 points lost against that edge, at 8 against the unprotected networks, whatever the experiment noted
+    point = swept("cnn/siftfunnel", (0.70, 13.0), key="loss.lambda_dcor")
+    # at 4 points lost against that edge's first seed, at 5 against the unprotected network's
     assert matched.values(rows, funnel, [point], [3.0], matched.ARCHITECTURE)[3.0].psnr_db == 14.0
-    assert matched.values(rows, funnel, [point], [8.0])[8.0] == Value(READ, 13.0)
+    assert matched.values(rows, funnel, [point], [5.0])[5.0] == Value(READ, 13.0)
 
 
 def test_a_value_is_a_bound_where_one_seeds_is():
@@ -236,10 +250,9 @@ def test_a_value_is_a_bound_where_one_seeds_is():
 
 def test_the_knob_is_chosen_once_and_not_seed_by_seed():
     rows = [seeded("cnn/unprotected", (0.75, 24.0), (0.75, 24.0)), seeded("cnn/vib", (0.55, 10.0), (0.55, 10.0))]
-    one = {"seeds": "1 2", "accuracy": 72.0, "seed_accuracy_percent": [72.0, 72.0]}
     knobs = [
-        swept("cnn/vib", -3.0, 21.0, key="sigma", **one, seed_strongest_psnr_db=[19.0, 23.0]),
-        swept("cnn/vib", -3.0, 21.5, key="beta", **one, seed_strongest_psnr_db=[24.0, 19.0]),
+        swept("cnn/vib", (0.72, 19.0), (0.72, 23.0), key="sigma"),
+        swept("cnn/vib", (0.72, 24.0), (0.72, 19.0), key="beta"),
     ]
     value = matched.values(rows, rows[1], knobs, [3.0])
     assert value[3.0].psnr_db == 21.0  # not 19, the better of the two in each seed

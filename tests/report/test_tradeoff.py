@@ -5,10 +5,9 @@ from fabricated import FLOOR, ORDER
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_figures import rebuilt
 
-from splitprobe.artifacts import write_csv
 from splitprobe.report import tradeoff
 from splitprobe.report.style import look, styled
-from splitprobe.report.sweeps import COLUMNS, points, points_file
+from splitprobe.report.sweeps import points
 
 
 def drawn(repository):
@@ -18,10 +17,8 @@ def drawn(repository):
 
 def swept(repository, *lines: tuple) -> None:
     """Write points: cell, value, accuracy in percent, PSNR of the strongest attack."""
-    key = "defense.gaussian_noise.sigma"
-    made = [(cell, key, value, "1", percent, percent - 77.5, db) for cell, value, percent, db in lines]
-    records = [dict(zip(COLUMNS, point, strict=False)) for point in made]
-    write_csv(points_file(repository.paths), records, COLUMNS)
+    for cell, value, percent, db in lines:
+        repository.point(cell, "defense.gaussian_noise.sigma", value, None if percent is None else percent / 100, db)
 
 
 def line(figure, i: int) -> list[tuple[float, float]]:
@@ -36,7 +33,7 @@ def text(figure) -> str:
 
 
 def test_a_defense_stands_at_its_accuracy_and_its_strongest_attack(repository):
-    figure = drawn(repository)  # nothing was collected: no file
+    figure = drawn(repository)  # no sweep has run: no folder
     assert points(repository.paths) == []
     assert line(figure, 0) == [(77.5, 24.31)]
     assert line(figure, 1) == [(pytest.approx(70.2), 22.9)]  # the decoder with several queries
@@ -53,14 +50,33 @@ def test_a_sweep_is_a_line_sorted_by_accuracy(repository):
     noise = "cnn/gaussian_noise"
     swept(repository, (noise, 0.2, 76.0, 24.1), (noise, 1.6, 55.0, 20.9), ("cnn/vib", 0.1, 70.0, 20.0))
     figure = drawn(repository)
-    assert line(figure, 1) == [(55.0, 20.9), (pytest.approx(70.2), 22.9), (76.0, 24.1)]
-    assert "2 points of sweeps over one setting (seed 1)" in text(figure)  # VIB is no row of this figure
+    assert line(figure, 1) == [(pytest.approx(55.0), 20.9), (pytest.approx(70.2), 22.9), (76.0, 24.1)]
+    assert "2 points of sweeps over one setting (seed 0)" in text(figure)  # VIB is no row of this figure
 
 
-def test_a_header_alone_is_no_point(repository):
-    swept(repository)
+def test_a_scale_without_sweeps_has_no_points(repository):
+    repository.paths.promise("sweep", "cnn/gaussian_noise")
     assert points(repository.paths) == []
     assert len(line(drawn(repository), 1)) == 1
+
+
+def test_a_setting_without_a_score_is_no_point(repository):
+    swept(repository, ("cnn/gaussian_noise", 0.2, None, 24.1), ("cnn/gaussian_noise", 0.4, 70.0, None))
+    figure = drawn(repository)
+    assert len(line(figure, 1)) == 1
+    assert "0 points of sweeps" in text(figure)
+
+
+def test_each_knob_has_a_line_and_the_caption_names_the_seeds(repository):
+    noise = "cnn/gaussian_noise"
+    swept(repository, (noise, 0.2, 76.0, 24.1))
+    for seed in (10, 2):
+        repository.point(noise, "another", 0.2, 0.6, 21.0, seed)
+    figure = drawn(repository)
+    (axes,) = figure.axes
+    own = [one for one in axes.lines if one.get_color() == look(1)["color"] and one.get_markersize() == tradeoff.SWEPT]
+    assert [len(one.get_xdata()) for one in own] == [2, 2]
+    assert "2 points of sweeps over one setting (seed 0 / seeds 2 10)" in text(figure)
 
 
 def test_a_cell_without_a_score_is_named_and_has_no_point(repository):

@@ -11,15 +11,13 @@ Accuracy is lost against the unprotected row; among the defenses on SiftFunnel's
 (``row``), or the edge's own price would hide what each of them adds.
 """
 
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from splitprobe.report.results import UNPROTECTED, Results, reference
-from splitprobe.report.scores import SIFTFUNNEL, accuracy, edge, percent, strongest
+from splitprobe.report.scores import SIFTFUNNEL, accuracy, edge, strongest
 from splitprobe.report.spread import mean
-from splitprobe.report.sweeps import SEEDED
 
 READ, BOUND, MISSED, ABSENT = "read off", "upper bound", "not reached", "absent"
 BUDGET = "budget/"  # begins the cells that run a defense on SiftFunnel's edge
@@ -80,37 +78,29 @@ def best(measured: Iterable[Point], lost: float) -> Point | None:
     return min((p for p in measured if p.lost <= lost), key=lambda p: (p.psnr_db, p.lost), default=None)
 
 
-def swept(results: Sequence[Results], r: Results, points: Iterable[Mapping[str, Any]], row: str = UNPROTECTED) -> Knobs:
-    """A cell's points among ``sweeps.points``, each lost against the networks of its own seeds in ``row``.
+def swept(results: Sequence[Results], r: Results, points: Iterable[Results], row: str = UNPROTECTED) -> Knobs:
+    """A cell's settings among ``sweeps.points``, each lost against the networks of its own seeds in ``row``.
 
-    What the experiment lost counts where these are not all among the results. Against SiftFunnel's edge only the knobs
-    of its losses do: another width is another edge.
+    Against SiftFunnel's edge only the knobs of its losses count: another width is another edge.
     """
-    base, knobs = reference(results, r, row), {}
-    known = {} if base is None else {run.seed: percent(run) for run in base.seeds}
+    knobs: Knobs = {}
     for point in points:
-        if point["cell"] != r.cell:
+        key = point["knob"]["key"]
+        if point.cell != r.cell or (row != UNPROTECTED and not key.startswith(LOSSES)):
             continue
-        same = [known.get(int(seed)) for seed in point["seeds"].split()]
-        if row != UNPROTECTED and (None in same or not point["key"].startswith(LOSSES)):
-            continue
-        lost = -point["accuracy_change_points"]
-        if None not in same:
-            lost = statistics.fmean(same) - point["accuracy_percent"]
-        knobs.setdefault(point["key"], []).append(Point(round(lost, EXACT), point["strongest_psnr_db"]))
+        found = own(results, point, row)
+        if found is not None:
+            knobs.setdefault(key, []).append(found)
     return knobs
 
 
-def of_seed(point: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
-    """A sweep's point as one seed has it; as it is where that seed did not run or was not kept apart."""
-    seeds, scores = point["seeds"].split(), {key: point[f"seed_{key}"] for key in SEEDED}
-    if str(seed) not in seeds or any(len(each) < len(seeds) for each in scores.values()):
-        return point
-    return {**point, "seeds": str(seed), **{key: each[seeds.index(str(seed))] for key, each in scores.items()}}
+def of_seed(point: Results, seed: int) -> Results:
+    """A sweep's setting as one seed has it; as it is where that seed did not run."""
+    return next((run for run in point.seeds if run.seed == seed), point)
 
 
 def own(results: Sequence[Results], r: Results, row: str = UNPROTECTED) -> Point | None:
-    """The workspace's setting of a cell; None when its accuracy, that of ``row`` or every attack's PSNR is absent."""
+    """A cell's setting, or a sweep's; None when its accuracy, that of ``row`` or every attack's PSNR is absent."""
     change, psnr = accuracy(results, r, row)["accuracy_change_points"], strongest(r)
     return None if None in (change, psnr) else Point(round(-change, EXACT), float(psnr))
 
@@ -148,7 +138,7 @@ def _private(value: Value) -> tuple[bool, float]:
 def values(
     results: Sequence[Results],
     r: Results,
-    points: Iterable[Mapping[str, Any]],
+    points: Iterable[Results],
     losses: Iterable[float],
     row: str = UNPROTECTED,
 ) -> dict[float, Value]:
@@ -157,9 +147,9 @@ def values(
     The knob is the one that does best over the means. With several seeds its value is that of each seed on its own,
     averaged, where every seed has one; otherwise that of the means, without a spread.
     """
-    points, found = [point for point in points if point["cell"] == r.cell], {}
+    points, found = [point for point in points if point.cell == r.cell], {}
     whole = swept(results, r, points, row)
-    # each seed's points are still lost against all seeds' networks: a point may have several that were not kept apart
+    # each seed's points are still lost against all seeds' networks: a sweep may have fewer seeds than the cell
     seeds = [
         (rows, s, swept(results, r, [of_seed(point, s.seed) for point in points], row))
         for rows, s in by_seed(results, r)

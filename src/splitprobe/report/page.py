@@ -22,10 +22,10 @@ from splitprobe.report.results import STAGES, result_file, rows
 REPORT = "report"
 OWN_STAGE = {"leaderboard": "build_leaderboard"}  # of tables with more dependencies than the others
 LARGEST = 5_000_000  # bytes; more would not be sent by mail
-# what decides a result besides the scale; rows and sweeps only choose what is shown
+# what decides a result besides the scale; rows only choose what is shown
 SECTIONS = ("seed", "runtime", "data", "normalization", "model", "training", "loss", "defense", "variants")
 SECTIONS += ("ablation", "mine", "information", "calibration", "attack", "judge", "knowledge", "cost")
-SECTIONS += ("leaderboard", "criterion")
+SECTIONS += ("leaderboard", "criterion", "sweeps")
 
 
 def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: Sequence[str]) -> Path:

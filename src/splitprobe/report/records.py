@@ -39,7 +39,7 @@ def row(results: Sequence[Results], r: Results) -> Flat:
     # without a floor beside it, a low PSNR looks like protection
     floor = r["generator"]["floors"]["mean_image"]["psnr_db"]
     made |= {"failed_attacks": failed_attacks(r), "floor_mean_image_psnr_db": floor}
-    for run in r.runs:  # what a sweep's points are read from, so that they have a spread
+    for run in r.runs:  # for comparisons seed by seed, with what `dvc exp run` has made too
         made |= {
             f"seed_{run.seed}_accuracy_percent": percent(run),
             f"seed_{run.seed}_strongest_psnr_db": strongest(run),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,17 +139,22 @@ def collect(
 
 
 def _collected(key: str, cell: str, paths: Paths, stages: Sequence[str], optional: Sequence[str]) -> Results:
-    """One cell's results of all seeds, the means first."""
+    """One cell's results of all seeds."""
     runs = []
     for own in paths.probed(cell) or [paths.seeded(0)]:  # without any, the error names a file that is not there
         files = {stage: _existing(key, cell, STAGES[stage], result_file(own, cell, stage)) for stage in stages}
         more = {stage: result_file(own, cell, stage) for stage in optional}
         files |= {stage: file for stage, file in more.items() if file.is_file()}
         runs.append(Results(key, cell, own, {stage: read_json(file) for stage, file in files.items()}))
+    return combined(runs)
+
+
+def combined(runs: Sequence[Results]) -> Results:
+    """The results of several seeds as one, the means first; of a single seed, as they are."""
     if len(runs) == 1:
         return runs[0]
     means = {stage: merged([run[stage] for run in runs]) for stage in runs[0].records}
-    return Results(key, cell, runs[0].paths, means, tuple(runs))
+    return replace(runs[0], records=means, runs=tuple(runs))
 
 
 def result_file(paths: Paths, cell: str, stage: str) -> Path:

@@ -1,8 +1,7 @@
 """Who stands where on the leaderboard: each row's points, what leaks at equal accuracy, and the order that follows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from splitprobe.params import Params, ParamsError, bounded
 from splitprobe.report import matched
@@ -66,12 +65,12 @@ Ranked = list[tuple[int | None, Entry]]
 def entry(
     results: Sequence[Results],
     r: Results,
-    points: Iterable[Mapping[str, Any]],
+    points: Sequence[Results],
     losses: Sequence[float],
     row: str = UNPROTECTED,
 ) -> Entry:
     """A cell's entry; ``points``: those of all sweeps, ``losses``: points of accuracy, lost against ``row``."""
-    points, seeds = list(points), matched.by_seed(results, r)
+    seeds = matched.by_seed(results, r)
     return Entry(
         r,
         matched.settings(results, r, matched.swept(results, r, points, row), row),

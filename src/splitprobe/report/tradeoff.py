@@ -31,10 +31,9 @@ def draw(params: Params, paths: Paths) -> Figure:
     results = collect(params, paths, "tradeoff", ("target", "generator", "mle"))
     names = labels(results)
     swept = {r.cell: {} for r in results}
-    found = [point for point in sweeps.points(paths) if point["cell"] in swept]
+    found = [point for point in sweeps.points(paths) if point.cell in swept and own(point) is not None]
     for point in found:
-        spot = (point["accuracy_percent"], point["strongest_psnr_db"])
-        swept[point["cell"]].setdefault(point["key"], []).append(spot)
+        swept[point.cell].setdefault(point["knob"]["key"], []).append(own(point))
     figure = Figure((WIDTH, HEIGHT))
     figure.text(0.023, 0.96, "Privacy against accuracy", fontsize=13, weight="bold", va="center")
     caption = textwrap.fill(_caption(params.scale, results, found), 148)
@@ -50,13 +49,14 @@ def draw(params: Params, paths: Paths) -> Figure:
 
 
 def own(r: Results) -> Spot | None:
-    """The workspace's point of a cell; None when accuracy or every attack's PSNR is absent."""
+    """The point of a cell, or of a sweep's setting; None when accuracy or every attack's PSNR is absent."""
     accuracy, psnr = r["target"]["accuracy"], strongest(r)
     return None if None in (accuracy, psnr) else (scaled(accuracy, 100), psnr)
 
 
-def _caption(scale: str, results: Sequence[Results], swept: Sequence[Mapping[str, Any]]) -> str:
-    seeds = sorted({f"seed{'s' if ' ' in point['seeds'] else ''} {point['seeds']}" for point in swept})
+def _caption(scale: str, results: Sequence[Results], swept: Sequence[Results]) -> str:
+    ran = {tuple(str(run.seed) for run in point.seeds) for point in swept}
+    seeds = sorted(f"seed{'s' if len(each) > 1 else ''} {' '.join(each)}" for each in ran)
     counts = [distinct(r[stage]["images"] for r in results) for stage in ("generator", "mle")]
     absent = [r.title for r in results if own(r) is None]
     return (

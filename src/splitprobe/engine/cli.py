@@ -1,0 +1,322 @@
+"""The command `splitprobe`: reads the command line and puts the parts of this package together."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import splitprobe
+from splitprobe.engine.devices import gpus, mps_runs
+from splitprobe.engine.launcher import quiet_cores
+from splitprobe.engine.steps import Busy, DiskFull
+from splitprobe.params import Params, ParamsError
+
+if TYPE_CHECKING:
+    from splitprobe.engine.cluster import Workers
+    from splitprobe.engine.repository import Repository
+    from splitprobe.engine.run import Build, Pool
+    from splitprobe.engine.steps import Step
+    from splitprobe.engine.view import View
+
+USAGE_ERROR, INTERRUPTED = 2, 128
+SEVERAL = 16  # narrow networks that one GPU runs at a time
+FEW = 2  # wide ones
+WIDE = 64  # channels of the first block, from which a network counts as wide
+
+
+class Problem(Exception):
+    """Something the user can mend; its text is all that is shown."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser("splitprobe", description="Build the study of dvc.yaml in parallel.")
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="what `dvc repro` builds, on all cores")
+    run.add_argument("targets", nargs="*", help="stages, as for `dvc repro`; all without any")
+    run.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="as `dvc exp run -S`")
+    run.add_argument("--save", metavar="NAME", help="keep the result as a DVC experiment of this name (implied by -S)")
+    plan = commands.add_parser("plan", help="print what is due, for a machine without DVC and Git")
+    plan.add_argument("targets", nargs="*", help="stages, as for `dvc repro`; all without any")
+    plan.add_argument(
+        "--all", action="store_true", help="also what is up to date here: the other machine has only sources"
+    )
+    work = commands.add_parser("work", help="run a plan's stages; needs no DVC and no Git")
+    work.add_argument("plan", type=Path, help="what `splitprobe plan` has printed")
+    work.add_argument("--out", type=Path, help="folder for copies of the outputs and the note of them (this checkout)")
+    adopt = commands.add_parser("adopt", help="take over what `splitprobe work` has made")
+    adopt.add_argument("folder", type=Path, help="its --out folder, or the other checkout")
+    for each in (run, work):
+        each.add_argument("--workers", type=positive, help="stages at a time (the number of cores)")
+        each.add_argument("--threads", type=positive, help="threads of each stage (runtime.threads of params.yaml)")
+        each.add_argument(
+            "--per-gpu", type=positive, help=f"stages that share a GPU ({SEVERAL}; {FEW} of wide networks)"
+        )
+        each.add_argument("--fail-fast", action="store_true", help="stop everything at the first failure")
+    where = run.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that is there, such as tcp://host:8786")
+    where.add_argument("--slurm", dest="jobqueue", action="store_const", const="slurm", help="workers as SLURM jobs")
+    where.add_argument("--jobqueue", metavar="KIND", help="workers as jobs of another batch system of Dask-Jobqueue")
+    return top
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1 is needed")
+    return number
+
+
+def checkout(start: Path) -> Path:
+    """The checkout around a folder. Raises Problem when there is none."""
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "src" / "splitprobe").is_dir():
+            return folder
+    raise Problem(f"{start} is in no checkout of splitprobe (dvc.yaml and src/splitprobe); go into one")
+
+
+def use_own_sources(root: Path) -> None:
+    """Start again with the checkout's own code, when the environment serves another one's."""
+    source = root / "src"
+    if Path(splitprobe.__file__).resolve().parents[1] == source.resolve():
+        return
+    code = f"import sys; sys.path.insert(0, {str(source)!r}); from splitprobe.engine.cli import main; sys.exit(main())"
+    os.execv(sys.executable, [sys.executable, "-c", code, *sys.argv[1:]])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, 1 for a failure, 128 and the signal when interrupted."""
+    try:
+        root = checkout(Path.cwd())
+        if arguments is None:
+            use_own_sources(root)
+        options = parser().parse_args(arguments)
+        os.chdir(root)
+        logging.getLogger("dvc").setLevel(logging.WARNING)  # what it says of each stage, the view says in a line
+        return COMMANDS[options.command](options, root)
+    except (Problem, ParamsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED + 2
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn errors of DVC and of the engine into one line."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except (Busy, DiskFull, DvcException, ConnectionError, ValueError) as error:
+        if os.environ.get("SPLITPROBE_TRACEBACK"):
+            raise
+        raise Problem(error) from error
+
+
+def run(options: argparse.Namespace, root: Path) -> int:
+    """`splitprobe run`."""
+    from splitprobe.engine.repository import Repository
+
+    with explained():
+        if options.set_param:
+            set_params(options.set_param)
+        params = Params.load()
+        repository = Repository(root)
+        with repository.open():
+            status = build(options, root, params, repository)
+        if status == 0 and (options.set_param or options.save):
+            save(repository, options)
+        return status
+
+
+def plan(options: argparse.Namespace, root: Path) -> int:
+    """`splitprobe plan`."""
+    from splitprobe.engine.plan import make_plan
+    from splitprobe.engine.repository import Repository
+
+    with explained():
+        repository = Repository(root)
+        with repository.open(), repository.locked():
+            steps = repository.plan(options.targets)
+            json.dump(make_plan(repository, steps if options.all else due(repository, steps)), sys.stdout, indent=1)
+    print()
+    return 0
+
+
+def work(options: argparse.Namespace, root: Path) -> int:
+    """`splitprobe work`. DVC, Git and Dask are not needed here."""
+    from splitprobe.engine.plan import BadPlan, Work, read_plan
+    from splitprobe.engine.run import Build
+    from splitprobe.engine.threads import Threads
+    from splitprobe.engine.view import View
+
+    try:
+        steps, inputs = read_plan(options.plan, root)
+        out = (options.out or root).resolve()
+        book, params = Work(root, out, inputs), Params.load()
+    except BadPlan as error:
+        raise Problem(error) from error
+    state = Build(book, View(len(steps), {}), out / "logs", fail_fast=options.fail_fast)
+    state.logs.mkdir(parents=True, exist_ok=True)
+    state.prepare(steps)
+    devices, places = on_devices(options, params, state.view)
+    pool = Threads(root / "src", surroundings(options, params, state), places if devices else width(options), devices)
+    try:
+        return finish(state, pool)
+    except DiskFull as error:
+        raise Problem(error) from error
+
+
+def adopt(options: argparse.Namespace, root: Path) -> int:
+    """`splitprobe adopt`."""
+    from splitprobe.engine.plan import adopt as take
+    from splitprobe.engine.repository import Repository
+
+    with explained():
+        repository = Repository(root)
+        with repository.open(), repository.locked():
+            steps = repository.plan([])
+            adopted, refused = take(repository, steps, options.folder)
+        with repository.open():
+            repository.write()
+    for name, why in refused.items():
+        print(f"{name}: not adopted, {why}", file=sys.stderr)
+    print(f"{len(adopted)} stages adopted, {len(refused)} refused", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def set_params(values: list[str]) -> None:
+    """Change params files as `dvc exp run -S` does; an unknown key or a value that is out of range changes nothing."""
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides
+
+    overrides = to_path_overrides(values)
+    before = {name: Path(name).read_text(encoding="utf-8") for name in overrides}
+    try:
+        for name, changes in overrides.items():
+            apply_overrides(name, changes)
+        Params.load()
+    except Exception as error:
+        for name, text in before.items():
+            Path(name).write_text(text, encoding="utf-8")
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise Problem(f"-S {' -S '.join(values)}: {error}{cause}") from error
+
+
+def save(repository: Repository, options: argparse.Namespace) -> None:
+    """Keep the workspace as a DVC experiment, which `dvc exp show` lists."""
+    from dvc.repo import Repo
+
+    # one stage is enough: all of the plan are recorded already, and those beside it are not this experiment's
+    last = next(reversed(repository.stages))
+    repo = Repo(str(repository.root))
+    with repository.open():
+        repo.experiments.save(targets=[last], name=options.save, force=True)
+    name = repo.experiments.get_exact_name([repo.experiments.scm.get_ref("refs/exps/exec/EXEC_BRANCH")])
+    print(f"saved as an experiment: {name}", file=sys.stderr)
+
+
+def due(repository: Repository, steps: list[Step]) -> list[Step]:
+    """The steps that have changed and those that come after one."""
+    found: set[str] = set()
+    for step in steps:
+        if step.needs & found or repository.changed(step):
+            found.add(step.name)
+    return [step for step in steps if step.name in found]
+
+
+def build(options: argparse.Namespace, root: Path, params: Params, repository: Repository) -> int:
+    """Find out what is due, start workers if anything is, build it."""
+    from splitprobe.engine.run import Build, known_seconds, note_stages
+    from splitprobe.engine.view import View
+
+    with repository.locked():
+        steps = repository.plan(options.targets)
+        wanted = due(repository, steps)
+    seconds = Path("data", params.scale, "seconds", "stages.json")
+    view = View(len(steps), known_seconds(seconds))
+    view.skip(len(steps) - len(wanted))
+    if not wanted:
+        view.say(f"{len(steps)} stages are up to date")
+        return 0
+    view.say(f"{len(steps)} stages, {len(steps) - len(wanted)} of them up to date")
+    state = Build(repository, view, root / ".dvc" / "tmp" / "splitprobe", fail_fast=options.fail_fast)
+    state.logs.mkdir(parents=True, exist_ok=True)
+    state.prepare(wanted)
+    try:
+        with (
+            repository.claim(wanted, f"splitprobe {' '.join(sys.argv[1:])}"),
+            pool(options, root, params, state) as workers,
+        ):
+            return finish(state, workers)
+    finally:
+        note_stages(seconds, view.seconds)
+
+
+def finish(state: Build, pool: Pool) -> int:
+    """Run the build in a pool, to its end or until it is stopped; returns the exit status."""
+    state.view.slots = pool.slots()
+    with state.view.shown():
+        state.run(pool)
+    state.view.summary()
+    well = state.report()
+    if state.signal:
+        state.view.say("stopped; what was finished is recorded, and the same command goes on from there")
+        return INTERRUPTED + state.signal
+    return 0 if well else 1
+
+
+@contextlib.contextmanager
+def pool(options: argparse.Namespace, root: Path, params: Params, state: Build) -> Iterator[Workers]:
+    """The Dask workers that the options ask for, ready to run stages of this checkout."""
+    from splitprobe.engine import cluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it reports every worker that is killed or leaves
+    if options.scheduler:
+        place = cluster.connected(options.scheduler)
+    elif options.jobqueue:
+        place = cluster.queued(options.jobqueue, width(options))
+    else:
+        devices, places = on_devices(options, params, state.view)
+        place = cluster.local(width(options), places, devices)
+    with place as client:
+        if importlib.util.find_spec("bokeh"):
+            state.view.say(f"Dask's dashboard: {client.dashboard_link}")
+        yield cluster.Workers(client, root / "src", surroundings(options, params, state))
+
+
+def surroundings(options: argparse.Namespace, params: Params, state: Build) -> dict[str, str]:
+    """The environment that workers start with; threads that the command line asks for reach the stages too."""
+    if options.threads:
+        state.environment["SPLITPROBE_THREADS"] = str(options.threads)
+    return quiet_cores(options.threads or params.raw("runtime.threads"))
+
+
+def width(options: argparse.Namespace) -> int:
+    """Stages at a time: as many as were asked for, or as this process may use cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return options.workers or cores
+
+
+def on_devices(options: argparse.Namespace, params: Params, view: View) -> tuple[list[str], int]:
+    """The GPUs to use, and how many stages share each: few of a scale with wide networks, or as many as asked for."""
+    devices = gpus() if params.raw("runtime.device") != "cpu" else []
+    widest = max(model["width"] for model in params.raw(f"scales.{params.scale}.model").values())
+    places = options.per_gpu or (FEW if widest >= WIDE else SEVERAL)
+    if devices:
+        mps = "under MPS" if mps_runs() else "MPS does not run"
+        view.say(f"GPUs {', '.join(devices)}: {places} stages on each at a time ({mps})")
+    return devices, places
+
+
+COMMANDS = {"run": run, "plan": plan, "work": work, "adopt": adopt}

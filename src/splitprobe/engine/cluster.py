@@ -1,0 +1,195 @@
+"""Dask's side of a build: the workers that stages run on, here, on GPUs, or on a cluster that is there already.
+
+Each Dask worker holds a fork server (:mod:`splitprobe.engine.launcher`), so that a stage runs in a process of its own.
+This package travels to the workers by value: they need Dask, what stages import, and the checkout on a shared file
+system, but no version of this code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import dask
+from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker
+
+import splitprobe.engine
+from splitprobe.engine.launcher import Job, Launcher, Outcome
+
+PLUGIN = "splitprobe"
+GPU = "GPU"  # Dask's name for what stages on a GPU share
+KINDS = {
+    "slurm": "SLURM",
+    "pbs": "PBS",
+    "lsf": "LSF",
+    "sge": "SGE",
+    "htcondor": "HTCondor",
+    "oar": "OAR",
+    "moab": "Moab",
+}
+
+
+class StageRunner(WorkerPlugin):
+    """What each worker is given: a fork server for one checkout."""
+
+    name = PLUGIN
+
+    def __init__(self, source: str, environment: dict[str, str]) -> None:
+        self.source, self.environment = source, environment
+
+    def setup(self, worker: Any) -> None:
+        """Start importing at once, so that the first stage need not wait for it."""
+        self.worker, self.launcher = worker, Launcher(Path(self.source), self.environment)
+        self.launcher.started()
+
+    def teardown(self, worker: Any) -> None:
+        """End the stages that still run."""
+        self.launcher.close()
+
+    def run(self, job: Job, key: str) -> Outcome:
+        """Run one stage; it is stopped when its driver is gone or has taken it back."""
+
+        def abandoned() -> bool:
+            task = self.worker.state.tasks.get(key)
+            return task is None or task.state == "cancelled"
+
+        return self.launcher.run(job, abandoned)
+
+
+def run_job(job: Job, key: str) -> Outcome:
+    """The task that Dask runs for a stage."""
+    return get_worker().plugins[PLUGIN].run(job, key)
+
+
+class Workers:
+    """A set of Dask workers. ``ended`` receives (name of the stage, Outcome), in the order in which stages end."""
+
+    def __init__(self, client: Client, source: Path, environment: dict[str, str]) -> None:
+        cloudpickle.register_pickle_by_value(splitprobe.engine)
+        self.client, self.ended = client, queue.SimpleQueue()
+        self.futures: dict[str, Future] = {}
+        self.count = 0
+        client.register_plugin(StageRunner(str(source), environment))
+
+    def slots(self) -> int:
+        """How many stages the workers that are connected now run at a time; 0 while there is none."""
+        return sum(self.client.nthreads().values())
+
+    def with_gpu(self) -> bool:
+        """Whether a worker offers places on a GPU, as one that was started with ``--resources GPU=4`` does."""
+
+        def look(dask_scheduler: Scheduler) -> bool:
+            return any(GPU in worker.resources for worker in dask_scheduler.workers.values())
+
+        return self.client.run_on_scheduler(look)
+
+    def submit(self, job: Job, priority: float, gpu: bool) -> None:
+        """Start a stage as soon as a worker is free, one with a place on its GPU for those that use the device."""
+        self.count += 1
+        key = f"{job.name}-{self.count}"
+        resources = {GPU: 1} if gpu and self.with_gpu() else None
+        future = self.client.submit(run_job, job, key, key=key, priority=priority, resources=resources, pure=False)
+        self.futures[job.name] = future
+        future.add_done_callback(lambda done: self._end(job.name, done))
+
+    def _end(self, name: str, future: Future) -> None:
+        """Runs in a thread of Dask's."""
+        if future.status == "finished":
+            outcome = future.result()
+        elif future.status == "error" and not isinstance(future.exception(), KilledWorker):
+            outcome = future.exception()
+        else:
+            outcome = Outcome(-9, 0.0, 0.0)  # its worker was killed
+        self.ended.put((name, outcome))
+
+    def forget(self, name: str) -> None:
+        """Drop what Dask keeps of a stage that has ended, or stop one that runs."""
+        future = self.futures.pop(name, None)
+        if future is not None:
+            future.cancel()
+
+    def stop(self) -> None:
+        """Stop all stages that run and wait until they have ended."""
+        for name in list(self.futures):
+            self.forget(name)
+        with contextlib.suppress(Exception):  # workers that are gone have no stages
+            self.client.unregister_worker_plugin(PLUGIN)
+
+
+@contextlib.contextmanager
+def local(workers: int, places: int, devices: list[str]) -> Iterator[Client]:
+    """Workers on this machine, reachable from it alone: ``workers`` of one stage each, or one for each GPU.
+
+    A GPU's worker runs up to ``places`` stages that use the device, and ``workers`` beside them that do not.
+    """
+    options = {
+        "nthreads": workers,
+        "host": "127.0.0.1",
+        "dashboard_address": None,
+        "memory_limit": 0,
+        "silence_logs": 50,
+    }
+    if devices:
+        shared = {"nthreads": places + workers, "resources": {GPU: places}}
+        each = [options | shared | {"env": {"CUDA_VISIBLE_DEVICES": device}} for device in devices]
+    else:
+        each = [options | {"nthreads": 1}] * workers
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
+    with (
+        dask.config.set(SETTINGS),
+        SpecCluster(
+            {i: {"cls": Nanny, "options": e} for i, e in enumerate(each)}, scheduler, silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Client]:
+    """The Dask cluster at an address, with the security of Dask's own configuration.
+
+    Raises ConnectionError when nothing answers there.
+    """
+    try:
+        client = Client(address, timeout=20)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from error
+    with client:
+        yield client
+
+
+@contextlib.contextmanager
+def queued(kind: str, workers: int) -> Iterator[Client]:
+    """Workers that a batch system starts, as Dask-Jobqueue's configuration file says.
+
+    Raises ValueError for an unknown kind and where Dask-Jobqueue is missing or not configured.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"--jobqueue {kind}: known are {', '.join(KINDS)}")
+    try:
+        import dask_jobqueue
+    except ImportError:
+        raise ValueError(f"--{kind} needs Dask-Jobqueue: pip install -e '.[cluster]'") from None
+    cluster = getattr(dask_jobqueue, f"{KINDS[kind]}Cluster")
+    try:
+        started = cluster()
+    except (TypeError, ValueError) as error:
+        where = f"jobqueue.{kind} in ~/.config/dask/jobqueue.yaml"
+        raise ValueError(f"--{kind}: {where} must say at least cores and memory of a job ({error})") from error
+    with started, Client(started) as client:
+        started.scale(n=workers)
+        yield client
+
+
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 0,  # the driver itself tries again, and says so
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.profile.enabled": False,  # sampling threads ten times a second would tell nothing
+    "distributed.admin.tick.limit": "60s",
+    "distributed.comm.timeouts.connect": "60s",
+}

@@ -1,0 +1,123 @@
+"""A worker's handle on its fork server: run a stage, wait for it, stop it. It needs the standard library alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage to be run: its command, in a folder, with some environment, its output into a log file.
+
+    ``outs`` are removed before it starts: what an attempt that was broken off has left must not be taken for its work.
+    """
+
+    name: str
+    command: str
+    folder: str
+    log: str
+    outs: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended: exit status (negative: the signal that ended it), seconds, peak memory in MB."""
+
+    status: int
+    seconds: float
+    memory_mb: float
+
+    @property
+    def killed(self) -> bool:
+        """Whether the process was ended from outside, so that another attempt may succeed."""
+        return self.status < 0
+
+
+def quiet_cores(threads: int) -> dict[str, str]:
+    """The environment in which torch's threads leave the cores to others; what the user has set stays.
+
+    OpenMP's threads spin while they wait, by default: two programs on the same cores then slow each other tenfold.
+    """
+    chosen = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    return chosen | {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+class Launcher:
+    """Runs stages of one checkout in children of a fork server, several at a time if asked to.
+
+    ``source`` is the checkout's ``src`` folder, ``environment`` what its stages see beside this process's own.
+    """
+
+    def __init__(self, source: Path, environment: dict[str, str]) -> None:
+        self.source, self.environment = source, environment
+        self.guard = threading.Lock()
+        self.server: subprocess.Popen | None = None
+        self.count, self.outcomes, self.ends = 0, {}, {}
+
+    def run(self, job: Job, abandoned: Callable[[], bool] = lambda: False) -> Outcome:
+        """Run a stage to its end; ``abandoned`` is asked twice a second whether nobody wants it any more.
+
+        A server that dies takes its stages along: they count as killed.
+        """
+        with self.guard:
+            server = self.started()
+            self.count += 1
+            number = self.count
+            ended = self.ends[number] = threading.Event()
+            try:
+                self._send(server, {"start": number, **asdict(job)})
+            except OSError:  # it has just died; the next attempt starts another
+                return Outcome(-9, 0.0, 0.0)
+        while not ended.wait(0.5):
+            if abandoned():
+                with self.guard:
+                    self._send(server, {"stop": number})
+                ended.wait()
+        return self.outcomes.pop(number, Outcome(-9, 0.0, 0.0))
+
+    def started(self) -> subprocess.Popen:
+        """The fork server, which is started when there is none or it has died."""
+        if self.server is None or self.server.poll() is not None:
+            file = self.source / "splitprobe" / "engine" / "forkserver.py"
+            self.server = subprocess.Popen(
+                [sys.executable, str(file)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | self.environment,
+                start_new_session=True,  # Ctrl-C is for the driver
+            )
+            threading.Thread(target=self._listen, args=(self.server,), daemon=True).start()
+        return self.server
+
+    def close(self) -> None:
+        """End the server, and with it all its stages."""
+        with self.guard:
+            if self.server is not None:
+                self.server.stdin.close()
+                self.server.wait()
+                self.server = None
+
+    def _send(self, server: subprocess.Popen, message: dict[str, Any]) -> None:
+        server.stdin.write((json.dumps(message) + "\n").encode())
+        server.stdin.flush()
+
+    def _listen(self, server: subprocess.Popen) -> None:
+        for line in server.stdout:
+            message = json.loads(line)
+            if "ended" in message and message["ended"] in self.ends:
+                number = message.pop("ended")
+                self.outcomes[number] = Outcome(**message)
+                self.ends.pop(number).set()
+        server.wait()
+        if server is self.server or self.server is None:  # it has died: so have its stages
+            for number in list(self.ends):
+                self.ends.pop(number).set()

@@ -1,0 +1,196 @@
+"""The graph on machines without DVC and Git: a plan of what is due, the work on it, and its adoption here.
+
+The plan names the digests of everything that a stage reads, so that a machine whose sources, data or params differ does
+not run it; the work notes what it has read and written, so that nothing made of other inputs is adopted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splitprobe.artifacts import read_json, write_json
+from splitprobe.engine.digest import digest, ignored_names
+from splitprobe.engine.forkserver import remove
+from splitprobe.engine.steps import Refused, Step, check_disk, compare
+from splitprobe.params import Params, ParamsError
+
+if TYPE_CHECKING:
+    from splitprobe.engine.repository import Repository
+
+VERSION = 1
+NOTE = "work.json"
+
+
+class BadPlan(ValueError):
+    """A file that is no plan, or no note of work on one."""
+
+
+def make_plan(repository: Repository, steps: list[Step]) -> dict[str, Any]:
+    """The plan of some steps of a repository, as JSON: of each its command, and what it reads with its digest.
+
+    A digest is null where a step of the plan makes the file. Paths are below the repository's root.
+    """
+    made = {out for step in steps for out in step.outs}
+    return {
+        "version": VERSION,
+        "steps": [{**portable(step), "inputs": repository.inputs(step, made)} for step in steps],
+    }
+
+
+def portable(step: Step) -> dict[str, Any]:
+    """A step without the folder of this checkout."""
+    return {**asdict(step), "folder": ".", "needs": sorted(step.needs)}
+
+
+def read_plan(file: Path, root: Path) -> tuple[list[Step], dict[str, dict[str, Any]]]:
+    """The steps of a plan, in order, and what each reads. Raises BadPlan."""
+    try:
+        plan = read_json(file)
+        if plan["version"] != VERSION:
+            raise BadPlan(f"{file} is a plan of version {plan['version']}, this is {VERSION}: make it anew")
+        inputs = {entry["name"]: entry.pop("inputs") for entry in plan["steps"]}
+        steps = [
+            Step(**{**e, "folder": str(root), "outs": tuple(e["outs"]), "needs": frozenset(e["needs"])})
+            for e in plan["steps"]
+        ]
+    except FileNotFoundError:
+        raise BadPlan(f"{file} is missing: `splitprobe plan > plan.json` makes it") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadPlan(f"{file} is no plan of `splitprobe plan`: {error}") from error
+    return steps, inputs
+
+
+class Work:
+    """The book of a machine without DVC: what was done of a plan is noted in ``out``/work.json, with copies of the
+    outputs where ``out`` is not the checkout itself.
+    """
+
+    def __init__(self, root: Path, out: Path, inputs: dict[str, dict[str, Any]]) -> None:
+        self.root, self.out, self.planned = root, out, inputs
+        self.ignored = ignored_names(root)
+        self.done: dict[str, Any] = {}
+        self.written, self.dirty = time.monotonic(), False
+        with contextlib.suppress(FileNotFoundError):
+            self.done = read_json(out / NOTE)["steps"]
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else writes here."""
+        yield
+
+    def changed(self, step: Step) -> bool:
+        """Whether a step has still to be run: not if it was, on the same inputs, and its outputs are there."""
+        note = self.done.get(step.name)
+        if note is None or note["inputs"] != self.inputs(step):
+            return True
+        try:
+            return any(digest(self.root / out, self.ignored) != value for out, value in note["outs"].items())
+        except FileNotFoundError:
+            return True
+
+    def restore(self, step: Step) -> bool:
+        """There is no cache."""
+        return False
+
+    def inputs(self, step: Step) -> dict[str, Any]:
+        """What a step reads, as it is here. Raises Refused naming what is missing or not as planned."""
+        planned = self.planned[step.name]
+        params = Params.load(self.root / "params.yaml")
+        found = {name: read_input(self.root, name, self.ignored, params) for name in planned}
+        wrong = [name for name, value in found.items() if value is None or planned[name] not in (None, value)]
+        if wrong:
+            raise Refused(f"missing here, or not what the plan was made from: {', '.join(wrong)}")
+        return found
+
+    def record(self, step: Step, before: dict[str, Any]) -> None:
+        """Note a step that has run, and copy its outputs to ``out``.
+
+        Raises Refused when an output is missing or an input has changed, DiskFull when a copy does not fit.
+        """
+        compare(before, self.inputs(step))
+        try:
+            outs = {out: digest(self.root / out, self.ignored) for out in step.outs}
+            if self.out != self.root:
+                for out in step.outs:
+                    put(self.root / out, self.out / out)
+        except FileNotFoundError as error:
+            raise Refused(f"it did not write {error.filename}") from error
+        except OSError as error:
+            check_disk(error, self.out)
+            raise
+        self.done[step.name] = {"command": step.command, "inputs": before, "outs": outs}
+        self.dirty = True
+
+    def write(self, every: float = 0.0) -> None:
+        """Write the note, if the last time was ``every`` seconds ago."""
+        if self.dirty and time.monotonic() - self.written >= every:
+            write_json(self.out / NOTE, {"version": VERSION, "steps": self.done})
+            self.written, self.dirty = time.monotonic(), False
+
+
+def read_input(root: Path, name: str, ignored: tuple[str, ...], params: Params) -> Any:
+    """The digest of a file or folder, or the value at ``params.yaml:key``, as [value]; None when it is not there."""
+    _, _, key = name.partition(":")
+    try:
+        return [params.raw(key)] if key else digest(root / name, ignored)
+    except (FileNotFoundError, ParamsError):
+        return None
+
+
+def put(source: Path, target: Path) -> None:
+    """Copy a file or a folder in the place of what is there."""
+    remove([str(target)], "/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def adopt(repository: Repository, steps: list[Step], folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Take the outputs of work on a plan into workspace, cache and dvc.lock, step by step in the order of the graph.
+
+    Returns the names of the steps that were adopted, and of those that were not the reasons: other inputs than this
+    checkout's, or outputs that are missing or not those that were noted. Raises BadPlan when ``folder`` holds no work.
+    """
+    try:
+        notes = dict(read_json(folder / NOTE)["steps"])
+    except FileNotFoundError:
+        raise BadPlan(f"{folder} holds no {NOTE}: it is not what `splitprobe work` has made") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadPlan(f"{folder / NOTE} is no note of `splitprobe work`: {error}") from error
+    ignored, adopted, refused = ignored_names(repository.root), [], {}
+    for step in steps:
+        note = notes.pop(step.name, None)
+        if note is None:
+            continue
+        try:
+            verify(repository, step, note, folder, ignored)
+            if folder.resolve() != repository.root.resolve():
+                for out in step.outs:
+                    put(folder / out, repository.root / out)
+            repository.record(step)
+            adopted.append(step.name)
+        except Refused as error:
+            refused[step.name] = str(error)
+    refused |= dict.fromkeys(notes, "this checkout's dvc.yaml has no such stage")
+    return adopted, refused
+
+
+def verify(repository: Repository, step: Step, note: dict[str, Any], folder: Path, ignored: tuple[str, ...]) -> None:
+    """Raise Refused unless a note is about this step, on this checkout's inputs, with the outputs that lie there."""
+    if note["command"] != step.command or note["outs"].keys() != set(step.outs):
+        raise Refused("its command or its outputs are others in this checkout's dvc.yaml")
+    here, there = repository.inputs(step), note["inputs"]
+    differing = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    if differing:
+        raise Refused(f"it was made from other inputs than this checkout's: {', '.join(differing)}")
+    for out, noted in note["outs"].items():
+        if not (folder / out).exists() or digest(folder / out, ignored) != noted:
+            raise Refused(f"{folder / out} is missing or not what was noted")

@@ -1,0 +1,274 @@
+"""The loop of a build: start what is ready, take in what has ended, go on until nothing is left.
+
+Where steps run is a :class:`Pool`'s affair, what is due and what is recorded a :class:`Book`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from splitprobe.artifacts import read_json, write_json
+from splitprobe.engine.forkserver import remove
+from splitprobe.engine.launcher import Job, Outcome
+from splitprobe.engine.steps import DiskFull, Refused, Step
+from splitprobe.engine.view import View
+
+ATTEMPTS = 3  # of a step whose process is killed
+EVERY = 20.0  # seconds between two writings of dvc.lock
+SHOWN = 40  # lines of a failed step's log
+
+
+class Pool(Protocol):
+    """Where steps run: :class:`splitprobe.engine.cluster.Workers`, :class:`splitprobe.engine.threads.Threads`.
+
+    ``ended`` receives (name of the step, Outcome or exception) when a step has ended.
+    """
+
+    ended: queue.SimpleQueue
+
+    def slots(self) -> int:
+        """Steps that run at a time."""
+
+    def submit(self, job: Job, priority: float, gpu: bool) -> None:
+        """Start a step once there is room, those of higher priority first."""
+
+    def forget(self, name: str) -> None:
+        """Drop a step that has ended."""
+
+    def stop(self) -> None:
+        """Stop all that runs, and wait for it."""
+
+
+class Book(Protocol):
+    """What is due and what is done, as :mod:`splitprobe.engine.repository` or :mod:`splitprobe.engine.plan` keeps it."""
+
+    root: Path
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody else changes the book within the block."""
+
+    def changed(self, step: Step) -> bool:
+        """Whether a step has to be built."""
+
+    def restore(self, step: Step) -> bool:
+        """Take a step's outputs from an earlier build; False when there is none."""
+
+    def inputs(self, step: Step) -> dict[str, Any]:
+        """Digests and values of all that a step reads; raises Refused when it must not run with these."""
+
+    def record(self, step: Step, before: dict[str, Any]) -> None:
+        """Note a step that has run; raises Refused when its inputs are not those from ``before`` it ran."""
+
+    def write(self, every: float = 0.0) -> None:
+        """Write down what was recorded, if the last time is long enough ago."""
+
+
+@dataclass
+class Build:
+    """The state of a build: the steps that wait, those that run, and what became of the others."""
+
+    book: Book
+    view: View
+    logs: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    fail_fast: bool = False
+    steps: dict[str, Step] = field(default_factory=dict)
+    waiting: dict[str, set[str]] = field(default_factory=dict)  # and what each waits for
+    running: set[str] = field(default_factory=set)
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    urgency: dict[str, float] = field(default_factory=dict)
+    signal: int = 0  # that asks to stop
+
+    def prepare(self, due: list[Step]) -> None:
+        """Note what waits for what, and how long the longest way from each step to the end is."""
+        self.steps = {step.name: step for step in due}
+        self.waiting = {step.name: {*step.needs} & self.steps.keys() for step in due}
+        self.view.left = set(self.steps)
+        self.urgency = dict.fromkeys(self.steps, 0.0)
+        for step in reversed(due):  # what needs a step comes after it
+            self.urgency[step.name] += self.view.estimates.get(step.name, 1.0)
+            for name in self.waiting[step.name]:
+                self.urgency[name] = max(self.urgency[name], self.urgency[step.name])
+
+    def ready(self) -> list[Step]:
+        """What can start now, the most urgent first; what must run alone only when there is nothing else."""
+        found = [self.steps[name] for name, needs in self.waiting.items() if not needs]
+        beside = [step for step in found if not step.alone]
+        if not beside and not self.running:
+            beside = found[:1]
+        return sorted(beside, key=lambda step: -self.urgency[step.name])
+
+    def run(self, pool: Pool) -> None:
+        """Build all that waits, until a signal or, with ``fail_fast``, a failure.
+
+        Raises DiskFull. In any case what has ended well is recorded, and the rest stopped.
+        """
+        with self.interruptible():
+            try:
+                while (self.waiting or self.running) and not self.over:
+                    self.start(pool)
+                    self.take(pool, timeout=0.5)
+                    self.book.write(EVERY)
+            finally:
+                self.finish(pool)
+
+    @property
+    def over(self) -> bool:
+        """Whether to stop before everything is built."""
+        return bool(self.signal or (self.fail_fast and self.failed))
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Note Ctrl-C and signals that ask to stop, which the loop obeys where nothing is half done."""
+
+        def note(number: int, _: object) -> None:
+            self.signal = number
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def start(self, pool: Pool) -> None:
+        """Hand out what is ready: to each worker one step more than it runs, so that it need not wait for the next."""
+        room = 2 * max(1, pool.slots())
+        while not self.over and len(self.running) < room:
+            if any(self.steps[name].alone for name in self.running):
+                return
+            step = next(iter(self.ready()), None)
+            if step is None:
+                return
+            with self.book.locked():
+                try:
+                    if not self.book.changed(step):
+                        self.settle(step, "is up to date")
+                        continue
+                    if self.book.restore(step):
+                        self.settle(step, "taken from the run cache")
+                        continue
+                    self.inputs[step.name] = self.book.inputs(step)
+                except Refused as error:
+                    self.fail(step, str(error))
+                    continue
+            del self.waiting[step.name]
+            self.running.add(step.name)
+            self.submit(pool, step)
+
+    def submit(self, pool: Pool, step: Step) -> None:
+        """Hand a step to the workers."""
+        self.attempts[step.name] = self.attempts.get(step.name, 0) + 1
+        log = self.log(step.name)
+        if self.attempts[step.name] == 1:
+            for old in (log, log.with_suffix(".progress")):
+                old.unlink(missing_ok=True)
+        environment = {"DVC_ROOT": str(self.book.root), "DVC_STAGE": step.name, **self.environment}
+        environment["SPLITPROBE_PROGRESS"] = str(log.with_suffix(".progress"))
+        self.view.start(step.name, log)
+        job = Job(step.name, step.command, step.folder, str(log), step.outs, environment)
+        pool.submit(job, self.urgency[step.name], step.gpu)
+
+    def log(self, name: str) -> Path:
+        """The file with a step's output."""
+        return self.logs / f"{name.replace('/', '~')}.log"
+
+    def take(self, pool: Pool, timeout: float) -> None:
+        """Wait for the end of a step and deal with all that have ended."""
+        with contextlib.suppress(queue.Empty):
+            while self.running:
+                name, outcome = pool.ended.get(timeout=timeout)
+                timeout = 0.001
+                pool.forget(name)
+                if name in self.running:
+                    self.end(pool, self.steps[name], outcome)
+
+    def end(self, pool: Pool, step: Step, outcome: Outcome | BaseException) -> None:
+        """Record a step that has ended well, start one again that was killed, give up one that failed."""
+        if isinstance(outcome, BaseException):
+            self.fail(step, f"could not be run: {outcome!r}")
+        elif outcome.killed and self.attempts[step.name] < ATTEMPTS:
+            self.view.say(f"{step.name}: its process was killed (signal {-outcome.status}); it is run again")
+            self.submit(pool, step)
+        elif outcome.status:
+            how = f"killed {ATTEMPTS} times" if outcome.killed else f"failed with exit status {outcome.status}"
+            self.fail(step, how, outcome.seconds)
+        else:
+            try:
+                with self.book.locked():
+                    self.book.record(step, self.inputs[step.name])
+                self.settle(step, "built", outcome.seconds)
+            except Refused as error:
+                self.fail(step, str(error), outcome.seconds)
+
+    def settle(self, step: Step, how: str, seconds: float | None = None) -> None:
+        """A step is done: what waited for it need not any more."""
+        self.waiting.pop(step.name, None)
+        self.running.discard(step.name)
+        for needs in self.waiting.values():
+            needs.discard(step.name)
+        self.view.end(step.name, how, seconds)
+
+    def fail(self, step: Step, why: str, seconds: float | None = None) -> None:
+        """A step is lost, and so is what depends on it."""
+        self.waiting.pop(step.name, None)
+        self.running.discard(step.name)
+        remove(list(step.outs), step.folder)
+        self.failed[step.name] = why
+        self.view.failed += 1
+        self.view.end(step.name, f"FAILED: {why}", seconds)
+        lost = {step.name}
+        for name in self.steps:  # in the order of the plan, so that one pass finds them all
+            if name in self.waiting and self.steps[name].needs & lost:
+                lost.add(name)
+                del self.waiting[name]
+                self.skipped[name] = step.name
+                self.view.left.discard(name)
+
+    def finish(self, pool: Pool) -> None:
+        """Record what has ended by now, stop the rest, leave nothing half-written."""
+        with contextlib.suppress(DiskFull):
+            self.take(pool, timeout=0.001)
+        pool.stop()
+        for name in self.running:
+            remove(list(self.steps[name].outs), self.steps[name].folder)
+        self.book.write()
+
+    def report(self) -> bool:
+        """Say what failed and what was skipped for it, with the ends of the logs; whether all went well."""
+        for name, why in self.failed.items():
+            log = self.log(name)
+            lines = log.read_text(errors="replace").splitlines()[-SHOWN:] if log.is_file() else []
+            self.view.say("\n".join([f"\n{name}: {why}", *(f"    {line}" for line in lines)]))
+            if lines:
+                self.view.say(f"    (whole log: {log})")
+            for other in sorted(other for other, cause in self.skipped.items() if cause == name):
+                self.view.say(f"  skipped: {other}")
+        return not self.failed
+
+
+def known_seconds(file: Path) -> dict[str, float]:
+    """How long each stage took the last time; nothing where no build has noted it."""
+    try:
+        return {name: float(value) for name, value in read_json(file).items()}
+    except (FileNotFoundError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def note_stages(file: Path, seconds: dict[str, float]) -> None:
+    """Keep these for the next build's estimate."""
+    if seconds:
+        write_json(file, known_seconds(file) | {name: round(value, 2) for name, value in seconds.items()})
