@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import own_sources  # noqa: F401  before torch, as in every stage
 import pytest
 import torch
 
@@ -17,6 +18,9 @@ from splitprobe.params import Params
 from splitprobe.target import Blueprint, Target
 
 ROOT = Path(__file__).parents[1]
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    map(str, (ROOT / "src", ROOT / "stages"))
+)  # for the programs that tests start
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each
     torch.set_num_threads(1)
 TINY = {

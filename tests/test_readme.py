@@ -1,5 +1,6 @@
 """README.md opens with claim, results and a command, and nothing it names is missing: paths, commands, keys, stages."""
 
+import argparse
 import contextlib
 import csv
 import fnmatch
@@ -13,13 +14,15 @@ import pytest
 import tomlkit
 from graph_tools import ROOT, get_key, read_yaml, variables
 
+from splitprobe.engine import cli
+
 SHELLS = {"", "bash", "sh", "shell", "console"}
 PLACEHOLDER = re.compile(r"[<>{}*…]|\.\.\.")
 FIRST_COMMAND = 25  # the line before which it must come
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
 FOREACH = {name: stage["foreach"][2:-1] for name, stage in STAGES.items() if "foreach" in stage}
 INSTANCES = {f"{name}@{key}" for name, group in FOREACH.items() for key in variables()[group]}
-OUTPUTS = ("data/", "metrics/", "plots/")  # may be named before they are built, but not linked
+OUTPUTS = ("data/", "metrics/", "plots/", ".dvc/tmp/")  # may be named before they are built, but not linked
 
 
 def blocks(text: str) -> list[tuple[int, list[str]]]:
@@ -145,6 +148,26 @@ def dvc_problems(text: str) -> list[str]:
     return [problem for problem in problems if problem]
 
 
+def understood(words: list[str]) -> argparse.Namespace | None:
+    """What splitprobe's own parser makes of the words after its name; None when it refuses them."""
+    with contextlib.suppress(SystemExit), contextlib.redirect_stderr(io.StringIO()):
+        return cli.parser().parse_args(words[: words.index(">")] if ">" in words else words)
+    return None
+
+
+def splitprobe_problems(text: str) -> list[str]:
+    """Command lines that `splitprobe` refuses, and stages that it is given and dvc.yaml lacks."""
+    problems, known = [], INSTANCES | STAGES.keys()
+    for words in (words for words in commands(text) if words[0] == "splitprobe"):
+        options = understood(words[1:])
+        if options is None:
+            problems.append(f"{shlex.join(words)}: splitprobe knows no such command or option")
+        else:
+            targets = set(getattr(options, "targets", ())) - known
+            problems += [f"{target}: dvc.yaml has no such stage" for target in sorted(targets)]
+    return problems
+
+
 def stage_problems(text: str) -> list[str]:
     """Targets of `dvc repro`, and names with an @, that dvc.yaml does not define."""
     known = INSTANCES | STAGES.keys()
@@ -168,7 +191,7 @@ def install_problems(text: str) -> list[str]:
 
 
 CHECKS: list[Callable[[str], list[str]]] = [
-    opening_problems, path_problems, dvc_problems, stage_problems, install_problems,
+    opening_problems, path_problems, dvc_problems, splitprobe_problems, stage_problems, install_problems,
 ]  # fmt: skip
 
 
@@ -197,6 +220,7 @@ SCALE=1 dvc repro train_target@cnn/siftfunnel && dvc metrics show metrics/demo/t
 dvc exp run -S loss.lambda_dcor=2.0 \\
     -S scale=paper
 dvc repro --glob 'probe_target@cnn/*'
+splitprobe run build_table@table2 --workers 4 && splitprobe plan prepare@xray > plan.json
 ```
 
 `dvc repro <stage>`, `dvc exp run -S seed=3`, `probe_target@<cell>`, `src/splitprobe/params.py`,
@@ -219,6 +243,8 @@ def test_a_good_page_passes():
         ("](pyproject.toml)", "](plots/none.png)", "link to plots/none.png: no such file"),
         ("splitprobe/params.py", "splitprobe/parms.py", "src/splitprobe/parms.py: no such file or folder"),
         ("dvc metrics show", "dvc metrics shw", "no such command or option"),
+        ("--workers 4", "--wrokers 4", "splitprobe knows no such command or option"),
+        ("plan prepare@xray", "plan prepare@x-ray", "prepare@x-ray: dvc.yaml has no such stage"),
         ("--md", "--mdd", "no such command or option"),
         ("`dvc exp run", "`dvc exp rum", "DVC knows no such command"),
         ("loss.lambda_dcor", "loss.lambda_dcr", "-S loss.lambda_dcr: params.yaml has no such key"),

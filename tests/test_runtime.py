@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from splitprobe import runtime
+from splitprobe.engine.view import last_line
 from splitprobe.params import ParamsError
 
 
@@ -34,14 +35,14 @@ def test_resident_images_are_channels_last_and_stay_so_when_indexed(cpu):
 
 def test_float32_means_float32_on_a_gpu_too(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
-    runtime.start(runtime.Settings("cpu", "float32", True, 0))
+    runtime.start(runtime.Settings("cpu", "float32", True, 1))
     assert not torch.backends.cudnn.allow_tf32
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_training_on_a_gpu_repeats():
-    place, ends = runtime.start(runtime.Settings("cuda", "float32", True, 0)), []
+    place, ends = runtime.start(runtime.Settings("cuda", "float32", True, 1)), []
     for _ in range(2):
         with place.seeded(1, "net"):
             layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
@@ -59,15 +60,33 @@ def test_an_absent_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ParamsError, match=r"runtime\.device = 'cuda'"):
-        runtime.start(runtime.Settings("cuda", "float32", True, 0))
+        runtime.start(runtime.Settings("cuda", "float32", True, 1))
 
 
 def test_the_precision_is_measured_once_and_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "MACHINE", tmp_path / "machine.json")
-    chosen = runtime.start(runtime.Settings("cpu", "auto", True, 0)).precision
+    chosen = runtime.start(runtime.Settings("cpu", "auto", True, 1)).precision
     assert chosen in ("float32", "bfloat16")
     monkeypatch.setattr(runtime, "_step_seconds", lambda *_: pytest.fail("measured twice"))
-    assert runtime.start(runtime.Settings("cpu", "auto", True, 0)).precision == chosen
+    assert runtime.start(runtime.Settings("cpu", "auto", True, 1)).precision == chosen
+
+
+def test_threads_are_those_of_the_params_unless_the_command_line_asks_for_others(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        runtime.start(runtime.Settings("cpu", "float32", True, 2))
+        assert torch.get_num_threads() == 2
+        monkeypatch.setenv("SPLITPROBE_THREADS", "3")
+        assert runtime.start(runtime.Settings("cpu", "float32", True, 2)).name == "CPU, 3 threads, float32"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_progress_goes_where_another_program_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLITPROBE_PROGRESS", str(tmp_path / "stage.progress"))
+    for _ in runtime.progress(range(1, 4), "cnn/vib"):
+        pass
+    assert last_line(tmp_path / "stage.progress") == "cnn/vib: 3/3 epoch"
 
 
 @pytest.mark.parametrize(("error", "code"), [("ValueError('bad key')", 1), ("ParamsError('bad key')", 1)])

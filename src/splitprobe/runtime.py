@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -125,17 +126,27 @@ def _measured(device: torch.device, channels_last: bool) -> str:
     import torch
 
     key = f"torch {torch.__version__}, {_processor(device)}, {torch.get_num_threads()} threads, {channels_last=}"
-    try:
-        known = json.loads(MACHINE.read_text())
-    except (FileNotFoundError, ValueError):
-        known = {}
-    if key not in known:
-        seconds = {name: _step_seconds(device, name, channels_last) for name in ("float32", "bfloat16")}
-        ratio = seconds["float32"] / seconds["bfloat16"]
-        known[key] = {"precision": "bfloat16" if ratio > GAIN else "float32", "bfloat16_speedup": ratio}
-        log.info("precision: bfloat16 runs at %.2fx the speed of float32 here: %s", ratio, known[key]["precision"])
-        write_json(MACHINE, known)
+    with _one_at_a_time():  # stages that start together must not choose differently
+        try:
+            known = json.loads(MACHINE.read_text())
+        except (FileNotFoundError, ValueError):
+            known = {}
+        if key not in known:
+            seconds = {name: _step_seconds(device, name, channels_last) for name in ("float32", "bfloat16")}
+            ratio = seconds["float32"] / seconds["bfloat16"]
+            known[key] = {"precision": "bfloat16" if ratio > GAIN else "float32", "bfloat16_speedup": ratio}
+            log.info("precision: bfloat16 runs at %.2fx the speed of float32 here: %s", ratio, known[key]["precision"])
+            write_json(MACHINE, known)
     return known[key]["precision"]
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keep other processes of this checkout out of the block."""
+    MACHINE.parent.mkdir(parents=True, exist_ok=True)
+    with open(MACHINE.with_suffix(".lock"), "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def _step_seconds(device: torch.device, precision: str, channels_last: bool) -> float:
@@ -191,5 +202,13 @@ def progress(steps: range, label: str, unit: str = "epoch") -> tqdm:
     """
     file = os.environ.get("SPLITPROBE_PROGRESS")
     if file:
-        return tqdm(steps, desc=label, file=open(file, "w"), mininterval=1, unit=unit, bar_format=PLAIN)
+        return _Reported(steps, desc=label, file=open(file, "w"), mininterval=1, unit=unit, bar_format=PLAIN)
     return tqdm(steps, desc=label, disable=None, leave=False, dynamic_ncols=True, unit=unit)
+
+
+class _Reported(tqdm):
+    """A progress bar in a file, which it closes."""
+
+    def close(self) -> None:
+        super().close()
+        self.fp.close()

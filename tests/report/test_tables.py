@@ -295,9 +295,8 @@ def test_stage_script_writes_the_table_without_torch(repository):
         "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__');"
         "import splitprobe.report.figures; assert 'torch' not in sys.modules, 'torch was imported'"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", script, str(ROOT / "stages" / "build_table.py"), "table2"]
-    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert "table2: metrics/demo/table2.md" in run.stderr
     assert (root / "metrics/demo/table2/cnn/ae.json").exists()

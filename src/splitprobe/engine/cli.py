@@ -101,7 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
             use_own_sources(root)
         options = parser().parse_args(arguments)
         os.chdir(root)
-        logging.getLogger("dvc").setLevel(logging.WARNING)  # what it says of each stage, the view says in a line
         return COMMANDS[options.command](options, root)
     except (Problem, ParamsError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -115,6 +114,9 @@ def explained() -> Iterator[None]:
     """Turn errors of DVC and of the engine into one line."""
     from dvc.exceptions import DvcException
 
+    # what DVC says of each stage, and its progress bars: the view says it in a line
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    logging.getLogger("dvc.progress").setLevel(logging.CRITICAL)
     try:
         yield
     except (Busy, DiskFull, DvcException, ConnectionError, ValueError) as error:
@@ -254,11 +256,11 @@ def build(options: argparse.Namespace, root: Path, params: Params, repository: R
     state.logs.mkdir(parents=True, exist_ok=True)
     state.prepare(wanted)
     try:
-        with (
-            repository.claim(wanted, f"splitprobe {' '.join(sys.argv[1:])}"),
-            pool(options, root, params, state) as workers,
-        ):
-            return finish(state, workers)
+        with repository.claim(wanted, f"splitprobe {' '.join(sys.argv[1:])}"):
+            if state.settled():
+                return 0 if state.report() else 1
+            with pool(options, root, params, state) as workers:
+                return finish(state, workers)
     finally:
         note_stages(seconds, view.seconds)
 

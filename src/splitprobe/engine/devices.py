@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+MPS = Path("/", "tmp", "nvidia-mps")  # where its pipes lie unless the environment says otherwise
+
 
 def gpus() -> list[str]:
     """The GPUs of this machine that CUDA_VISIBLE_DEVICES leaves visible, as it names them."""
@@ -23,4 +25,4 @@ def gpus() -> list[str]:
 
 def mps_runs() -> bool:
     """Whether NVIDIA's multi-process service is there, under which the stages on a GPU truly run side by side."""
-    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
+    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", MPS), "control").exists()

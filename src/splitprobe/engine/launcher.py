@@ -62,6 +62,7 @@ class Launcher:
         self.guard = threading.Lock()
         self.server: subprocess.Popen | None = None
         self.count, self.outcomes, self.ends = 0, {}, {}
+        self.ready: set[int] = set()  # servers that have imported everything
 
     def run(self, job: Job, abandoned: Callable[[], bool] = lambda: False) -> Outcome:
         """Run a stage to its end; ``abandoned`` is asked twice a second whether nobody wants it any more.
@@ -101,10 +102,13 @@ class Launcher:
     def close(self) -> None:
         """End the server, and with it all its stages."""
         with self.guard:
-            if self.server is not None:
-                self.server.stdin.close()
-                self.server.wait()
-                self.server = None
+            server, self.server = self.server, None
+            if server is not None:
+                if server.pid in self.ready:
+                    server.stdin.close()
+                else:
+                    server.kill()  # it still imports, and has no stages
+                server.wait()
 
     def _send(self, server: subprocess.Popen, message: dict[str, Any]) -> None:
         server.stdin.write((json.dumps(message) + "\n").encode())
@@ -113,7 +117,9 @@ class Launcher:
     def _listen(self, server: subprocess.Popen) -> None:
         for line in server.stdout:
             message = json.loads(line)
-            if "ended" in message and message["ended"] in self.ends:
+            if "ready" in message:
+                self.ready.add(message["ready"])
+            elif "ended" in message and message["ended"] in self.ends:
                 number = message.pop("ended")
                 self.outcomes[number] = Outcome(**message)
                 self.ends.pop(number).set()

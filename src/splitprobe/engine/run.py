@@ -47,7 +47,7 @@ class Pool(Protocol):
 
 
 class Book(Protocol):
-    """What is due and what is done, as :mod:`splitprobe.engine.repository` or :mod:`splitprobe.engine.plan` keeps it."""
+    """What is due and what is done; :mod:`splitprobe.engine.repository` and :mod:`splitprobe.engine.plan` keep one."""
 
     root: Path
 
@@ -153,21 +153,36 @@ class Build:
             step = next(iter(self.ready()), None)
             if step is None:
                 return
-            with self.book.locked():
-                try:
-                    if not self.book.changed(step):
-                        self.settle(step, "is up to date")
-                        continue
-                    if self.book.restore(step):
-                        self.settle(step, "taken from the run cache")
-                        continue
-                    self.inputs[step.name] = self.book.inputs(step)
-                except Refused as error:
-                    self.fail(step, str(error))
-                    continue
+            if not self.must_run(step):
+                continue
             del self.waiting[step.name]
             self.running.add(step.name)
             self.submit(pool, step)
+
+    def must_run(self, step: Step) -> bool:
+        """Settle a step that has not changed, or whose outputs an earlier build has left; note what another reads."""
+        with self.book.locked():
+            try:
+                if not self.book.changed(step):
+                    self.settle(step, "is up to date")
+                elif self.book.restore(step):
+                    self.settle(step, "taken from the run cache")
+                else:
+                    self.inputs[step.name] = self.book.inputs(step)
+                    return True
+            except Refused as error:
+                self.fail(step, str(error))
+        return False
+
+    def settled(self) -> bool:
+        """Settle steps until one must run; whether none has to, so that no workers are needed."""
+        try:
+            while step := next(iter(self.ready()), None):
+                if self.must_run(step):
+                    return False
+            return True
+        finally:
+            self.book.write()
 
     def submit(self, pool: Pool, step: Step) -> None:
         """Hand a step to the workers."""

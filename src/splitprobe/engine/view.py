@@ -44,7 +44,8 @@ class View:
         self.live = self.console.is_terminal if live is None else live
         self.total, self.estimates, self.slots = total, estimates, 1
         self.done, self.failed = 0, 0
-        self.running: dict[str, tuple[float, Path]] = {}
+        self.logs: dict[str, Path] = {}  # of the stages that workers have
+        self.running: dict[str, float] = {}  # and since when those run that have begun to write
         self.left: set[str] = set()
         self.seconds: dict[str, float] = {}
         self.begun = time.monotonic()
@@ -66,10 +67,11 @@ class View:
 
     def start(self, name: str, log: Path) -> None:
         """A stage has been handed to the workers."""
-        self.running[name] = time.monotonic(), log
+        self.logs[name] = log
 
     def end(self, name: str, how: str, seconds: float | None = None) -> None:
         """A stage is finished, one way or another; ``how`` is a word for it."""
+        self.logs.pop(name, None)
         self.running.pop(name, None)
         self.left.discard(name)
         self.done += 1
@@ -86,17 +88,18 @@ class View:
         """Seconds left, by what the stages that are left took the last time; one without a record counts as average."""
         known = [self.estimates[name] for name in self.left if name in self.estimates] or list(self.seconds.values())
         average = sum(known) / len(known) if known else 0.0
-        spent = sum(min(time.monotonic() - begun, self.estimates.get(n, 0.0)) for n, (begun, _) in self.running.items())
+        now = time.monotonic()
+        spent = sum(min(now - begun, self.estimates.get(name, 0.0)) for name, begun in self.running.items())
         return max(0.0, sum(self.estimates.get(name, average) for name in self.left) - spent) / max(1, self.slots)
 
     def picture(self) -> Group:
         """The live view: the bar, the stages that run with their epoch, the time left."""
         self.bar.update(self.task, completed=self.done, total=self.total)
         table = Table.grid(padding=(0, 2))
-        for name, (begun, log) in list(self.running.items()):
-            progress = last_line(log.with_suffix(".progress"))
-            if progress:
-                table.add_row(name, f"{time.monotonic() - begun:.0f} s", progress)
+        for name, log in list(self.logs.items()):
+            if log.exists():
+                begun = self.running.setdefault(name, time.monotonic())
+                table.add_row(name, f"{time.monotonic() - begun:.0f} s", last_line(log.with_suffix(".progress")))
         left = f"{duration(time.monotonic() - self.begun)} so far, about {duration(self.remaining())} left"
         failed = f", {self.failed} failed" if self.failed else ""
         return Group(self.bar, table, left + failed)
