@@ -115,7 +115,7 @@ def explained() -> Iterator[None]:
     from dvc.exceptions import DvcException
 
     # what DVC says of each stage, and its progress bars: the view says it in a line
-    logging.getLogger("dvc").setLevel(logging.WARNING)
+    logging.getLogger("dvc").setLevel(logging.ERROR)
     logging.getLogger("dvc.progress").setLevel(logging.CRITICAL)
     try:
         yield

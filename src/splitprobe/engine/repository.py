@@ -25,6 +25,7 @@ from dvc.lock import LockError
 from dvc.output import Output, OutputDoesNotExistError
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.rwlock import rwlock
 from dvc.stage import Stage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.serialize import to_lockfile
@@ -141,6 +142,8 @@ class Repository:
         with (
             mock.patch.object(dvc.dependency.param, "read_param_file", ReadOnce()),
             mock.patch.object(Output, "_get_hash_meta", self.hashes),
+            # what each step of DVC's asks for, `claim` has asked for at once
+            mock.patch.object(dvc.rwlock, "rwlock", lambda *_: contextlib.nullcontext()),
             self.repo.scm_context(quiet=True),
         ):
             yield
@@ -178,7 +181,8 @@ class Repository:
         Raises DvcException for a target that is none.
         """
         self.graph = get_active_graph(self.repo.index.graph)
-        order = plan_repro(self.graph, collect_stages(self.repo, list(targets) or ["dvc.yaml"]))
+        wanted = collect_stages(self.repo, list(targets)) if targets else self.repo.index.stages
+        order = plan_repro(self.graph, wanted)
         self.stages = {stage.addressing: stage for stage in order}
         self.files = {stage.dvcfile.path: LockFile(stage.dvcfile._lockfile.path) for stage in order}
         return [self.step(stage) for stage in order]
@@ -209,12 +213,10 @@ class Repository:
         where = (self.repo.tmp_dir, self.repo.fs, command, sorted(read - write), sorted(write), hardlink)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(dvc.rwlock.rwlock(*where))
+                stack.enter_context(rwlock(*where))
             except LockError as error:
                 lines = [line.strip() for line in str(error).splitlines() if line.strip().startswith("(PID")]
                 raise Busy(f"these stages are being built already, by {'; '.join(lines) or error}") from None
-            # what each step of DVC's asks for is granted already
-            stack.enter_context(mock.patch.object(dvc.rwlock, "rwlock", lambda *_: contextlib.nullcontext()))
             yield
 
     def changed(self, step: Step) -> bool:
