@@ -50,10 +50,10 @@ def parser() -> argparse.ArgumentParser:
         "--all", action="store_true", help="also what is up to date here: the other machine has only sources"
     )
     work = commands.add_parser("work", help="run a plan's stages; needs no DVC and no Git")
-    work.add_argument("plan", type=Path, help="what `splitprobe plan` has printed")
-    work.add_argument("--out", type=Path, help="folder for copies of the outputs and the note of them (this checkout)")
+    work.add_argument("plan", type=absolute, help="what `splitprobe plan` has printed")
+    work.add_argument("--out", type=absolute, help="folder for copies of what it makes (this checkout)")
     adopt = commands.add_parser("adopt", help="take over what `splitprobe work` has made")
-    adopt.add_argument("folder", type=Path, help="its --out folder, or the other checkout")
+    adopt.add_argument("folder", type=absolute, help="its --out folder, or the other checkout")
     for each in (run, work):
         each.add_argument("--workers", type=positive, help="stages at a time (the number of cores)")
         each.add_argument("--threads", type=positive, help="threads of each stage (runtime.threads of params.yaml)")
@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--slurm", dest="jobqueue", action="store_const", const="slurm", help="workers as SLURM jobs")
     where.add_argument("--jobqueue", metavar="KIND", help="workers as jobs of another batch system of Dask-Jobqueue")
     return top
+
+
+def absolute(text: str) -> Path:
+    """A path that stays the same in another working folder."""
+    return Path(text).absolute()
 
 
 def positive(text: str) -> int:
@@ -127,18 +132,19 @@ def explained() -> Iterator[None]:
 
 def run(options: argparse.Namespace, root: Path) -> int:
     """`splitprobe run`."""
+    from splitprobe.engine import experiments
     from splitprobe.engine.repository import Repository
 
     with explained():
         if options.set_param:
-            set_params(options.set_param)
+            experiments.set_params(options.set_param)
         params = Params.load()
         repository = Repository(root)
         with repository.open():
             status = build(options, root, params, repository)
-        if status == 0 and (options.set_param or options.save):
-            save(repository, options)
-        return status
+            if status == 0 and (options.set_param or options.save):
+                print(f"saved as an experiment: {experiments.save(repository, options.save)}", file=sys.stderr)
+    return status
 
 
 def plan(options: argparse.Namespace, root: Path) -> int:
@@ -186,46 +192,16 @@ def adopt(options: argparse.Namespace, root: Path) -> int:
 
     with explained():
         repository = Repository(root)
-        with repository.open(), repository.locked():
-            steps = repository.plan([])
-            adopted, refused = take(repository, steps, options.folder)
         with repository.open():
+            with repository.locked():
+                steps = repository.plan([])
+                with repository.claim(steps, f"splitprobe adopt {options.folder}"):
+                    adopted, refused = take(repository, steps, options.folder)
             repository.write()
     for name, why in refused.items():
         print(f"{name}: not adopted, {why}", file=sys.stderr)
     print(f"{len(adopted)} stages adopted, {len(refused)} refused", file=sys.stderr)
     return 1 if refused else 0
-
-
-def set_params(values: list[str]) -> None:
-    """Change params files as `dvc exp run -S` does; an unknown key or a value that is out of range changes nothing."""
-    from dvc.utils.cli_parse import to_path_overrides
-    from dvc.utils.hydra import apply_overrides
-
-    overrides = to_path_overrides(values)
-    before = {name: Path(name).read_text(encoding="utf-8") for name in overrides}
-    try:
-        for name, changes in overrides.items():
-            apply_overrides(name, changes)
-        Params.load()
-    except Exception as error:
-        for name, text in before.items():
-            Path(name).write_text(text, encoding="utf-8")
-        cause = f": {error.__cause__}" if error.__cause__ else ""
-        raise Problem(f"-S {' -S '.join(values)}: {error}{cause}") from error
-
-
-def save(repository: Repository, options: argparse.Namespace) -> None:
-    """Keep the workspace as a DVC experiment, which `dvc exp show` lists."""
-    from dvc.repo import Repo
-
-    # one stage is enough: all of the plan are recorded already, and those beside it are not this experiment's
-    last = next(reversed(repository.stages))
-    repo = Repo(str(repository.root))
-    with repository.open():
-        repo.experiments.save(targets=[last], name=options.save, force=True)
-    name = repo.experiments.get_exact_name([repo.experiments.scm.get_ref("refs/exps/exec/EXEC_BRANCH")])
-    print(f"saved as an experiment: {name}", file=sys.stderr)
 
 
 def due(repository: Repository, steps: list[Step]) -> list[Step]:
@@ -290,7 +266,7 @@ def pool(options: argparse.Namespace, root: Path, params: Params, state: Build) 
         place = cluster.queued(options.jobqueue, width(options))
     else:
         devices, places = on_devices(options, params, state.view)
-        place = cluster.local(width(options), places, devices)
+        place = cluster.local(min(width(options), len(state.waiting)), places, devices)
     with place as client:
         if importlib.util.find_spec("bokeh"):
             state.view.say(f"Dask's dashboard: {client.dashboard_link}")

@@ -138,13 +138,14 @@ class Repository:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Read each params file once; when done, stage in git what DVC would."""
+        """Read each params file once; at the end, stage in git what DVC would, and close the repository."""
         with (
             mock.patch.object(dvc.dependency.param, "read_param_file", ReadOnce()),
             mock.patch.object(Output, "_get_hash_meta", self.hashes),
             # what each step of DVC's asks for, `claim` has asked for at once
             mock.patch.object(dvc.rwlock, "rwlock", lambda *_: contextlib.nullcontext()),
             self.repo.scm_context(quiet=True),
+            contextlib.closing(self.repo),
         ):
             yield
 
@@ -230,8 +231,7 @@ class Repository:
         """
         stage = self.stages[step.name]
         try:
-            stage.save_deps()
-            self.repo.stage_cache.restore(stage)
+            self.repo.stage_cache.restore(stage)  # which compares with dvc.lock before it saves the dependencies
         except RunCacheNotFoundError:
             return False
         except DvcException as error:
