@@ -215,6 +215,9 @@ class Build:
         """Record a step that has ended well, start one again that was killed, give up one that failed."""
         if isinstance(outcome, BaseException):
             self.fail(step, f"could not be run: {outcome!r}")
+        elif outcome.killed and not self.log(step.name).exists():
+            self.attempts[step.name] -= 1  # it had not begun: the worker that it waited for is gone
+            self.submit(pool, step)
         elif outcome.killed and self.attempts[step.name] < ATTEMPTS:
             self.view.say(f"{step.name}: its process was killed (signal {-outcome.status}); it is run again")
             self.submit(pool, step)
