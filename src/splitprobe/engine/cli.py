@@ -92,7 +92,7 @@ def checkout(start: Path) -> Path:
 def use_own_sources(root: Path) -> None:
     """Start again with the checkout's own code, when the environment serves another one's."""
     source = root / "src"
-    if Path(splitprobe.__file__).resolve().parents[1] == source.resolve():
+    if Path(splitprobe.__file__).resolve().parent == (source / "splitprobe").resolve():
         return
     code = f"import sys; sys.path.insert(0, {str(source)!r}); from splitprobe.engine.cli import main; sys.exit(main())"
     os.execv(sys.executable, [sys.executable, "-c", code, *sys.argv[1:]])
@@ -270,7 +270,8 @@ def pool(options: argparse.Namespace, root: Path, params: Params, state: Build) 
     with place as client:
         if importlib.util.find_spec("bokeh"):
             state.view.say(f"Dask's dashboard: {client.dashboard_link}")
-        yield cluster.Workers(client, root / "src", surroundings(options, params, state))
+        own = not options.scheduler
+        yield cluster.Workers(client, root / "src", surroundings(options, params, state), own)
 
 
 def surroundings(options: argparse.Namespace, params: Params, state: Build) -> dict[str, str]:

@@ -8,8 +8,13 @@ system, but no version of this code.
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
+import signal
+import threading
+import uuid
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +43,13 @@ class StageRunner(WorkerPlugin):
 
     name = PLUGIN
 
-    def __init__(self, source: str, environment: dict[str, str]) -> None:
-        self.source, self.environment = source, environment
+    def __init__(self, source: str, environment: dict[str, str], own: bool) -> None:
+        self.source, self.environment, self.own = source, environment, own
 
     def setup(self, worker: Any) -> None:
         """Start importing at once, so that the first stage need not wait for it."""
+        if self.own and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which decides
         self.worker, self.launcher = worker, Launcher(Path(self.source), self.environment)
         self.launcher.started()
 
@@ -51,13 +58,23 @@ class StageRunner(WorkerPlugin):
         self.launcher.close()
 
     def run(self, job: Job, key: str) -> Outcome:
-        """Run one stage; it is stopped when its driver is gone or has taken it back."""
+        """Run one stage; it is stopped when its driver is gone or has taken it back.
+
+        How it ended is noted in a file: Dask asks again when the worker that knows it dies before the driver has heard.
+        """
+        note = Path(job.log).with_suffix(".ended")
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            known = json.loads(note.read_text())
+            if known.pop("key") == key:
+                return Outcome(**known)
 
         def abandoned() -> bool:
             task = self.worker.state.tasks.get(key)
             return task is None or task.state == "cancelled"
 
-        return self.launcher.run(job, abandoned)
+        outcome = self.launcher.run(job, abandoned)
+        note.write_text(json.dumps({"key": key, **asdict(outcome)}))
+        return outcome
 
 
 def run_job(job: Job, key: str) -> Outcome:
@@ -68,12 +85,13 @@ def run_job(job: Job, key: str) -> Outcome:
 class Workers:
     """A set of Dask workers. ``ended`` receives (name of the stage, Outcome), in the order in which stages end."""
 
-    def __init__(self, client: Client, source: Path, environment: dict[str, str]) -> None:
+    def __init__(self, client: Client, source: Path, environment: dict[str, str], own: bool) -> None:
+        """``own`` workers are those of this command alone."""
         cloudpickle.register_pickle_by_value(splitprobe.engine)
         self.client, self.ended = client, queue.SimpleQueue()
         self.futures: dict[str, Future] = {}
-        self.count = 0
-        client.register_plugin(StageRunner(str(source), environment))
+        self.name, self.count = uuid.uuid4().hex[:8], 0
+        client.register_plugin(StageRunner(str(source), environment, own))
 
     def slots(self) -> int:
         """How many stages the workers that are connected now run at a time; 0 while there is none."""
@@ -90,7 +108,7 @@ class Workers:
     def submit(self, job: Job, priority: float, gpu: bool) -> None:
         """Start a stage as soon as a worker is free, one with a place on its GPU for those that use the device."""
         self.count += 1
-        key = f"{job.name}-{self.count}"
+        key = f"{job.name}-{self.name}-{self.count}"
         resources = {GPU: 1} if gpu and self.with_gpu() else None
         future = self.client.submit(run_job, job, key, key=key, priority=priority, resources=resources, pure=False)
         self.futures[job.name] = future

@@ -20,8 +20,9 @@ def set_params(values: list[str]) -> None:
     from dvc.utils.hydra import apply_overrides
 
     overrides = to_path_overrides(values)
-    before = {name: Path(name).read_text(encoding="utf-8") for name in overrides}
+    before: dict[str, str] = {}
     try:
+        before |= {name: Path(name).read_text(encoding="utf-8") for name in overrides}
         for name, changes in overrides.items():
             apply_overrides(name, changes)
         Params.load()

@@ -20,6 +20,7 @@ import select
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -61,11 +62,10 @@ def execute(request: dict, leash: int) -> int:
     remove(request["outs"], request["folder"])
     words = shlex.split(request["command"])
     if len(words) < 2 or words[0] != "python" or not words[1].endswith(".py"):
-        os.execvp("/bin/sh", ["/bin/sh", "-c", request["command"]])  # not one of ours: as DVC runs it
-    script = os.path.join(request["folder"], words[1])
-    sys.argv, sys.path[:0] = words[1:], [os.path.dirname(script)]
+        return subprocess.call(["/bin/sh", "-c", request["command"]])  # not one of ours: as DVC runs it
+    sys.argv, sys.path[:0] = words[1:], [os.path.join(request["folder"], os.path.dirname(words[1]))]
     try:
-        runpy.run_path(script, run_name="__main__")
+        runpy.run_path(words[1], run_name="__main__")
         return 0
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
@@ -127,6 +127,8 @@ class Server:
                 break
         for process in self.numbers:
             self.signal(process, signal.SIGKILL)
+        for process in self.numbers:
+            os.waitpid(process, 0)
 
     def read(self) -> bool:
         """Take the requests that have arrived; False once standard input is closed."""
@@ -150,6 +152,8 @@ class Server:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 status = execute(request, self.leash)
+                if status < 0:  # a command of its own that was killed
+                    os.kill(os.getpid(), -status)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -176,6 +180,8 @@ class Server:
             process, status, usage = os.wait4(-1, os.WNOHANG)
             if not process:
                 return
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process, signal.SIGKILL)  # what it has started and left
             self.stopped.pop(process, None)
             number, begun = self.numbers.pop(process, None), self.begun.pop(process, 0.0)
             self.answer(

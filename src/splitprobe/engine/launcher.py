@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -124,6 +125,9 @@ class Launcher:
                 self.outcomes[number] = Outcome(**message)
                 self.ends.pop(number).set()
         server.wait()
+        for stream in (server.stdin, server.stdout):
+            with contextlib.suppress(OSError):  # what it has not read is of no use to anybody
+                stream.close()
         if server is self.server or self.server is None:  # it has died: so have its stages
             for number in list(self.ends):
                 self.ends.pop(number).set()

@@ -127,9 +127,9 @@ class Work:
         self.done[step.name] = {"command": step.command, "inputs": before, "outs": outs}
         self.dirty = True
 
-    def write(self, every: float = 0.0) -> None:
+    def write(self, every: float | None = None) -> None:
         """Write the note, if the last time was ``every`` seconds ago."""
-        if self.dirty and time.monotonic() - self.written >= every:
+        if self.dirty and time.monotonic() - self.written >= (every or 0.0):
             write_json(self.out / NOTE, {"version": VERSION, "steps": self.done})
             self.written, self.dirty = time.monotonic(), False
 

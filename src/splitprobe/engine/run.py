@@ -66,7 +66,7 @@ class Book(Protocol):
     def record(self, step: Step, before: dict[str, Any]) -> None:
         """Note a step that has run; raises Refused when its inputs are not those from ``before`` it ran."""
 
-    def write(self, every: float = 0.0) -> None:
+    def write(self, every: float | None = None) -> None:
         """Write down what was recorded, if the last time is long enough ago."""
 
 
@@ -84,6 +84,7 @@ class Build:
     running: set[str] = field(default_factory=set)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    unbegun: dict[str, int] = field(default_factory=dict)  # how often a step's worker was gone before it ran
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     urgency: dict[str, float] = field(default_factory=dict)
@@ -153,7 +154,7 @@ class Build:
             step = next(iter(self.ready()), None)
             if step is None:
                 return
-            if not self.must_run(step):
+            if step.name not in self.inputs and not self.must_run(step):
                 continue
             del self.waiting[step.name]
             self.running.add(step.name)
@@ -215,7 +216,11 @@ class Build:
         """Record a step that has ended well, start one again that was killed, give up one that failed."""
         if isinstance(outcome, BaseException):
             self.fail(step, f"could not be run: {outcome!r}")
-        elif outcome.killed and not self.log(step.name).exists():
+        elif outcome.killed and self.over:
+            self.running.discard(step.name)
+            remove(list(step.outs), step.folder)
+        elif outcome.killed and not self.log(step.name).exists() and self.unbegun.get(step.name, 0) < ATTEMPTS:
+            self.unbegun[step.name] = self.unbegun.get(step.name, 0) + 1
             self.attempts[step.name] -= 1  # it had not begun: the worker that it waited for is gone
             self.submit(pool, step)
         elif outcome.killed and self.attempts[step.name] < ATTEMPTS:
