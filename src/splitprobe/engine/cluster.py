@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import threading
@@ -50,6 +51,8 @@ class StageRunner(WorkerPlugin):
         """Start importing at once, so that the first stage need not wait for it."""
         if self.own and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which decides
+        # Dask's own setting, by which memory goes back to the system at every step of a training: half of the time
+        os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
         self.worker, self.launcher = worker, Launcher(Path(self.source), self.environment)
         self.launcher.started()
 
