@@ -1,7 +1,6 @@
 """Tables from a fabricated repository: every number where it belongs, in all three files."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
