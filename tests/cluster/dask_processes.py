@@ -1,6 +1,6 @@
 """`splitprobe run --scheduler` on Dask clusters of real processes: workers and drivers that die, TLS, a GPU to share.
 
-Run by hand, in an environment that the project is installed in, for about three minutes on two cores::
+Run by hand, in an environment that the project is installed in, for about four minutes on two cores::
 
     python tests/cluster/dask_processes.py
 
@@ -150,6 +150,7 @@ class Driver:
         with open(self.output, "w") as log:
             command = [COMMANDS / "splitprobe", "run", "--scheduler", of.address, *targets]
             self.process = subprocess.Popen(command, cwd=checkout, env=of.environment, stdout=log, stderr=log)
+        of.processes.append(self.process)
 
     def alive(self) -> bool:
         """True; an AssertionError once it has ended."""
@@ -281,6 +282,7 @@ CASES = {case.__name__: case for case in (workers_die, driver_dies, tls, gpu)}
 def main(names: list[str]) -> None:
     """Run the cases named, or all of them."""
     os.environ.update(OMP_WAIT_POLICY="passive", OMP_NUM_THREADS="1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that clusters are ended
     for name in names or CASES:
         case = CASES[name]
         print(f"{name}: {case.__doc__}", flush=True)

@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -23,10 +24,9 @@ import cloudpickle
 import dask
 from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker
 
-import splitprobe.engine
+from splitprobe.engine import launcher
 from splitprobe.engine.launcher import Job, Launcher, Outcome
 
-PLUGIN = "splitprobe"
 GPU = "GPU"  # Dask's name for what stages on a GPU share
 KINDS = {
     "slurm": "SLURM",
@@ -42,10 +42,8 @@ KINDS = {
 class StageRunner(WorkerPlugin):
     """What each worker is given: a fork server for one checkout."""
 
-    name = PLUGIN
-
-    def __init__(self, source: str, environment: dict[str, str], own: bool) -> None:
-        self.source, self.environment, self.own = source, environment, own
+    def __init__(self, name: str, source: str, environment: dict[str, str], own: bool) -> None:
+        self.name, self.source, self.environment, self.own = name, source, environment, own
 
     def setup(self, worker: Any) -> None:
         """Start importing at once, so that the first stage need not wait for it."""
@@ -80,21 +78,17 @@ class StageRunner(WorkerPlugin):
         return outcome
 
 
-def run_job(job: Job, key: str) -> Outcome:
-    """The task that Dask runs for a stage."""
-    return get_worker().plugins[PLUGIN].run(job, key)
-
-
 class Workers:
     """A set of Dask workers. ``ended`` receives (name of the stage, Outcome), in the order in which stages end."""
 
     def __init__(self, client: Client, source: Path, environment: dict[str, str], own: bool) -> None:
         """``own`` workers are those of this command alone."""
-        cloudpickle.register_pickle_by_value(splitprobe.engine)
+        for module in (sys.modules[__name__], launcher):  # not their package: Dask looks for the very module
+            cloudpickle.register_pickle_by_value(module)
         self.client, self.ended = client, queue.SimpleQueue()
         self.futures: dict[str, Future] = {}
-        self.name, self.count = uuid.uuid4().hex[:8], 0
-        client.register_plugin(StageRunner(str(source), environment, own))
+        self.name, self.count = f"splitprobe-{uuid.uuid4().hex[:8]}", 0  # others may use the same workers
+        client.register_plugin(StageRunner(self.name, str(source), environment, own))
 
     def slots(self) -> int:
         """How many stages the workers that are connected now run at a time; 0 while there is none."""
@@ -111,9 +105,13 @@ class Workers:
     def submit(self, job: Job, priority: float, gpu: bool) -> None:
         """Start a stage as soon as a worker is free, one with a place on its GPU for those that use the device."""
         self.count += 1
-        key = f"{job.name}-{self.name}-{self.count}"
+        plugin, key = self.name, f"{job.name}-{self.name}-{self.count}"
         resources = {GPU: 1} if gpu and self.with_gpu() else None
-        future = self.client.submit(run_job, job, key, key=key, priority=priority, resources=resources, pure=False)
+
+        def run(job: Job) -> Outcome:  # a local function: one that can be imported would not travel by value
+            return get_worker().plugins[plugin].run(job, key)
+
+        future = self.client.submit(run, job, key=key, priority=priority, resources=resources, pure=False)
         self.futures[job.name] = future
         future.add_done_callback(lambda done: self._end(job.name, done))
 
@@ -138,7 +136,7 @@ class Workers:
         for name in list(self.futures):
             self.forget(name)
         with contextlib.suppress(Exception):  # workers that are gone have no stages
-            self.client.unregister_worker_plugin(PLUGIN)
+            self.client.unregister_worker_plugin(self.name)
 
 
 @contextlib.contextmanager
@@ -161,7 +159,7 @@ def local(workers: int, places: int, devices: list[str]) -> Iterator[Client]:
         each = [options | {"nthreads": 1}] * workers
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
     with (
-        dask.config.set(SETTINGS),
+        dask.config.set({**SETTINGS, "distributed.comm.require-encryption": False}),  # nothing leaves the machine
         SpecCluster(
             {i: {"cls": Nanny, "options": e} for i, e in enumerate(each)}, scheduler, silence_logs=50
         ) as cluster,
@@ -178,7 +176,7 @@ def connected(address: str) -> Iterator[Client]:
     """
     try:
         client = Client(address, timeout=20)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # the last: tls:// without a certificate
         raise ConnectionError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from error
     with client:
         yield client
@@ -198,12 +196,14 @@ def queued(kind: str, workers: int) -> Iterator[Client]:
         raise ValueError(f"--{kind} needs Dask-Jobqueue: pip install -e '.[cluster]'") from None
     cluster = getattr(dask_jobqueue, f"{KINDS[kind]}Cluster")
     try:
-        started = cluster()
+        with dask.config.set(SETTINGS):  # TLS with keys of its own: nobody else in the network may use these workers
+            started = cluster(security=True, shared_temp_directory=str(Path(".dvc", "tmp").resolve()))
     except (TypeError, ValueError) as error:
         where = f"jobqueue.{kind} in ~/.config/dask/jobqueue.yaml"
         raise ValueError(f"--{kind}: {where} must say at least cores and memory of a job ({error})") from error
     with started, Client(started) as client:
-        started.scale(n=workers)
+        started.adapt(minimum=workers, maximum=workers)  # unlike `scale`, it replaces a job that has ended
+        client.wait_for_workers(1)
         yield client
 
 

@@ -28,6 +28,7 @@ import traceback
 
 # what stages import, as far as it is slow; SPLITPROBE_PRELOAD names others, or none
 PRELOADED = "torch,torch.utils.flop_counter,opacus,matplotlib.pyplot,skimage.metrics,PIL.Image,tqdm,ruamel.yaml"
+IDLE = 600.0  # seconds without a stage after which a server ends: a driver that was killed cannot ask for it
 GRACE = 3.0  # seconds that a stopped stage has to tidy up before it is killed
 
 
@@ -99,6 +100,7 @@ class Server:
         self.begun: dict[int, float] = {}
         self.stopped: dict[int, float] = {}  # process to the time at which it is killed
         self.pending = b""
+        self.used = time.monotonic()
 
     def answer(self, **message: object) -> None:
         """Write one line, unless nobody listens any more."""
@@ -114,7 +116,7 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.answer(ready=os.getpid())
         while True:
-            wait = min(self.stopped.values(), default=time.monotonic() + 60) - time.monotonic()
+            wait = min(self.stopped.values(), default=time.monotonic() + IDLE) - time.monotonic()
             found, _, _ = select.select([0, woken], [], [], max(0.0, wait))
             if woken in found:
                 with contextlib.suppress(BlockingIOError):
@@ -124,6 +126,10 @@ class Server:
                 if time.monotonic() >= deadline:
                     self.signal(process, signal.SIGKILL)
             if 0 in found and not self.read():
+                break
+            if self.numbers or found:
+                self.used = time.monotonic()
+            elif time.monotonic() - self.used > IDLE:
                 break
         for process in self.numbers:
             self.signal(process, signal.SIGKILL)
