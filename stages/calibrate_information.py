@@ -2,19 +2,16 @@
 
 import own_sources  # noqa: F401
 
-from splitprobe import runtime
-from splitprobe.cells import Paths
+from splitprobe.core import runtime
+from splitprobe.core.recipe import Recipe
 from splitprobe.information.calibrate import calibrate_information
-from splitprobe.params import Params, ParamsError
 
 
 def main(arguments: list[str]) -> None:
-    """Try the measures on Gaussians with the scale's budget; write calibration.json."""
-    if arguments:
-        raise ParamsError(f"no argument is needed, not {arguments}: python stages/calibrate_information.py")
-    params = Params.load()
-    place = runtime.start(params.section("runtime", runtime.Settings))
-    calibrate_information(params, Paths(params.scale), place)
+    """Try the measures on Gaussians with the scale's budget; write calibration/all.json."""
+    recipe = Recipe.load("calibrate_information", *arguments)
+    place = runtime.start(recipe.params.section("runtime", runtime.Settings))
+    calibrate_information(recipe.params, recipe.paths, place)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,18 @@
-"""Stage ``measure_cost``: latency of one cell's edge and cloud. Usage: python stages/measure_cost.py CELL."""
+"""Stage ``measure_cost``: latency of one cell. Usage: python stages/measure_cost.py CELL."""
 
 import own_sources  # noqa: F401
 
-from splitprobe import runtime
-from splitprobe.cells import Paths
-from splitprobe.cost import measure_cost
-from splitprobe.params import Params
+from splitprobe.core import runtime
+from splitprobe.core.recipe import Recipe
+from splitprobe.probes.cost import measure_cost
 
 
 def main(arguments: list[str]) -> None:
-    """Time the cell's target; write the result."""
-    (cell,) = arguments
-    params = Params.load()
-    paths = Paths(params.scale).first(cell)
-    measure_cost(
-        cell, params.seeded(paths.seed, cell), paths, runtime.start(params.section("runtime", runtime.Settings))
-    )
+    """Time edge and cloud of the first repetition; write costs/<cell>.json."""
+    recipe = Recipe.load("measure_cost", *arguments)
+    params, paths = recipe.first()
+    place = runtime.start(params.section("runtime", runtime.Settings))
+    measure_cost(recipe.cell.name, params, paths, place)
 
 
 if __name__ == "__main__":

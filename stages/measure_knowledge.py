@@ -2,19 +2,17 @@
 
 import own_sources  # noqa: F401
 
-from splitprobe import runtime
-from splitprobe.cells import Paths
-from splitprobe.knowledge import measure_knowledge
-from splitprobe.params import Params
+from splitprobe.core import runtime
+from splitprobe.core.recipe import Recipe
+from splitprobe.probes.knowledge import measure_knowledge
 
 
 def main(arguments: list[str]) -> None:
     """Fit one decoder on each set of auxiliary images; write knowledge/<cell>.json."""
-    (cell,) = arguments
-    params = Params.load()
-    paths = Paths(params.scale).first(cell)
+    recipe = Recipe.load("measure_knowledge", *arguments)
+    params, paths = recipe.first()
     place = runtime.start(params.section("runtime", runtime.Settings))
-    measure_knowledge(cell, params.seeded(paths.seed, cell), paths, place)
+    measure_knowledge(recipe.cell.name, params, paths, place)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,16 @@
 
 import own_sources  # noqa: F401
 
-from splitprobe import runtime
-from splitprobe.cells import Paths
-from splitprobe.judge_training import train_judge
-from splitprobe.params import Params
+from splitprobe.core import runtime
+from splitprobe.core.recipe import Recipe
+from splitprobe.targets.judge_training import train_judge
 
 
 def main(arguments: list[str]) -> None:
     """Train the judge of the data set named on the command line; write its checkpoint and its accuracy."""
-    (dataset,) = arguments
-    params = Params.load()
-    train_judge(dataset, params, Paths(params.scale), runtime.start(params.section("runtime", runtime.Settings)))
+    recipe = Recipe.load("train_judge", *arguments)
+    place = runtime.start(recipe.params.section("runtime", runtime.Settings))
+    train_judge(arguments[0], recipe.params, recipe.paths, place)
 
 
 if __name__ == "__main__":

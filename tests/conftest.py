@@ -2,6 +2,7 @@
 
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,15 @@ import own_sources  # noqa: F401  before torch, as in every stage
 import pytest
 import torch
 
-from splitprobe import runtime as runtimes
-from splitprobe.artifacts import write_csv, write_json, write_npz
 from splitprobe.attacks.base import assess
-from splitprobe.cells import Cell, Paths
+from splitprobe.core import runtime as runtimes
+from splitprobe.core.artifacts import write_csv, write_json, write_npz
+from splitprobe.core.cells import Cell, Paths
+from splitprobe.core.params import Params
+from splitprobe.learning.schedule import Schedule
 from splitprobe.models.split import Shape
-from splitprobe.params import Params
-from splitprobe.target import Blueprint, Target
+from splitprobe.targets.target import Blueprint, Target
+from splitprobe.targets.training import Settings, Trainer
 
 ROOT = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -35,14 +38,15 @@ TINY = {
         "calibrated": {"epochs": 2, "least_steps": 0, "fit_images": 64, "held_out_images": 32},
     },
 }
+SHAPE = Shape(3, 32, 4, 8)
 COUNTS = {"train": 64, "validation": 32, "test": 32, "auxiliary": 64}
 
 
 @pytest.fixture(scope="session")
 def tree() -> dict:
     """The real params.yaml with its demo scale shrunk; copy before changing."""
-    tree = copy.deepcopy(dict(Params.load(ROOT / "params.yaml").tree))
-    tree["scales"] = {"demo": {**tree["scales"]["demo"], **copy.deepcopy(TINY)}}
+    tree = copy.deepcopy(Params.load(ROOT / "params.yaml", "demo").tree)
+    tree["scales"] |= copy.deepcopy(TINY)
     tree["training"] = {**tree["training"], "batch_size": 16}
     tree["defense"]["dpsgd"] |= {"batch_size": 8, "physical_batch_size": 4}
     return tree
@@ -64,25 +68,45 @@ def make_cell():
         defense: str = "unprotected",
         cut: int = 2,
         start: str = "prepared/objects/summary.json",
-        variant: str = "none",
         architecture: str = "unprotected",
     ) -> Cell:
-        place = {"group": "cnn", "dataset": "objects", "model": "cnn", "cut": cut, "start": start}
-        how = {"architecture": architecture, "variant": variant, "ablation": "none", "tune": f"defense.{defense}"}
-        return Cell(name=f"cnn/{defense}", defense=defense, **place, **how)
+        place = {"dataset": "objects", "model": "cnn", "cut": cut, "start": start}
+        how = {"architecture": architecture, "defense": defense, "variant": "none", "ablation": "none", "title": ""}
+        return Cell(name=f"cnn/{defense}", **place, **how)
 
     return make
 
 
 @pytest.fixture
-def make_target(params: Params, cpu: runtimes.Runtime, make_cell):
-    """An untrained target of a defense, frozen."""
+def make_blueprint(params: Params, make_cell):
+    """The networks of a cell, small ones, under a variant's settings."""
 
     def make(
-        defense: str = "unprotected", cut: int = 2, variant: str = "none", architecture: str = "unprotected"
-    ) -> Target:
-        cell = make_cell(defense, cut, variant=variant, architecture=architecture)
-        blueprint = Blueprint.from_params(cell, Shape(3, 32, 4, 8), params)
+        defense: str = "unprotected", variant: str = "none", model: str = "cnn", shape: Shape = SHAPE, **cell
+    ) -> Blueprint:
+        cell = replace(make_cell(defense, **cell), model=model)
+        return Blueprint.from_params(cell, shape, params.varied(f"variants.{variant}"))
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(params: Params, cpu: runtimes.Runtime, make_blueprint):
+    """A trainer on 16 images, with the learning rate that stays the same."""
+
+    def make(defense: str, epochs: int = 1, lr: float = 1e-3, **how) -> Trainer:
+        settings, schedule = params.section("training", Settings), Schedule(epochs, lr, "constant", 0)
+        return Trainer(make_blueprint(defense, **how), settings, schedule, cpu, 1, 16)
+
+    return make
+
+
+@pytest.fixture
+def make_target(cpu: runtimes.Runtime, make_blueprint):
+    """An untrained target of a defense, frozen."""
+
+    def make(*what, **how) -> Target:
+        blueprint = make_blueprint(*what, **how)
         with cpu.seeded(0, "test"):
             edge, cloud = (cpu.place(half) for half in blueprint.build())
         return Target(blueprint, edge, cloud, cpu, {"scale": "demo", "seed": 1, "training": {}}).freeze()
@@ -111,13 +135,9 @@ def paths(tmp_path: Path) -> Paths:
 
 
 @pytest.fixture
-def judge(params: Params, cpu: runtimes.Runtime, paths: Paths) -> Target:
+def judge(paths: Paths, make_target) -> Target:
     """An untrained judge of the tiny data set, where the stages look for it."""
-    what = ("resnet18", 1, "unprotected", "unprotected", "none", "none", "judge", "prepared/objects/summary.json")
-    blueprint = Blueprint.from_params(Cell("judge/objects", "judge", "objects", *what), Shape(3, 32, 4, 8), params)
-    with cpu.seeded(0, "judge"):
-        edge, cloud = (cpu.place(half) for half in blueprint.build())
-    judge = Target(blueprint, edge, cloud, cpu, {}).freeze()
+    judge = make_target(model="resnet18", cut=1)
     judge.save(paths.judge("objects"))
     return judge
 

@@ -1,7 +1,7 @@
-"""A throw-away repository with the project's own dvc.yaml and params.yaml, in which every script is a stand-in.
+"""A throw-away repository with the project's own graph, in which every script but `write_recipes` is a stand-in.
 
-DVC itself decides what runs; the stand-ins only write the declared outputs, made from the values of the declared params
-and the bytes of the declared dependencies. So a change travels through the graph as it does in a study, in seconds.
+DVC itself decides what runs. The stand-ins only write the declared outputs, made from the bytes of the declared
+dependencies, so that a change travels through the graph as it does in a study, in seconds.
 """
 
 from __future__ import annotations
@@ -17,64 +17,64 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import networkx
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+CELLS = "stages/cells.yaml"
 COPIED = (
     "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "data/raw/README.md",
     "src", "stages",
 )  # fmt: skip
+# a few of each: DVC takes minutes with all
+KEPT = {
+    "datasets": ["objects", "xray"],
+    "cells": [
+        f"cnn/{row}" for row in ("unprotected", "gaussian_noise", "bido", "siftfunnel_architecture", "siftfunnel")
+    ],
+    "swept": ["gaussian_noise"],
+    "timed": ["cnn/unprotected"],
+    "known": ["cnn/unprotected"],
+    "parts": ["cnn", "budget", "ablation", "prepared", "sweeps", "costs"],
+    "tables": ["table1", "table2", "leaderboard"],
+    "figures": ["figure4", "criterion"],
+}
+KEPT["cells"] += ["budget/gaussian_noise", "ablation/no_dcor"]
+
+
 STAND_IN = """
 import hashlib, json, os, sys
 from pathlib import Path
 
-stage = json.loads(Path(os.environ["STAND_IN_PLAN"]).read_text())[" ".join(sys.argv)]
-digest = hashlib.sha256(json.dumps(stage["params"], sort_keys=True).encode())
+stage = json.loads(Path(os.environ["STAND_IN_PLAN"]).read_text())[" ".join(sys.argv[1:])]
+digest = hashlib.sha256()
 for dep in map(Path, stage["deps"]):
-    for file in [dep] if dep.is_file() else sorted(p for p in dep.rglob("*") if p.is_file() and p.suffix != ".pyc"):
+    for file in [dep] if dep.is_file() else sorted(p for p in dep.rglob("*") if p.is_file()):
         digest.update(str(file).encode() + file.read_bytes())
 text, number = digest.hexdigest(), int(digest.hexdigest()[:6], 16) / 16**6
 for path, columns in stage["files"].items():
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if path.endswith(".json"):
-        content = json.dumps({"value": number})
-    elif path.endswith(".csv"):
-        content = ",".join(columns or ["x", "y"]) + f"\\n1,{number}\\n2,{number}\\n"
-    else:
-        content = text
-    Path(path).write_text(content)
+    kinds = {".json": json.dumps({"value": number}), ".csv": ",".join(columns or ["x", "y"]) + f"\\n1,{number}\\n"}
+    Path(path).write_text(kinds.get(Path(path).suffix, text))
 with open(os.environ["STAND_IN_LOG"], "a") as log:
     log.write(stage["name"] + "\\n")
 """
 
 
-def load(text: str) -> Any:
-    """YAML 1.2, as DVC reads it."""
-    return YAML(typ="safe").load(text)
+def read_yaml(path: Path) -> Any:
+    """The tree of a YAML file, as DVC reads it."""
+    return YAML(typ="safe").load(path)
 
 
-def dump(tree: Any) -> str:
+def write_yaml(path: Path, tree: Any) -> None:
     """Block style, keys in the order given."""
     yaml, stream = YAML(typ="safe", pure=True), io.StringIO()
     yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = False, False, 1000
     yaml.dump(tree, stream)
-    return stream.getvalue()
-
-
-def read_yaml(path: Path) -> Any:
-    """The tree of a YAML file."""
-    return load(path.read_text())
-
-
-def variables(root: Path = ROOT) -> dict[str, Any]:
-    """What stands under ``vars`` in dvc.yaml."""
-    return {name: value for part in read_yaml(root / "dvc.yaml")["vars"] for name, value in part.items()}
+    path.write_text(stream.getvalue())
 
 
 def get_key(tree: Any, key: str) -> Any:
@@ -93,6 +93,35 @@ def set_key(tree: dict, key: str, value: Any) -> None:
     (get_key(tree, ".".join(parents)) if parents else tree)[last] = value
 
 
+def leaves(tree: dict, above: str = "") -> Iterator[str]:
+    """Dotted names of all values."""
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
+
+
+def keep_few(root: Path) -> None:
+    """Leave only KEPT in a copy of the definition, and no report, which shows everything."""
+    cells, params = read_yaml(root / CELLS), read_yaml(root / "params.yaml")
+    for name, kept in KEPT.items():
+        known = cells[name]
+        cells[name] = kept if isinstance(known, list) else {key: known[key] for key in kept}
+    cells["reads"] = {key: value for key, value in cells["reads"].items() if key != "build_report"}
+    shown = {*KEPT["tables"], *KEPT["figures"], "histograms", "figure1", "figure2", "figure3", "figure5"}
+    params["rows"] = {
+        name: "cnn/*" if "figure" in name else rows for name, rows in params["rows"].items() if name in shown
+    }
+    params["rows"] |= {"table1": "objects xray", "criterion": "*/*", "histograms": "cnn/*"}
+    params["scales"]["repeats"] |= {"budget": 1, "ablation": 1}
+    write_yaml(root / CELLS, cells)
+    write_yaml(root / "params.yaml", params)
+    stages = read_yaml(root / "dvc.yaml")
+    del stages["stages"]["build_report"]
+    write_yaml(root / "dvc.yaml", stages)
+
+
 @contextlib.contextmanager
 def fast_lock(path: str, fs: Any = None) -> Iterator[dict]:
     """Updates dvc.lock as JSON, which is YAML too; DVC's own way is a round trip in pure Python that keeps remarks."""
@@ -100,51 +129,6 @@ def fast_lock(path: str, fs: Any = None) -> Iterator[dict]:
     tree = json.loads(file.read_text()) if file.exists() else {}
     yield tree
     file.write_text(json.dumps(tree))
-
-
-@contextlib.contextmanager
-def fast_dvc() -> Iterator[None]:
-    """Without DVC's two slow habits, which cost more than all else: its way with dvc.lock and reading params again.
-
-    Nothing changes params.yaml within the block, so each stage's values are read once, not six times.
-    """
-    import dvc.dependency.param as param
-    import dvc.dvcfile
-
-    known: dict[tuple, Any] = {}
-    read = param.read_param_file
-
-    def read_once(fs: Any, path: str, key_paths: list[str] | None = None, **options: Any) -> Any:
-        key = (path, tuple(key_paths or ()), *sorted(options.items()))
-        if key not in known:
-            known[key] = read(fs, path, key_paths, **options)
-        return known[key]
-
-    with (
-        mock.patch.object(param, "read_param_file", read_once),
-        mock.patch.object(dvc.dvcfile, "modify_yaml", fast_lock),
-    ):
-        yield
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What has changed for which stage: files, folders, outputs, and params by their declared keys.
-
-    An edge of ``graph`` leads from a stage to one that it needs.
-    """
-
-    causes: dict[str, set[str]]
-    graph: networkx.DiGraph
-
-    def due(self, cause: str | None = None) -> set[str]:
-        """What ``dvc repro`` has reason to run, for one edited file or key or for all: with all that hangs on it."""
-        hit = {
-            stage
-            for stage, causes in self.causes.items()
-            if cause is None or any(cause == c or cause.startswith((f"{c}/", f"{c}.")) for c in causes)
-        }
-        return hit.union(*(networkx.ancestors(self.graph, stage) for stage in hit))
 
 
 class Study:
@@ -156,7 +140,7 @@ class Study:
 
     @classmethod
     def create(cls, root: Path) -> Study:
-        """Copy the project's definition and put a stand-in in the place of each script."""
+        """Copy the project's definition, with few cells, and put a stand-in in the place of each script."""
         study = cls(root)
         study.side.mkdir(parents=True)
         for name in COPIED:
@@ -166,15 +150,18 @@ class Study:
                 shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, copy)
-        python = study.side / "bin" / "python"
+        keep_few(root)
+        python, stand_in = study.side / "bin" / "python", study.side / "stand_in.py"
         python.parent.mkdir()
+        stand_in.write_text(STAND_IN)
         # -I -S: nothing but the standard library, so that a stand-in starts in 20 ms
-        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I -S "$@"\n')
+        real = shlex.quote(sys.executable)
+        lines = ["#!/bin/sh", f'case "$1" in *write_recipes.py) {real} "$@" && echo write_recipes >> "$STAND_IN_LOG";;']
+        lines += [f'*) exec {real} -I -S {shlex.quote(str(stand_in))} "$@";;', "esac"]
+        python.write_text("\n".join(lines) + "\n")
         python.chmod(python.stat().st_mode | stat.S_IXUSR)
         for command in (["init", "-q"], ["config", "user.name", "t"], ["config", "user.email", "t@example.org"]):
             subprocess.run(["git", *command], cwd=root, check=True)
-        for script in (root / "stages").glob("*.py"):
-            script.write_text(STAND_IN)
         return study
 
     def copy(self, root: Path) -> Study:
@@ -182,11 +169,14 @@ class Study:
         other = Study(root)
         shutil.copytree(self.root, root)
         shutil.copytree(self.side, other.side)
+        python = other.side / "bin" / "python"
+        python.write_text(python.read_text().replace(str(self.side), str(other.side)))
         return other
 
     @contextlib.contextmanager
     def repository(self) -> Iterator[Any]:
         """DVC's own view of the folder, read anew, apart from the settings and caches of this machine's user."""
+        import dvc.dvcfile
         from dvc.repo import Repo
 
         here = os.getcwd()
@@ -195,7 +185,7 @@ class Study:
             with (
                 warnings.catch_warnings(),
                 mock.patch.dict(os.environ, self.environment()),
-                fast_dvc(),
+                mock.patch.object(dvc.dvcfile, "modify_yaml", fast_lock),
                 contextlib.closing(Repo(".")) as repo,
             ):
                 warnings.filterwarnings("ignore", "_NoneStep.value", DeprecationWarning)  # DVC's use of pygtrie
@@ -207,7 +197,8 @@ class Study:
         """The variables under which DVC and the stand-ins work on this study."""
         dvc = {f"DVC_{name}_DIR": str(self.side) for name in ("SITE_CACHE", "GLOBAL_CONFIG", "SYSTEM_CONFIG")}
         path = os.pathsep.join((str(self.side / "bin"), os.environ["PATH"]))
-        return {**dvc, "PATH": path, "STAND_IN_PLAN": str(self.plan), "STAND_IN_LOG": str(self.log), "DVC_TEST": "1"}
+        own = {"STAND_IN_PLAN": str(self.plan), "STAND_IN_LOG": str(self.log), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**dvc, **own, "PATH": path, "DVC_TEST": "1"}
 
     def stages(self) -> dict[str, Any]:
         """All stage instances by name."""
@@ -217,87 +208,43 @@ class Study:
     def repro(self, *targets: str) -> list[str]:
         """``dvc repro``; the names of the stages whose command ran, in order."""
         with self.repository() as repo:
-            params = read_yaml(self.root / "params.yaml")
-            self.plan.write_text(json.dumps(plan(repo.index.stages, params)))
+            self.plan.write_text(json.dumps(plan(repo.index.stages)))
             self.log.write_text("")
             repo.reproduce(targets=list(targets) or None)
         return self.log.read_text().split()
 
-    def changes(self) -> Changes:
-        """What ``dvc status`` says, and the graph."""
-        with self.repository() as repo:
-            status, graph = repo.status(), repo.index.graph
-            known = {stage.addressing: stage.name for stage in graph}
-            names = networkx.relabel_nodes(graph, lambda stage: stage.name)
-        causes: dict[str, set[str]] = {known[address]: set() for address in status}
-        for address, entries in status.items():
-            for entry in entries:  # "changed command", or a dictionary of changed dependencies or outputs
-                parts = entry.values() if isinstance(entry, dict) else ()
-                for path, change in (item for part in parts for item in part.items()):
-                    causes[known[address]] |= set(change) if isinstance(change, dict) else {path}
-        return Changes(causes, names)
-
     def change(self, name: str, edit: Callable[[Any], None]) -> None:
-        """Edit the tree of dvc.yaml or params.yaml in place."""
+        """Edit the tree of a YAML file in place."""
         tree = read_yaml(self.root / name)
         edit(tree)
-        (self.root / name).write_text(dump(tree))
+        write_yaml(self.root / name, tree)
 
     def set(self, key: str, value: Any) -> None:
         """Set a dotted key of params.yaml."""
         self.change("params.yaml", lambda tree: set_key(tree, key, value))
 
-    @contextlib.contextmanager
-    def restored(self, *names: str) -> Iterator[None]:
-        """Files that may be changed within the block and are as before after it."""
-        before = {self.root / name: (self.root / name).read_text() for name in names}
-        try:
-            yield
-        finally:
-            for path, text in before.items():
-                path.write_text(text)
-
-
-def keys(stage: Any) -> list[str]:
-    """The params that a stage declares."""
-    return [key for dep in stage.deps if hasattr(dep, "params") for key in dep.params]
-
 
 def files(stage: Any) -> list[str]:
-    """The files and folders that a stage declares to depend on."""
-    return [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
+    """The files and folders that a stage depends on."""
+    return [dep.def_path for dep in stage.deps]
 
 
-def script(stage: Any) -> str:
-    """The script that a stage runs."""
-    return Path(stage.cmd.split()[1]).stem
-
-
-def recipes(stage: Any, stages: dict[str, Any]) -> list[Any]:
-    """The stages that write the recipes which a stage depends on."""
-    made = {out.def_path: other for other in stages.values() for out in other.outs if "/recipes/" in out.def_path}
-    return [made[path] for path in files(stage) if path in made]
-
-
-def plan(stages: list[Any], params: dict) -> dict[str, dict]:
+def plan(stages: list[Any]) -> dict[str, dict]:
     """What the stand-in of each command reads and writes, by the command without ``python``."""
-    wanted = {path for stage in stages for path in files(stage)}
-    result = {}
+    wanted, result = {path for stage in stages for path in files(stage)}, {}
     for stage in stages:
-        values = {key: get_key(params, key) for key in keys(stage)}
         written: dict[str, list[str] | None] = {}
         for out in stage.outs:
             columns = [out.plot[axis] for axis in "xy"] if isinstance(out.plot, dict) and "x" in out.plot else None
-            if out.plot and not Path(out.def_path).suffix:  # a folder of curves
-                written[f"{out.def_path}/1/mle.csv"] = columns
-            elif Path(out.def_path).suffix:
+            if Path(out.def_path).suffix:
                 written[out.def_path] = columns
+            elif out.plot:  # a folder of curves
+                written[f"{out.def_path}/1.csv"] = columns
             elif out.metric:  # a folder of one file per row
-                (rows,) = [value for key, value in values.items() if key.startswith("rows.")]
-                written |= {f"{out.def_path}/{row}.json": None for row in rows}
+                written[f"{out.def_path}/row.json"] = None
             else:
-                below = {path for path in wanted if path.startswith(out.def_path + "/")}
+                below = {path for path in wanted if path.startswith(out.def_path + "/") and Path(path).suffix}
                 written |= dict.fromkeys(sorted(below | {f"{out.def_path}/more.txt"}))
         command = stage.cmd.removeprefix("python ")
-        result[command] = {"name": stage.name, "params": values, "deps": files(stage), "files": written}
+        result[command] = {"name": stage.name, "deps": files(stage), "files": written}
     return result

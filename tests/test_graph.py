@@ -1,4 +1,4 @@
-"""What a change re-runs, decided by DVC itself on the project's own dvc.yaml and params.yaml (see graph_tools)."""
+"""What a change runs again, decided by DVC itself on the project's own graph (see graph_tools)."""
 
 import json
 import os
@@ -9,53 +9,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from graph_tools import ROOT, Changes, Study, dump, get_key, read_yaml, set_key, variables
+from graph_tools import CELLS, ROOT, Study, files, get_key, read_yaml, set_key, write_yaml
+
+from splitprobe.core.recipe import Study as Recipes
+from splitprobe.core.sources import Sources
 
 SCALE, PACKAGE = "demo", "src/splitprobe"
-SCRIPTS = {"train_target", "probe_target"}  # what runs for every cell
-PROBES = {"probe_target", "measure_depth"}  # what attacks and estimates
-ATTACKERS = PROBES | {"sweep"}  # what runs all attacks
-DECODERS = ATTACKERS | {"measure_knowledge"}  # what fits decoders
-CALIBRATION = "calibrate_information"  # runs once, for no cell
-
-
-# enough cells for each way in which cells differ in the graph; with all of them DVC takes minutes
-KEPT = {
-    *(f"cnn/{row}" for row in ("unprotected", "gaussian_noise", "dropout", "bido", "bido_cka", "siftfunnel")),
-    *(f"{group}/unprotected" for group in ("resnet18", "faces", "vgg16", "faces_vgg16", "xray_vgg16")),
-    *("ablation/no_dcor", "budget/vib"),
-}
-
-
-def fewer(study: Study) -> None:
-    """Leave out the other cells, and their rows."""
-
-    def kept(names: Iterable[str]) -> list[str]:
-        return [name for name in names if "/" not in name or name.startswith("depth_") or name in KEPT]
-
-    def cut(tree: dict) -> None:
-        for part in tree["vars"]:
-            if "cells" in part:
-                part["cells"] = {name: part["cells"][name] for name in kept(part["cells"])}
-            if "timed" in part:
-                part["timed"] = kept(part["timed"])
-            if "knowing" in part:
-                part["knowing"] = {name: part["knowing"][name] for name in kept(part["knowing"])}
-            if "swept" in part:
-                part["swept"] = {row: cell for row, cell in part["swept"].items() if f"cnn/{row}" in KEPT}
-
-    study.change("dvc.yaml", cut)
-    study.change("params.yaml", lambda tree: tree["rows"].update({k: kept(v) for k, v in tree["rows"].items()}))
+EACH = ("train_target", "train_generator", "run_mle", "train_mine")  # the stages of every cell, in order
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Study:
-    """Built once, at scale demo; a test that changes it works on a copy or restores it."""
+    """Built once, at scale demo; a test that changes it works on a copy."""
     study = Study.create(tmp_path_factory.mktemp("graph") / "study")
-    fewer(study)
-    study.set("scale", SCALE)
-    ran = study.repro()
-    assert sorted(ran) == sorted(study.stages()), "the first `dvc repro` runs every stage once"
+    assert sorted(study.repro()) == sorted(study.stages()), "the first `dvc repro` runs every stage once"
     return study
 
 
@@ -65,39 +32,21 @@ def changing(study: Study, tmp_path: Path) -> Study:
     return study.copy(tmp_path / "study")
 
 
-def cells(study: Study, chosen: Callable[[dict], bool]) -> set[str]:
-    """Names of the cells that fulfil a condition, and of those that start from the weights of such a cell."""
-    known = variables(study.root)["cells"]
-    found = {name for name, cell in known.items() if chosen(cell)}
-    while more := {n for n, c in known.items() if c["start"].removeprefix("targets/") in found} - found:
-        found |= more
-    return found
-
-
 def work(stages: Iterable[str]) -> set[str]:
-    """Without tables and figures, which hang on a whole folder of results, and the recipes, which take no time."""
-    return {name for name in stages if not name.startswith(("build_", "recipe_"))}
+    """Without the recipes, which take no time, and what is built of whole folders of results."""
+    return {name for name in stages if not name.startswith(("build_", "write_", "collect_"))}
 
 
-def instances(study: Study, names: set[str], scripts: set[str] | None = None) -> set[str]:
-    """What runs for some cells, of the given scripts or of all; for the depth sweep of a cell's network too.
-
-    CALIBRATION where the scripts name it.
-    """
-    starts = {group: depth["start"] for group, depth in variables(study.root)["depths"].items()}
-    starts |= {row: f"{cell['group']}/{row}" for row, cell in variables(study.root)["swept"].items()}
-    found = set()
-    for instance in study.stages():
-        script, _, key = instance.partition("@")
-        cell = starts.get(key, key).removeprefix("targets/")
-        found |= {instance} if cell in names and (not scripts or script in scripts) else set()
-    return found | {CALIBRATION} & (scripts or set())
+def recipes(root: Path, sources: Sources | None = None) -> dict[str, dict]:
+    """All recipes of a definition, by instance; ``sources`` are those of files that have been read already."""
+    known = Recipes(root)
+    known.sources = sources or known.sources
+    return {f"{script}@{key}".removesuffix("@all"): known.recipe(script, key) for script, key in known.instances()}
 
 
-def judged(study: Study) -> set[str]:
-    """What runs when the judges change: they themselves, and all that shows them reconstructions."""
-    wanted = DECODERS | {"train_judge"}
-    return {instance for instance in study.stages() if instance.partition("@")[0] in wanted}
+def differing(before: dict[str, dict], after: dict[str, dict]) -> set[str]:
+    """The instances whose recipes are not the same."""
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
 def command(study: Study, *arguments: str) -> str:
@@ -110,31 +59,28 @@ def command(study: Study, *arguments: str) -> str:
     return done.stdout
 
 
+# ---------------------------------------------------------------- the graph
+
+
 def test_second_run_does_nothing(study):
     assert study.repro() == []
-    assert study.changes().due() == set()
 
 
-def test_instance_names_are_readable(study):
-    names, known = set(study.stages()), variables(study.root)
-    assert {f"{script}@{cell}" for script in SCRIPTS for cell in known["cells"]} <= names
-    assert {f"prepare@{dataset}" for dataset in known["datasets"]} <= names
-    assert {f"build_table@{table}" for table in known["tables"]} <= names
-    assert {f"build_figure@{figure}" for figure in known["figures"]} <= names
-    assert {f"measure_depth@{group}" for group in known["depths"]} | {"build_report", "build_leaderboard"} <= names
-    assert {f"train_judge@{dataset}" for dataset in known["datasets"]} <= names
-    assert {f"measure_knowledge@{cell}" for cell in known["knowing"]} <= names
-    assert {f"sweep@{row}" for row in known["swept"]} <= names
-    assert "train_target@cnn/siftfunnel" in names
+def test_instance_names_are_readable_and_have_a_recipe(study):
+    stages, made = study.stages(), recipes(study.root)
+    assert {"train_mine@cnn/siftfunnel", "run_mle@budget/gaussian_noise", "build_table@table2"} <= set(stages)
+    assert stages.keys() == made.keys() | {"write_recipes"}, "over and reads in cells.yaml name the stages of dvc.yaml"
+    for name, stage in stages.items():
+        if name != "write_recipes":
+            script, _, key = name.partition("@")
+            assert f"data/{SCALE}/recipes/{script}/{key or 'all'}.json" in files(stage)
+            assert stage.cmd.split() == ["python", f"stages/{script}.py", *([key] if key else [])]
 
 
 def test_the_lock_knows_no_stage_that_is_gone():
     """DVC never takes one out, and reads and writes the whole file anew for each stage that runs."""
-    known, names = variables(ROOT), set()
-    for script, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items():
-        items = known[stage["foreach"].strip("${}")] if "foreach" in stage else None
-        names |= {script} if items is None else {f"{script}@{key}" for key in items}
-    assert set(read_yaml(ROOT / "dvc.lock")["stages"]) <= names
+    known = set(recipes(ROOT)) | {"write_recipes"}
+    assert set(read_yaml(ROOT / "dvc.lock")["stages"]) <= known
 
 
 def test_slow_stages_can_be_restored(study):
@@ -146,8 +92,8 @@ def test_slow_stages_can_be_restored(study):
 
 
 def test_git_sees_reports_and_no_data(study):
-    command = ["git", "ls-files", "--others", "--cached", "--exclude-standard"]
-    seen = subprocess.run(command, cwd=study.root, capture_output=True, text=True, check=True).stdout.split()
+    listing = ["git", "ls-files", "--others", "--cached", "--exclude-standard"]
+    seen = subprocess.run(listing, cwd=study.root, capture_output=True, text=True, check=True).stdout.split()
     assert [path for path in seen if path.startswith("data/")] == ["data/raw/README.md"]
     assert "dvc.lock" in seen
     for stage in study.stages().values():
@@ -157,199 +103,54 @@ def test_git_sees_reports_and_no_data(study):
     assert [path for path in seen if path.endswith(".gitignore")] == [".dvc/.gitignore", ".gitignore"]
 
 
-HYPERPARAMETERS = {  # factor (None where the value is zero), cells that are affected, scripts (None: all)
-    "loss.lambda_dcor": (2, lambda cell: cell["tune"] == "loss", None),
-    "defense.gaussian_noise.sigma": (2, lambda cell: cell["defense"] == "gaussian_noise", None),
-    "variants.bido_cka.defense.bido.lambda_x": (2, lambda cell: cell["variant"] == "bido_cka", None),
-    "training.batch_size": (2, lambda cell: True, None),
-    "model.cnn.dropout": (0.5, lambda cell: cell["model"] == "cnn", None),
-    f"scales.{SCALE}.target.cnn.epochs": (2, lambda cell: cell["model"] == "cnn", None),
-    f"scales.{SCALE}.model.resnet18.width": (2, lambda cell: cell["model"] == "resnet18", None),
-    f"scales.{SCALE}.seeds.cnn": (2, lambda cell: cell["group"] == "cnn", None),
-    "ablation.no_dcor.loss.lambda_dcor": (None, lambda cell: cell["ablation"] == "no_dcor", None),
-    "attack.generator.holdout": (0.5, lambda cell: True, DECODERS),
-    f"scales.{SCALE}.generator.epochs": (2, lambda cell: True, DECODERS),
-    "attack.mle.paper.momentum": (0.5, lambda cell: True, ATTACKERS),
-    f"scales.{SCALE}.mle.steps": (2, lambda cell: True, ATTACKERS),
-    f"scales.{SCALE}.mine.paper.epochs": (2, lambda cell: True, {*PROBES, CALIBRATION}),
-    "information.levels": (0.5, lambda cell: True, {*PROBES, CALIBRATION}),
-    "calibration.side": (2, lambda cell: False, {CALIBRATION}),
-    "cost.runs": (2, lambda cell: True, {"measure_cost"}),
-    "criterion.resamples": (2, lambda cell: False, None),
-    "knowledge.shares": (2, lambda cell: True, {"measure_knowledge"}),
-    "judge.cut": (2, lambda cell: False, None),
-    f"scales.{SCALE}.judge.epochs": (2, lambda cell: False, None),
-    "scales.paper.target.cnn.epochs": (2, lambda cell: False, None),
-    "scales.paper.data.objects.train": (2, lambda cell: False, None),
-}
-SOURCES = {  # cells that are affected, scripts (None: all)
-    "defenses/dropout.py": (lambda cell: cell["defense"] == "dropout", None),
-    "defenses/siftfunnel.py": (lambda cell: "siftfunnel" in (cell["architecture"], cell["defense"]), None),
-    "defenses/unprotected.py": (lambda cell: "unprotected" in (cell["architecture"], cell["defense"]), None),
-    "defenses/base.py": (lambda cell: True, None),
-    "models/cnn.py": (lambda cell: cell["model"] == "cnn", None),
-    "training.py": (lambda cell: True, None),
-    "target.py": (lambda cell: True, None),
-    "attacks/mle.py": (lambda cell: True, DECODERS),
-    "attacks/generator.py": (lambda cell: True, DECODERS),
-    "attacks/base.py": (lambda cell: True, DECODERS),
-    "information/mine.py": (lambda cell: True, {*PROBES, CALIBRATION}),
-    "cost.py": (lambda cell: True, {"measure_cost"}),
-    "depth.py": (lambda cell: True, {"measure_depth"}),
-    "knowledge.py": (lambda cell: True, {"measure_knowledge"}),
-    "judge_training.py": (lambda cell: False, None),
-    "defenses/__init__.py": (lambda cell: False, None),
-}
-JUDGES = {  # of both: what the judges are trained with, so that all reconstructions are shown to other ones
-    "training.batch_size", "judge.cut", f"scales.{SCALE}.judge.epochs",
-    "defenses/unprotected.py", "defenses/base.py", "training.py", "target.py", "judge_training.py",
-}  # fmt: skip
+def test_metrics_and_plots_are_shown(study):
+    lines = command(study, "dvc", "metrics", "show").splitlines()
+    for table in read_yaml(study.root / CELLS)["tables"]:
+        assert sum(line.split()[0] == f"metrics/{SCALE}/{table}/row.json" for line in lines if line) == 1, table
+    shown = json.loads(command(study, "dvc", "plots", "show", "--json"))
+    assert not shown.get("errors")
+    kinds = {path: {plot["type"] for plot in plots} for path, plots in shown["data"].items()}
+    outs = [out.def_path for stage in study.stages().values() for out in stage.outs if out.plot]
+    declared = {path if Path(path).suffix else f"{path}/1.csv" for path in outs}
+    assert kinds == {path: {"image" if path.endswith(".png") else "vega"} for path in declared}
 
 
-@pytest.fixture(scope="module")
-def changed_values(study) -> Changes:
-    """All of HYPERPARAMETERS changed at once; DVC tells them apart by stage and section."""
-    with study.restored("params.yaml"):
-        for key, (factor, _, _) in HYPERPARAMETERS.items():
-            value = get_key(read_yaml(study.root / "params.yaml"), key)
-            study.set(key, 0.5 if factor is None else type(value)(value * factor))
-        return study.changes()
+# ---------------------------------------------------------------- what a change runs
 
 
-@pytest.fixture(scope="module")
-def changed_sources(study) -> Changes:
-    """All of SOURCES changed at once."""
-    with study.restored(*(f"{PACKAGE}/{name}" for name in SOURCES)):
-        for name in SOURCES:
-            with (study.root / PACKAGE / name).open("a") as file:
-                file.write("# edited\n")
-        return study.changes()
+def cell_stages(*cells: str) -> set[str]:
+    """The instances of all stages of some cells."""
+    return {f"{script}@{cell}" for script in EACH for cell in cells}
 
 
-@pytest.mark.parametrize("key", HYPERPARAMETERS)
-def test_a_hyperparameter_reaches_only_what_reads_it(study, changed_values, key):
-    _, chosen, scripts = HYPERPARAMETERS[key]
-    due, names = changed_values.due(key), cells(study, chosen)
-    others = judged(study) if key in JUDGES else set()
-    assert work(due) == instances(study, names, scripts) | others
-    results = {
-        name for name in work(due) if "@cnn/" in name and not name.startswith(("measure_knowledge", "measure_cost"))
-    }
-    assert ("build_table@table2" in due) == bool(results)
-    assert ("build_table@latency" in due) == any(
-        "@cnn/" in name and not name.startswith("measure_knowledge") for name in work(due)
-    )
-    assert "build_table@table1" not in due
-
-
-def test_the_settings_of_a_table_reach_it_and_its_figure_alone(changed_values):
-    due = changed_values.due("criterion.resamples")
-    assert due == {"build_table@criterion", "build_figure@criterion", "build_report"}
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_a_source_file_reaches_only_what_runs_it(study, changed_sources, name):
-    chosen, scripts = SOURCES[name]
-    others = judged(study) if name in JUDGES else set()
-    assert work(changed_sources.due(f"{PACKAGE}/{name}")) == instances(study, cells(study, chosen), scripts) | others
-
-
-def test_rows_of_a_table_reach_this_table_alone(study):
-    with study.restored("params.yaml"):
-        study.change("params.yaml", lambda tree: tree["rows"]["table2"].reverse())
-        assert study.changes().due() == {"build_table@table2", "build_report"}
-
-
-def test_a_sweeps_values_run_its_row_and_reach_what_shows_them(study):
-    with study.restored("params.yaml"):
-        study.change("params.yaml", lambda tree: tree["sweeps"]["dropout"][0]["values"].append(0.7))
-        shown = {"build_leaderboard", "build_figure@tradeoff", "build_report"}
-        assert study.changes().due() == {"sweep@dropout"} | shown
-
-
-def test_seeds_of_the_sweeps_run_all_of_them_and_nothing_else(study):
-    with study.restored("params.yaml"):
-        study.set(f"scales.{SCALE}.seeds.sweeps", [1])
-        due = study.changes().due()
-        assert work(due) == {name for name in study.stages() if name.startswith("sweep@")}
-        assert due - work(due) == {"build_leaderboard", "build_figure@tradeoff", "build_report"}
-
-
-def test_the_leaderboards_settings_reach_it_alone(study):
-    with study.restored("params.yaml"):
-        study.set("leaderboard.rank_at", 5.0)
-        assert study.changes().due() == {"build_leaderboard", "build_report"}
-
-
-def backwards(tree):
-    return {key: backwards(tree[key]) for key in reversed(tree)} if isinstance(tree, dict) else tree
-
-
-def test_order_in_the_files_means_nothing(study):
-    def reorder(tree: dict) -> None:
-        for part in tree["vars"]:
-            for name, value in part.items():
-                part[name] = dict(reversed(value.items())) if isinstance(value, dict) else value[::-1]
-        tree["stages"] = dict(reversed(tree["stages"].items()))
-
-    with study.restored("dvc.yaml", "params.yaml"):
-        study.change("dvc.yaml", reorder)
-        turned = backwards(read_yaml(study.root / "params.yaml"))
-        (study.root / "params.yaml").write_text(dump(turned))
-        assert next(iter(turned)) == "sweeps"
-        assert study.changes().due() == {"build_report"}, "the page shows the settings in the order of the file"
-
-
-def test_an_override_on_the_command_line_keeps_the_remarks(tmp_path):
-    """`dvc exp run -S` writes params.yaml anew."""
-    from dvc.utils.hydra import apply_overrides
-
-    def remarks(text: str) -> list[str]:
-        return [line.partition("# ")[2] for line in text.splitlines() if "# " in line]
-
-    path = tmp_path / "params.yaml"
-    shutil.copy(ROOT / "params.yaml", path)
-    before, tree = path.read_text(), read_yaml(path)
-    apply_overrides(path, ["loss.lambda_dcor=0.123"])
-    set_key(tree, "loss.lambda_dcor", 0.123)
-    assert read_yaml(path) == tree
-    assert remarks(path.read_text()) == remarks(before)
-
-
-def test_one_value_runs_one_defense(changing):
-    """Really run, so that the reasoning of Changes.due is checked too."""
+def test_one_value_runs_what_uses_it(changing):
+    """`loss.lambda_dcor` is SiftFunnel's, but not of its ablation without it, nor of cells that borrow its networks."""
     changing.set("loss.lambda_dcor", 0.123)
-    due = changing.changes().due()
     ran = changing.repro()
-    assert work(ran) == instances(changing, cells(changing, lambda cell: cell["tune"] == "loss"))
-    assert set(ran) == due and "build_table@table2" in due
-
-
-FOO = {
-    "group": "cnn", "dataset": "objects", "model": "cnn", "cut": 2, "architecture": "unprotected", "defense": "foo",
-    "variant": "none", "ablation": "none", "tune": "defense.foo", "start": "prepared/objects/summary.json",
-}  # fmt: skip
-
-
-def add_foo(study: Study) -> None:
-    """The four edits that add a defense to Table II."""
-    (study.root / PACKAGE / "defenses/foo.py").write_text("# a new defense\n")
-    study.change("dvc.yaml", lambda tree: [v["cells"].update({"cnn/foo": FOO}) for v in tree["vars"] if "cells" in v])
-    study.change("params.yaml", lambda tree: tree["defense"].update(foo={"strength": 1.0}))
-    study.change("params.yaml", lambda tree: tree["rows"]["table2"].append("cnn/foo"))
+    assert work(ran) == cell_stages("cnn/siftfunnel")
+    built = {name.partition("@")[2] for name in ran if name.startswith("build_table")}
+    assert "table2" in built and not built & {"table1", "table3", "table4"}
 
 
 def test_adding_and_removing_a_defense(changing):
-    files = {name: (changing.root / name).read_text() for name in ("dvc.yaml", "params.yaml")}
-    add_foo(changing)
+    """A file, a section, a registry line (whose edit runs nothing) and a cell; rows are patterns."""
+    before = {name: (changing.root / name).read_text() for name in (CELLS, "params.yaml")}
+    cell = {**read_yaml(changing.root / CELLS)["cells"]["cnn/bido"], "defense": "foo"}
+    registry = changing.root / PACKAGE / "defenses/__init__.py"
+    registry.write_text(
+        registry.read_text().replace("DEFENSES = {", 'DEFENSES = {\n"foo": "splitprobe.defenses.foo:F",')
+    )
+    (changing.root / PACKAGE / "defenses/foo.py").write_text("F = 1\n")
+    changing.change(CELLS, lambda tree: tree["cells"].update({"cnn/foo": cell}))
+    changing.change("params.yaml", lambda tree: tree["defense"].update(foo={"strength": 1.0}))
     ran = changing.repro()
-    assert work(ran) == {f"{script}@cnn/foo" for script in SCRIPTS}
-    assert "build_table@table2" in ran and "build_table@table1" not in ran
-    assert (changing.root / "metrics" / SCALE / "table2/cnn/foo.json").is_file()
-    for name, text in files.items():
+    assert work(ran) == cell_stages("cnn/foo")
+    assert {"build_table@table2", "build_figure@figure4", "build_table@leaderboard"} <= set(ran)
+    recipe = json.loads((changing.root / f"data/{SCALE}/recipes/build_table/table2.json").read_text())
+    assert "cnn/foo" in recipe["params"]["rows"]["table2"]
+    for name, text in before.items():
         (changing.root / name).write_text(text)
     assert work(changing.repro()) == set(), "removing a defense must run no training and no attack"
-    assert not (changing.root / "metrics" / SCALE / "table2/cnn/foo.json").exists()
     assert changing.repro() == []
 
 
@@ -360,32 +161,149 @@ def everything(root: Path, scale: str) -> dict[str, bytes]:
 
 
 def test_changing_the_scale_and_back_repeats_nothing(changing):
-    """On one cell that takes another's weights; each of its stages stands for all instances of its definition."""
-    wanted = ["probe_target@cnn/gaussian_noise", "measure_depth@depth_cnn", "measure_cost@cnn/unprotected"]
-    base = ["prepare@objects", "train_judge@objects", "train_target@cnn/unprotected", "train_target@cnn/gaussian_noise"]
-    base += ["recipe_train_target", "recipe_probe_target"]
+    wanted = ["run_mle@cnn/gaussian_noise", "measure_cost@cnn/unprotected"]
     before = everything(changing.root, SCALE)
     changing.set("scale", "small")
-    assert sorted(changing.repro(*wanted)) == sorted(wanted + base)
+    assert {*wanted, "train_target@cnn/unprotected", "prepare@objects"} <= set(changing.repro(*wanted))
     assert everything(changing.root, SCALE) == before, "the other scale's results must stay where they are"
     small = everything(changing.root, "small")
-    assert {Path(name).parts[0] for name in small} == {"data", "plots"}
     changing.set("scale", SCALE)
     assert changing.repro(*wanted) == [], "the first scale's results must come from DVC's cache"
     assert everything(changing.root, SCALE) == before and everything(changing.root, "small") == small
 
 
-def test_metrics_show_prints_one_line_per_row(study):
-    lines = command(study, "dvc", "metrics", "show").splitlines()
-    for table in [*variables(study.root)["tables"], "leaderboard"]:
-        for row in get_key(read_yaml(study.root / "params.yaml"), f"rows.{table}"):
-            assert sum(line.split()[0] == f"metrics/{SCALE}/{table}/{row}.json" for line in lines if line) == 1, row
+def test_an_override_on_the_command_line_changes_one_line(tmp_path):
+    """`dvc exp run -S` writes params.yaml anew: remarks and layout must stay."""
+    from dvc.utils.hydra import apply_overrides
+
+    path = tmp_path / "params.yaml"
+    for override in ("loss.lambda_dcor=2.0", "scale=small", "scales.target.cnn.epochs.demo=7"):
+        shutil.copy(ROOT / "params.yaml", path)
+        before = path.read_text().splitlines()
+        apply_overrides(path, [override])
+        after = path.read_text().splitlines()
+        key, value = override.split("=")
+        assert str(get_key(read_yaml(path), key)) == value
+        assert len(before) == len(after) and sum(a != b for a, b in zip(before, after, strict=True)) == 1, override
 
 
-def test_plots_show_lists_curves_and_figures(study):
-    shown = json.loads(command(study, "dvc", "plots", "show", "--json"))
-    assert not shown.get("errors")
-    kinds = {path: {plot["type"] for plot in plots} for path, plots in shown["data"].items()}
-    outs = [out.def_path for stage in study.stages().values() for out in stage.outs if out.plot]
-    declared = {path if Path(path).suffix else f"{path}/1/mle.csv" for path in outs}
-    assert kinds == {path: {"image" if path.endswith(".png") else "vega"} for path in declared}
+# ---------------------------------------------------------------- what reaches whom, by the recipes
+
+
+@pytest.fixture(scope="module")
+def definition(tmp_path_factory) -> Path:
+    """A copy of what recipes are made of, with all cells."""
+    root = tmp_path_factory.mktemp("recipes")
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "params.yaml", root)
+    tree = read_yaml(root / "params.yaml")  # groups that the demo leaves out count too
+    tree["scales"]["repeats"] = dict.fromkeys(tree["scales"]["repeats"], 1)
+    write_yaml(root / "params.yaml", tree)
+    return root
+
+
+@pytest.fixture(scope="module")
+def sources(definition) -> Sources:
+    return Sources(definition)
+
+
+@pytest.fixture(scope="module")
+def before(definition, sources) -> dict[str, dict]:
+    return recipes(definition, sources)
+
+
+def of_cells(made: dict[str, dict], chosen: Callable[[dict], bool], scripts: Iterable[str] = ("train_target",)) -> set:
+    """The instances of some scripts whose cells fulfil a condition."""
+    return {
+        name for name, recipe in made.items()
+        if recipe["cell"] and name.partition("@")[0] in scripts and chosen(recipe["cell"])
+    }  # fmt: skip
+
+
+ATTACKS = ("train_generator", "run_mle", "sweep", "measure_knowledge")
+TRAINED = ("train_target", "sweep")
+SETTINGS = {  # another value, scripts, cells; and further instances
+    "defense.gaussian_noise.sigma": (2.0, TRAINED, lambda c: c["defense"] == "gaussian_noise", ()),
+    "variants.bido_cka.defense.bido.lambda_x": (2.0, TRAINED, lambda c: c["variant"] == "bido_cka", ()),
+    "defense.bido.lambda_x": (3.0, TRAINED, lambda c: c["defense"] == "bido" and c["variant"] == "none", ()),
+    "ablation.no_dcor.loss.lambda_dcor": (0.5, TRAINED, lambda c: c["ablation"] == "no_dcor", ()),
+    "scales.target.cnn.epochs.demo": (9, TRAINED, lambda c: c["model"] == "cnn", ()),
+    "scales.model.resnet18.width.demo": (16, TRAINED, lambda c: c["model"] == "resnet18", ()),
+    "attack.generator.holdout": (0.2, ("train_generator", "sweep", "measure_knowledge"), lambda c: True, ()),
+    "scales.mle.steps.demo": (70, ("run_mle", "sweep"), lambda c: True, ()),
+    "attack.mle.paper.momentum": (0.5, ("run_mle", "sweep"), lambda c: True, ()),
+    "information.levels": (128, ("train_mine",), lambda c: True, ("calibrate_information",)),
+    "cost.runs": (300, ("measure_cost",), lambda c: True, ()),
+    "calibration.side": (4, (), lambda c: False, ("calibrate_information",)),
+    "criterion.resamples": (3000, (), lambda c: False, ("build_table@criterion", "build_figure@criterion")),
+    "leaderboard.rank_at": (5.0, (), lambda c: False, ("build_table@leaderboard",)),
+    "rows.table2": ("cnn/unprotected", (), lambda c: False, ("build_table@table2",)),
+    "scales.judge.epochs.demo": (5, (), lambda c: False, [f"train_judge@{d}" for d in ("objects", "faces", "xray")]),
+    "scales.data.faces.side.demo": (16, (), lambda c: False, ("prepare@faces",)),
+    "scales.target.cnn.epochs.paper": (9, (), lambda c: False, ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_a_setting_reaches_what_uses_it(definition, sources, before, key):
+    value, scripts, chosen, more = SETTINGS[key]
+    tree, text = read_yaml(definition / "params.yaml"), (definition / "params.yaml").read_text()
+    set_key(tree, key, value)
+    write_yaml(definition / "params.yaml", tree)
+    try:
+        changed = differing(before, recipes(definition, sources))
+    finally:
+        (definition / "params.yaml").write_text(text)
+    assert changed - {"build_report"} == of_cells(before, chosen, scripts) | set(more)
+
+
+SOURCES = {  # scripts, cells; and further instances
+    "defenses/dropout.py": ((*EACH, "sweep"), lambda c: c["defense"] == "dropout", ()),
+    "defenses/siftfunnel.py": (
+        (*EACH, "sweep", "measure_cost", "measure_knowledge"),
+        lambda c: "siftfunnel" in (c["architecture"], c["defense"]), (),
+    ),
+    "models/vgg16.py": (EACH, lambda c: c["model"] == "vgg16", ()),
+    "attacks/mle.py": (("run_mle", "sweep"), lambda c: True, ()),
+    "attacks/generator.py": (("train_mine", *ATTACKS), lambda c: True, ()),
+    "information/mine.py": (("train_mine",), lambda c: True, ("calibrate_information",)),
+    "probes/cost.py": (("measure_cost",), lambda c: True, ()),
+    "datasets/textures.py": ((), lambda c: False, ("prepare@xray",)),
+    "report/claims.py": ((), lambda c: False, ("build_table@claims", "build_report")),
+    "report/histograms.py": ((), lambda c: False, ("build_figure@histograms", "build_report")),
+    "core/params.py": ((), lambda c: False, ()),
+    "engine/run.py": ((), lambda c: False, ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_file_reaches_what_runs_it(definition, sources, before, name):
+    scripts, chosen, more = SOURCES[name]
+    file, text = definition / PACKAGE / name, (definition / PACKAGE / name).read_text()
+
+    def changed() -> set[str]:
+        """With this file read anew."""
+        sources._modules.pop(Path(PACKAGE) / name, None)
+        return differing(before, recipes(definition, sources))
+
+    try:
+        file.write_text(f"{text}# a remark changes nothing\n")
+        assert changed() == set()
+        file.write_text(f"{text}CHANGED = 1\n")
+        assert changed() == of_cells(before, chosen, scripts) | set(more)
+    finally:
+        file.write_text(text)
+        assert changed() == set()
+
+
+def test_order_in_the_files_means_nothing(definition, sources, before):
+    def backwards(tree):
+        return {key: backwards(tree[key]) for key in reversed(tree)} if isinstance(tree, dict) else tree
+
+    text = (definition / "params.yaml").read_text()
+    write_yaml(definition / "params.yaml", backwards(read_yaml(definition / "params.yaml")))
+    try:
+        assert differing(before, recipes(definition, sources)) == set()
+    finally:
+        (definition / "params.yaml").write_text(text)

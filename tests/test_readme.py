@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 import tomlkit
-from graph_tools import ROOT, get_key, read_yaml, variables
+from graph_tools import CELLS, ROOT, get_key, read_yaml
 
 from splitprobe.engine import cli
 
@@ -21,7 +21,7 @@ PLACEHOLDER = re.compile(r"[<>{}*…]|\.\.\.")
 FIRST_COMMAND = 25  # the line before which it must come
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
 FOREACH = {name: stage["foreach"][2:-1] for name, stage in STAGES.items() if "foreach" in stage}
-INSTANCES = {f"{name}@{key}" for name, group in FOREACH.items() for key in variables()[group]}
+INSTANCES = {f"{name}@{key}" for name, group in FOREACH.items() for key in read_yaml(ROOT / CELLS)[group]}
 OUTPUTS = ("data/", "metrics/", "plots/", ".dvc/tmp/")  # may be named before they are built, but not linked
 
 
@@ -219,11 +219,11 @@ pip install -e ".[test]"            # once
 SCALE=1 dvc repro train_target@cnn/siftfunnel && dvc metrics show metrics/demo/table2 --md
 dvc exp run -S loss.lambda_dcor=2.0 \\
     -S scale=paper
-dvc repro --glob 'probe_target@cnn/*'
+dvc repro --glob 'run_mle@cnn/*'
 splitprobe run build_table@table2 --workers 4 && splitprobe plan prepare@xray > plan.json
 ```
 
-`dvc repro <stage>`, `dvc exp run -S seed=3`, `probe_target@<cell>`, `src/splitprobe/params.py`,
+`dvc repro <stage>`, `dvc exp run -S seed=3`, `run_mle@<cell>`, `src/splitprobe/core/params.py`,
 `data/demo/new.npz`, `a/b`.
 """
 
@@ -241,7 +241,7 @@ def test_a_good_page_passes():
         ("![Figure](pyproject.toml)", "", "no image"),
         ("# splitprobe\n", "# splitprobe\n" + "\n" * 20, "stands in line 33"),
         ("](pyproject.toml)", "](plots/none.png)", "link to plots/none.png: no such file"),
-        ("splitprobe/params.py", "splitprobe/parms.py", "src/splitprobe/parms.py: no such file or folder"),
+        ("splitprobe/core/params.py", "splitprobe/parms.py", "src/splitprobe/parms.py: no such file or folder"),
         ("dvc metrics show", "dvc metrics shw", "no such command or option"),
         ("--workers 4", "--wrokers 4", "splitprobe knows no such command or option"),
         ("plan prepare@xray", "plan prepare@x-ray", "prepare@x-ray: dvc.yaml has no such stage"),
@@ -250,8 +250,8 @@ def test_a_good_page_passes():
         ("loss.lambda_dcor", "loss.lambda_dcr", "-S loss.lambda_dcr: params.yaml has no such key"),
         ("S seed=3", "S seeds=3", "-S seeds: params.yaml has no such key"),
         ("cnn/siftfunnel", "cnn/siftfunel", "train_target@cnn/siftfunel: dvc.yaml has no such stage"),
-        ("`probe_target@<cell>`", "`probe_tarket@<cell>`", "probe_tarket@<cell>: dvc.yaml has no such stage"),
-        ("'probe_target@cnn/*'", "'probe_target@cmm/*'", "probe_target@cmm/*: dvc.yaml has no such stage"),
+        ("`run_mle@<cell>`", "`run_mel@<cell>`", "run_mel@<cell>: dvc.yaml has no such stage"),
+        ("'run_mle@cnn/*'", "'run_mle@cmm/*'", "run_mle@cmm/*: dvc.yaml has no such stage"),
         (".[test]", ".[tests]", "extra 'tests'"),
     ],
 )

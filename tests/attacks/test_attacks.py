@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from splitprobe import measures
-from splitprobe.artifacts import read_csv, read_npz, strict
 from splitprobe.attacks import ATTACKS, generator, mle
-from splitprobe.attacks.base import intercepted, run_attacks, scored
+from splitprobe.attacks.base import intercepted, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Tuned, TunedMle, total_variation
-from splitprobe.params import ParamsError
-from splitprobe.registry import lookup
+from splitprobe.attacks.optimized import run_mle
+from splitprobe.core.artifacts import read_csv, read_npz, strict
+from splitprobe.core.params import ParamsError
+from splitprobe.core.registry import lookup
+from splitprobe.learning import measures
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_the_cloud_side_attack_sees_the_widened_feature(make_target, params, ima
 
 
 def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, images):
-    params.tree["scales"]["demo"]["generator"] |= {"epochs": 40, "lr": 2e-2}
+    params.tree["scales"]["generator"] |= {"epochs": 40, "lr": 2e-2}
     attack, _ = decoder("black_box", make_target(), params, images[:8])
     attack.fit(images[8:])
     errors = [row["black_box_mse"] for row in attack.curve]
@@ -260,11 +261,15 @@ def test_an_image_does_not_touch_its_neighbors_in_the_tuned_attack(make_target, 
 
 
 def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_target, judge):
-    make_target("siftfunnel").save(paths.target("cnn/siftfunnel"))
-    attacks = run_attacks("cnn/siftfunnel", params, paths, cpu)
+    target = make_target("siftfunnel")
+    target.save(paths.target("cnn/siftfunnel"))
+    with pytest.raises(FileNotFoundError, match=r"1\.pt is missing: `dvc repro train_generator@cnn/siftfunnel` fits"):
+        run_mle("cnn/siftfunnel", params, paths, cpu)
+    stages = (generator.train_generator, run_mle)
+    fitted, optimized = (stage("cnn/siftfunnel", params, paths, cpu) for stage in stages)
     stored = json.loads(paths.result("cnn/siftfunnel", "generator.json").read_text())
     names = ["black_box", "gray_box", "cloud_side", "strong"]
-    assert list(attacks) == [*names, "paper", "tuned", "hybrid"]
+    assert (list(fitted), list(optimized)) == (names, ["paper", "tuned", "hybrid"])
     assert list(stored["decoders"]) == names
     assert set(stored["floors"]) == {"gray", "mean_image", "mean_color"}
     stored = json.loads(paths.result("cnn/siftfunnel", "mle.json").read_text())
@@ -279,6 +284,19 @@ def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_t
     assert list(curve[0]) == ["epoch", *(f"{name}_mse" for name in names)]
     rows = read_csv(paths.curve("cnn/siftfunnel", "mle"))
     assert float(rows[-1]["tuned_loss"]) < float(rows[0]["tuned_loss"])
+
+
+def test_the_strong_decoders_are_saved_for_other_stages(params, paths, cpu, make_target, judge, images):
+    target = make_target("gaussian_noise")
+    target.save(paths.target("cnn/gaussian_noise"))
+    fitted = generator.train_generator("cnn/gaussian_noise", params, paths, cpu)
+    loaded = generator.load_decoders(target, params.seed, paths)
+    assert set(loaded) == {"strong", "strong_repeated"}
+    for name, decoder in loaded.items():
+        assert (decoder.queries, decoder.access) == (fitted[name].queries, fitted[name].access)
+        for seen, same in zip(intercepted(decoder, images), intercepted(fitted[name], images), strict=True):
+            assert torch.equal(decoder.reconstruct(seen, (3, 32, 32)), fitted[name].reconstruct(same, (3, 32, 32)))
+        assert torch.equal(decoder.holdout(images), fitted[name].holdout(images))
 
 
 def test_unknown_decoders_are_named(params, make_target, images):
@@ -345,8 +363,9 @@ def test_the_hybrid_chooses_on_images_its_decoder_was_not_fitted_on(make_target,
     seen = []
     monkeypatch.setattr(type(attack), "choose", lambda self, chosen: seen.append(chosen))
     attack.fit(images[8:])
-    fitted = attack.decoder.shuffled(images[:8].flip(0))
-    assert torch.equal(seen[0], fitted[-1:])
+    assert torch.equal(seen[0], attack.decoder.shuffled(images[8:])[-4:][:2])
+    attack.decoder.fit(images[8:])
+    assert attack.decoder.sizes == (36, 4)
 
 
 @pytest.mark.parametrize(("rates", "descends"), [((1.0,), False), ((1.0, 0.005), True)])
@@ -357,7 +376,7 @@ def test_the_hybrid_leaves_its_start_where_no_trial_brings_the_images_nearer(
     params.tree["attack"]["mle"]["hybrid"] |= {"lr": list(rates), "tv": [0.0]}
     (attack,), attacked = build("hybrid", make_target(), params, images[:8])
     noise = 0.02 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    known = {1: attack.decoder.shuffled(images[8:])[-1:], len(attacked): attacked}
+    known = {2: attack.decoder.holdout(images[8:])[:2], len(attacked): attacked}
     near = lambda z, shape: (known[len(z)].float() / 255 + noise).clamp(0, 1)  # noqa: E731
     monkeypatch.setattr(attack.decoder, "reconstruct", near)
     attack.fit(images[8:])

@@ -15,17 +15,18 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from splitprobe import losses, runtime
 from splitprobe.attacks import ATTACKS, generator
 from splitprobe.attacks.mle import Plan, Tuned, TunedMle
-from splitprobe.cells import Cell
+from splitprobe.core import runtime
+from splitprobe.core.cells import Cell
+from splitprobe.core.params import Params
+from splitprobe.core.registry import lookup
 from splitprobe.defenses import DEFENSES
+from splitprobe.learning import losses
+from splitprobe.learning.schedule import Schedule
 from splitprobe.models.split import Shape
-from splitprobe.params import Params
-from splitprobe.registry import lookup
-from splitprobe.schedule import Schedule
-from splitprobe.target import Blueprint, Target
-from splitprobe.training import Settings, Trainer
+from splitprobe.targets.target import Blueprint, Target
+from splitprobe.targets.training import Settings, Trainer
 
 SHAPE = Shape(channels=3, side=32, classes=10, width=32)
 BATCH, ROUNDS = 128, 15
@@ -50,10 +51,10 @@ def show(name: str, measured: tuple[float, float], against: str) -> None:
 
 def blueprint(params: Params, defense: str, variant: str = "none") -> Blueprint:
     """The CNN of width 32 behind a defense."""
-    place = {"group": "cnn", "dataset": "objects", "model": "cnn", "cut": 2, "start": "fresh"}
-    how = {"architecture": "unprotected", "variant": variant, "ablation": "none", "tune": f"defense.{defense}"}
-    cell = Cell(name=f"cnn/{defense}", defense=defense, **place, **how)
-    return Blueprint.from_params(cell, SHAPE, params)
+    place = {"dataset": "objects", "model": "cnn", "cut": 2, "start": "fresh", "title": ""}
+    how = {"architecture": "unprotected", "defense": defense, "variant": variant, "ablation": "none"}
+    cell = Cell(name=f"cnn/{defense}", **place, **how)
+    return Blueprint.from_params(cell, SHAPE, params.varied(f"variants.{variant}"))
 
 
 def trainer(params: Params, place: runtime.Runtime, defense: str, variant: str = "none") -> Trainer:

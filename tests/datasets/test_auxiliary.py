@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from splitprobe.core.params import ParamsError
 from splitprobe.datasets import DataError, load
 from splitprobe.datasets.auxiliary import shared_names
 from splitprobe.datasets.base import NO_CLASS, Dataset
-from splitprobe.params import ParamsError
 
 COUNTS = {"train": 8, "validation": 2, "test": 4, "auxiliary": 6}
 

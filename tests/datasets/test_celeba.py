@@ -3,9 +3,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from splitprobe.core.params import ParamsError
 from splitprobe.datasets import DataError, load
 from splitprobe.datasets.base import NO_CLASS
-from splitprobe.params import ParamsError
 
 BACKGROUND, FRAME = (200, 0, 0), (35, 70, 143, 178)
 

@@ -5,9 +5,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from splitprobe.core.params import ParamsError
 from splitprobe.datasets import ROLES, DataError, load
 from splitprobe.datasets.folder import find
-from splitprobe.params import ParamsError
 
 PEOPLE = ("Ann Lee", "Bo_Q", "Zoë (1)")
 FACE_LAYOUTS = {

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from splitprobe.core.params import ParamsError
 from splitprobe.datasets import ROLES, DataError, crops, load, photos, textures
-from splitprobe.params import ParamsError
 
 COUNTS = {"train": 40, "validation": 9, "test": 16, "auxiliary": 24}
 

@@ -8,24 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splitprobe import artifacts
-from splitprobe.cells import Paths
+from splitprobe.core import artifacts
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params, ParamsError
 from splitprobe.datasets import DataError
-from splitprobe.datasets.base import NO_CLASS
-from splitprobe.datasets.prepare import open_dataset, prepare
-from splitprobe.params import Params, ParamsError
+from splitprobe.datasets.base import NO_CLASS, open_dataset
+from splitprobe.datasets.prepare import prepare
 
 STAGE = Path(__file__).parents[2] / "stages" / "prepare.py"
 PETS = {
     "source": "folder", "title": "Pets", "raw": "raw", "channels": 3, "side": 8,
-    "train": 8, "validation": 2, "test": 4, "auxiliary": 6, "download": False, "classes": None, "min_mean": 0.0,
-    "auxiliary_source": None, "auxiliary_raw": None, "auxiliary_classes": None, "auxiliary_exclude": None,
+    "train": 8, "validation": 2, "test": 4, "auxiliary": 6, "download": False, "min_mean": 0.0,
 }  # fmt: skip
 DATA = {"crop_min": 64, "crop_max": 128, "crop_min_std": 8, "resize": "bilinear"}
 
 
 def tree(**changes):
-    return {"scale": "demo", "seed": 5, "data": DATA, "scales": {"demo": {"data": {"pets": {**PETS, **changes}}}}}
+    return {"scale": "demo", "seed": 5, "data": DATA, "scales": {"data": {"pets": {**PETS, **changes}}}}
 
 
 @pytest.fixture
@@ -103,14 +102,14 @@ def test_auxiliary_images_of_another_source(paths, pets, make_tree, caplog):
 
 
 def test_nothing_is_written_when_the_auxiliary_set_is_missing(paths, pets):
-    missing = r"scales\.demo\.data\.pets: of the auxiliary source: .*faces_att\.zip is missing: put AT&T's .*Olivetti"
+    missing = r"scales\.data\.pets: of the auxiliary source: .*faces_att\.zip is missing: put AT&T's .*Olivetti"
     with pytest.raises(DataError, match=missing):
         prepare("pets", Params(tree(auxiliary_source="folder", auxiliary_raw="faces_att.zip")), paths)
     assert not paths.prepared("pets").exists()
 
 
 def test_nothing_half_written_is_left(paths, pets, monkeypatch):
-    with pytest.raises(DataError, match=r"scales\.demo\.data\.pets: .*train asked 500, available 20"):
+    with pytest.raises(DataError, match=r"scales\.data\.pets: .*train asked 500, available 20"):
         prepare("pets", Params(tree(train=500)), paths)
     assert not paths.prepared("pets").exists()
 
@@ -124,9 +123,9 @@ def test_nothing_half_written_is_left(paths, pets, monkeypatch):
 
 
 def test_bad_params_and_unprepared_sets_are_named(paths):
-    with pytest.raises(ParamsError, match=r"scales\.demo\.data\.birds: missing from params\.yaml; .* holds pets"):
+    with pytest.raises(ParamsError, match=r"scales\.data\.birds: missing from params\.yaml; .* holds pets"):
         prepare("birds", Params(tree()), paths)
-    with pytest.raises(ParamsError, match=r"scales\.demo\.data\.pets\.channels = 2: choose one of 1, 3"):
+    with pytest.raises(ParamsError, match=r"scales\.data\.pets\.channels = 2: choose one of 1, 3"):
         prepare("pets", Params(tree(channels=2)), paths)
     with pytest.raises(DataError, match=r"summary\.json is missing: run `dvc repro prepare@pets` first"):
         open_dataset(paths, "pets")
@@ -138,11 +137,13 @@ def stage(folder, *arguments):
 
 
 def test_stage_script_ends_in_a_clean_line(tmp_path, pets):
-    (tmp_path / "params.yaml").write_text(json.dumps(tree()))
-    good, missing = stage(tmp_path, "pets"), stage(tmp_path)
+    (tmp_path / "params.yaml").write_text("scale: demo\n")
+    recipe = {"params": tree(), "cell": None, "seeds": [], "code": {}}
+    artifacts.write_json(Paths("demo", tmp_path).recipe("prepare", "pets"), recipe)
+    good, missing = stage(tmp_path, "pets"), stage(tmp_path, "birds")
     assert good.returncode == 0, good.stderr
     assert (tmp_path / "data/demo/prepared/pets/summary.json").is_file()
-    assert missing.returncode == 1 and missing.stderr.startswith("error: one data set is needed")
+    assert missing.returncode == 1 and missing.stderr.startswith("error: data/demo/recipes/prepare/birds.json is")
     assert "Traceback (most" not in missing.stderr
 
 

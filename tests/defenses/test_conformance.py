@@ -2,20 +2,16 @@
 
 import copy
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from splitprobe.attacks.base import Attack
+from splitprobe.core.params import Params, ParamsError
+from splitprobe.core.registry import lookup
 from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.base import Batch, Defense
-from splitprobe.models.split import Shape
-from splitprobe.params import Params, ParamsError
-from splitprobe.registry import lookup
-from splitprobe.schedule import Schedule
-from splitprobe.target import Blueprint, Target, load_target
-from splitprobe.training import Settings, Trainer
+from splitprobe.targets.target import Target, load_target
 
 pytestmark = pytest.mark.parametrize("name", list(DEFENSES))
 # the settings that take a defense's effect away, for each that keeps the plain architecture
@@ -30,15 +26,6 @@ NO_EFFECT = {
     "nopeek": {"weight": 0.0},
 }
 ANOTHER_NETWORK = {"dpsgd", "mid", "ae", "siftfunnel"}
-
-
-@pytest.fixture
-def trainer(params, cpu, make_cell):
-    def make(name: str, lr: float = 1e-3) -> Trainer:
-        blueprint = Blueprint.from_params(make_cell(name), Shape(3, 32, 4, 8), params)
-        return Trainer(blueprint, params.section("training", Settings), Schedule(2, lr, "constant", 0), cpu, 1, 16)
-
-    return make
 
 
 OTHERS = {  # where a network needs settings of its own
@@ -57,11 +44,9 @@ def batch():
 
 
 @pytest.mark.parametrize("model", ["resnet18", "vgg16"])
-def test_it_trains_on_every_architecture(name, model, params, cpu, make_cell, batch):
-    variant = OTHERS.get((name, model), "none")
-    cell = replace(make_cell(name, cut=3, variant=variant), model=model)
-    blueprint = Blueprint.from_params(cell, Shape(3, 32, 4, 8), params)
-    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(2, 1e-3, "constant", 0), cpu, 1, 16)
+def test_it_trains_on_every_architecture(name, model, make_trainer, make_blueprint, batch):
+    how = {"cut": 3, "model": model, "variant": OTHERS.get((name, model), "none")}
+    trainer, blueprint = make_trainer(name, epochs=2, **how), make_blueprint(name, **how)
     before = [p.detach().clone() for p in trainer.edge.parameters()]
     row = trainer.epoch(*batch)
     assert all(math.isfinite(value) for value in row.values())
@@ -72,8 +57,8 @@ def test_it_trains_on_every_architecture(name, model, params, cpu, make_cell, ba
         assert decoder(torch.rand(2, *trainer.forward(*batch).z.shape[1:])).shape == (2, 3, 32, 32)
 
 
-def test_every_gradient_is_finite_and_reaches_the_edge(name, trainer, batch):
-    trainer = trainer(name)
+def test_every_gradient_is_finite_and_reaches_the_edge(name, make_trainer, batch):
+    trainer = make_trainer(name, epochs=2)
     trainer.net.train()
     out = trainer.forward(batch[0].float() / 255, batch[1])
     assert isinstance(out, Batch)
@@ -84,25 +69,25 @@ def test_every_gradient_is_finite_and_reaches_the_edge(name, trainer, batch):
     assert any(g.abs().max() > 0 for g in (p.grad for p in trainer.edge.parameters()))
 
 
-def test_the_same_seed_gives_the_same_weights(name, trainer, batch):
+def test_the_same_seed_gives_the_same_weights(name, make_trainer, batch):
     runs = []
     for _ in range(2):
-        one = trainer(name)
+        one = make_trainer(name, epochs=2)
         with one.runtime.seeded(1, "layers"):
             one.epoch(*batch)
         runs.append(one.net.state_dict())
     assert all(torch.equal(runs[0][k], runs[1][k]) for k in runs[0])
 
 
-def test_strength_zero_is_unprotected(name, trainer, params, batch):
+def test_strength_zero_is_unprotected(name, make_trainer, params, batch):
     assert (name in NO_EFFECT) is not (name in ANOTHER_NETWORK)
     if name in ANOTHER_NETWORK:
-        plain, own = trainer("unprotected").net.state_dict(), trainer(name).net.state_dict()
+        plain, own = (make_trainer(other, epochs=2).net.state_dict() for other in ("unprotected", name))
         assert [v.shape for v in own.values()] != [v.shape for v in plain.values()]
         return
     params.tree["defense"][name] |= NO_EFFECT[name]
     gradients = []
-    for one in (trainer(name), trainer("unprotected")):
+    for one in (make_trainer(other, epochs=2) for other in (name, "unprotected")):
         one.defense.begin_epoch(2)
         with one.runtime.seeded(1, "layers"):
             out = one.forward(batch[0].float() / 255, batch[1])
@@ -128,8 +113,8 @@ def test_the_released_feature_is_what_the_attacker_gets(name, make_target, cpu, 
     assert torch.equal(seen[0], target.defense.release(target.features(images), noise))
 
 
-def test_training_lowers_the_loss(name, trainer, batch):
-    one = trainer(name, lr=5e-3)
+def test_training_lowers_the_loss(name, make_trainer, batch):
+    one = make_trainer(name, epochs=2, lr=5e-3)
     with one.runtime.seeded(1, "layers"):
         losses = [one.epoch(*batch)["task"] for _ in range(15)]
     assert sum(losses[-3:]) < sum(losses[:3])

@@ -1,24 +1,20 @@
 import copy
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import distributions
 from torch.nn import functional as F
 
+from splitprobe.core.params import Params, ParamsError
+from splitprobe.core.registry import lookup
 from splitprobe.defenses import DEFENSES, dropout, gaussian_noise
 from splitprobe.defenses.base import Batch
 from splitprobe.defenses.siftfunnel import Architecture, Loss, SiftFunnel
 from splitprobe.defenses.siftfunnel import Settings as SiftSettings
-from splitprobe.losses import distance_correlation, kl_divergence, pearson, smoothed_labels
+from splitprobe.learning.losses import distance_correlation, kl_divergence, pearson, smoothed_labels
 from splitprobe.models import count
 from splitprobe.models.split import Shape
-from splitprobe.params import Params, ParamsError
-from splitprobe.registry import lookup
-from splitprobe.schedule import Schedule
-from splitprobe.target import Blueprint
-from splitprobe.training import Settings, Trainer
 
 
 @pytest.fixture
@@ -49,9 +45,9 @@ PAPER_WIDTH = [  # edge parameters at width 128 on RGB, the paper's Table II, an
 
 
 @pytest.mark.parametrize(("name", "variant", "edge_parameters", "decoder_parameters"), PAPER_WIDTH)
-def test_sizes_at_the_paper_s_width(params, make_cell, name, variant, edge_parameters, decoder_parameters):
+def test_sizes_at_the_paper_s_width(make_blueprint, name, variant, edge_parameters, decoder_parameters):
     with torch.device("meta"):  # MID's bottleneck has 268 million weights
-        blueprint = Blueprint.from_params(make_cell(name, variant=variant), Shape(3, 64, 10, 128), params)
+        blueprint = make_blueprint(name, variant, shape=Shape(3, 64, 10, 128))
         edge, cloud = blueprint.build()
         decoder = blueprint.defense.gray_box_decoder(blueprint.layout(edge))
     assert count.parameters(edge) == edge_parameters
@@ -60,9 +56,9 @@ def test_sizes_at_the_paper_s_width(params, make_cell, name, variant, edge_param
         assert count.parameters(cloud[-2]) == 16384 * 16384 + 16384  # to the moments of half of 16,384
 
 
-def test_variants_change_what_they_name_and_nothing_else(params, make_cell):
+def test_variants_change_what_they_name_and_nothing_else(make_blueprint):
     def settings(name, variant):
-        return Blueprint.from_params(make_cell(name, variant=variant), Shape(3, 32, 4, 8), params).defense.plain()
+        return make_blueprint(name, variant).defense.plain()
 
     plain, changed = settings("bido", "none"), settings("bido", "bido_cka")
     differing = {key: value for key, value in changed.items() if plain[key] != value}
@@ -71,13 +67,12 @@ def test_variants_change_what_they_name_and_nothing_else(params, make_cell):
     assert settings("siftfunnel", "architecture")["loss"]["lambda_dcor"] == 0
 
 
-def test_an_ablation_stands_on_a_variant(params, make_cell):
-    cell = replace(make_cell("siftfunnel", variant="siftfunnel_resnet18"), ablation="no_funnel")
-    architecture = Blueprint.from_params(cell, Shape(3, 32, 4, 8), params).defense.settings.architecture
+def test_an_ablation_stands_on_a_variant(params):
+    varied = params.varied("variants.siftfunnel_resnet18").varied("ablation.no_funnel")
+    architecture = SiftFunnel.from_params("siftfunnel", varied).settings.architecture
     assert (architecture.channels, architecture.out_se_reduction, architecture.funnel) == (2, 16, False)
-    cell = replace(cell, ablation="nobody")
     with pytest.raises(ParamsError, match=r"ablation\.nobody: missing"):
-        Blueprint.from_params(cell, Shape(3, 32, 4, 8), params)
+        params.varied("ablation.nobody")
 
 
 @pytest.mark.parametrize(
@@ -88,14 +83,14 @@ def test_an_ablation_stands_on_a_variant(params, make_cell):
         ({"defense": {"bido": {"lambda_x": -1.0}}}, "defense.bido.lambda_x = -1.0: must be at least 0"),
     ],
 )
-def test_a_wrong_variant_is_named(params, make_cell, changes, message):
+def test_a_wrong_variant_is_named(params, make_blueprint, changes, message):
     params.tree["variants"]["bido_cka"] = changes
     with pytest.raises(ParamsError, match=message):
-        Blueprint.from_params(make_cell("bido", variant="bido_cka"), Shape(3, 32, 4, 8), params)
+        make_blueprint("bido", "bido_cka")
 
 
-def test_the_funnel_without_losses_is_trained_with_cross_entropy(params, make_cell):
-    defense = Blueprint.from_params(make_cell("siftfunnel", variant="architecture"), Shape(3, 32, 4, 8), params).defense
+def test_the_funnel_without_losses_is_trained_with_cross_entropy(make_blueprint):
+    defense = make_blueprint("siftfunnel", "architecture").defense
     logits, y = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 5
     assert defense.task_loss(logits, y).item() == pytest.approx(F.cross_entropy(logits, y).item(), rel=1e-6)
     batch = Batch(torch.rand(6, 3, 8, 8), y, torch.rand(6, 4, 4, 4), logits, ())
@@ -128,9 +123,8 @@ def test_mid_and_vib_penalize_their_kl(make_target):
     assert term == pytest.approx(0.01 * reference.item(), rel=1e-4)
 
 
-def test_the_adversary_is_rewarded_for_what_its_reconstructor_gets_wrong(params, make_cell, cpu):
-    blueprint = Blueprint.from_params(make_cell("ae", variant="ae_adversarial"), Shape(3, 32, 4, 8), params)
-    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-3, "constant", 0), cpu, 1, 16)
+def test_the_adversary_is_rewarded_for_what_its_reconstructor_gets_wrong(make_trainer):
+    trainer = make_trainer("ae", variant="ae_adversarial")
     labels = torch.arange(16) % 4
     images = (40 * labels[:, None, None, None] + torch.zeros(16, 3, 32, 32)).to(torch.uint8)
     batch = trainer.forward(images.float() / 255, labels)

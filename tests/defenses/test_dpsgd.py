@@ -7,23 +7,18 @@ import torch
 from opacus.validators import ModuleValidator
 from torch import nn
 
+from splitprobe.core.params import ParamsError
 from splitprobe.defenses import dpsgd
-from splitprobe.models.split import Shape
-from splitprobe.params import ParamsError
-from splitprobe.schedule import Schedule
-from splitprobe.target import Blueprint
-from splitprobe.training import Settings, Trainer
+from splitprobe.targets.training import Trainer
 
 IMAGES = 16
 
 
 @pytest.fixture
-def make_trainer(params, cpu, make_cell):
+def make_private(params, make_trainer):
     def make(epochs: int = 1, variant: str = "none", **changes) -> Trainer:
         params.tree["defense"]["dpsgd"] |= changes
-        blueprint = Blueprint.from_params(make_cell("dpsgd", variant=variant), Shape(3, 32, 4, 8), params)
-        settings = params.section("training", Settings)
-        return Trainer(blueprint, settings, Schedule(epochs, 1e-3, "constant", 0), cpu, 1, IMAGES)
+        return make_trainer("dpsgd", epochs, variant=variant)
 
     return make
 
@@ -42,8 +37,8 @@ def closed_form(noise: float, steps: int, delta: float) -> float:
     )
 
 
-def test_epsilon_is_the_closed_form_s_when_every_batch_is_the_whole_set(make_trainer, images):
-    trainer = make_trainer(epochs=3, batch_size=IMAGES, epsilon=20.0, delta=1e-3)
+def test_epsilon_is_the_closed_form_s_when_every_batch_is_the_whole_set(make_private, images):
+    trainer = make_private(epochs=3, batch_size=IMAGES, epsilon=20.0, delta=1e-3)
     assert trainer.defense.facts() == {}
     for _ in range(3):
         trainer.epoch(*images)
@@ -53,16 +48,16 @@ def test_epsilon_is_the_closed_form_s_when_every_batch_is_the_whole_set(make_tra
     assert (facts["delta"], facts["clipping_norm"]) == (1e-3, 1.2)
 
 
-def test_sampling_buys_privacy(make_trainer, images):
+def test_sampling_buys_privacy(make_private, images):
     noise = {}
     for size in (4, 16):
-        trainer = make_trainer(batch_size=size, epsilon=3.0)
+        trainer = make_private(batch_size=size, epsilon=3.0)
         noise[size] = trainer.optimizer.noise_multiplier
     assert noise[4] < noise[16]
 
 
-def test_empty_batches_are_steps_of_noise(make_trainer, images):
-    trainer = make_trainer(batch_size=1)  # a Poisson batch is empty with probability (15/16)^16 = 0.36
+def test_empty_batches_are_steps_of_noise(make_private, images):
+    trainer = make_private(batch_size=1)  # a Poisson batch is empty with probability (15/16)^16 = 0.36
     before = [p.clone() for p in trainer.net.parameters()]
     row = trainer.epoch(*images)
     assert math.isfinite(row["loss"])
@@ -74,10 +69,10 @@ def test_empty_batches_are_steps_of_noise(make_trainer, images):
     )
 
 
-def test_the_sum_of_gradients_does_not_depend_on_the_physical_size(make_trainer, images):
+def test_the_sum_of_gradients_does_not_depend_on_the_physical_size(make_private, images):
     sums = []
     for size in (3, 16):
-        trainer = make_trainer(batch_size=16, physical_batch_size=size)
+        trainer = make_private(batch_size=16, physical_batch_size=size)
         private = trainer.optimizer
         private.noise_multiplier = 0.0
         trainer.settings = type(trainer.settings)(**{**vars(trainer.settings), "flip": False, "jitter": 0.0})
@@ -91,8 +86,8 @@ def test_the_sum_of_gradients_does_not_depend_on_the_physical_size(make_trainer,
     assert (sums[0] - sums[1]).norm() < 1e-4 * sums[1].norm()
 
 
-def test_gradients_of_single_images_add_up_to_autograd_s(make_trainer, images):
-    trainer = make_trainer(batch_size=16)
+def test_gradients_of_single_images_add_up_to_autograd_s(make_private, images):
+    trainer = make_private(batch_size=16)
     trainer.net.train()
     # as the device holds them; opacus is wrong on this layout where it is not told otherwise
     x = (images[0].float() / 255).to(memory_format=torch.channels_last)
@@ -102,8 +97,8 @@ def test_gradients_of_single_images_add_up_to_autograd_s(make_trainer, images):
         assert torch.allclose(single, parameter.grad, atol=1e-5), name
 
 
-def test_each_gradient_is_clipped(make_trainer, images):
-    trainer = make_trainer(batch_size=16, physical_batch_size=16, clipping_norm=1e-3)
+def test_each_gradient_is_clipped(make_private, images):
+    trainer = make_private(batch_size=16, physical_batch_size=16, clipping_norm=1e-3)
     trainer.optimizer.noise_multiplier = 0.0
     trainer.net.train()
     for part in dpsgd.physical(torch.arange(IMAGES), 16, trainer.optimizer):
@@ -130,21 +125,21 @@ def test_an_in_place_activation_is_taken_out_of_place():
     assert block[2].inplace is False
 
 
-def test_the_checkpoint_has_plain_keys(make_trainer, make_target, images):
-    trainer = make_trainer()
+def test_the_checkpoint_has_plain_keys(make_private, make_target, images):
+    trainer = make_private()
     trainer.epoch(*images)
     assert list(trainer.edge.state_dict()) == list(make_target("dpsgd").edge.state_dict())
     assert not any("_module" in key for key in trainer.net.state_dict())
 
 
-def test_the_control_row_is_not_private(make_trainer, images):
-    trainer = make_trainer(variant="groupnorm")
+def test_the_control_row_is_not_private(make_private, images):
+    trainer = make_private(variant="groupnorm")
     assert isinstance(trainer.optimizer, torch.optim.Adam)
     assert trainer.defense.batch_size is None
     trainer.epoch(*images)
     assert trainer.defense.facts() == {}
 
 
-def test_a_batch_larger_than_the_set_is_refused(make_trainer):
+def test_a_batch_larger_than_the_set_is_refused(make_private):
     with pytest.raises(ParamsError, match=r"defense.dpsgd.batch_size = 64: .* 16 training images"):
-        make_trainer(batch_size=64)
+        make_private(batch_size=64)

@@ -8,13 +8,9 @@ import torch
 from scipy import ndimage
 from torch import distributions
 
+from splitprobe.core.params import ParamsError
 from splitprobe.defenses import ae, bido, infoscissors, nls
-from splitprobe.losses import gaussian_kl
-from splitprobe.models.split import Shape
-from splitprobe.params import ParamsError
-from splitprobe.schedule import Schedule
-from splitprobe.target import Blueprint
-from splitprobe.training import Settings, Trainer
+from splitprobe.learning.losses import gaussian_kl
 
 
 @pytest.fixture
@@ -124,9 +120,8 @@ def test_club_on_gaussians_of_known_correlation():
         assert infoscissors.club(x, r * z).item() == pytest.approx(r**2, abs=0.01)
 
 
-def test_the_club_estimator_improves_and_is_not_moved_by_the_network(params, cpu, make_cell):
-    blueprint = Blueprint.from_params(make_cell("infoscissors"), Shape(3, 32, 4, 8), params)
-    trainer = Trainer(blueprint, params.section("training", Settings), Schedule(1, 1e-3, "constant", 0), cpu, 1, 16)
+def test_the_club_estimator_improves_and_is_not_moved_by_the_network(params, make_trainer):
+    trainer = make_trainer("infoscissors")
     defense, labels = trainer.defense, torch.arange(16) % 4
     images = (40 * labels[:, None, None, None] + torch.zeros(16, 3, 32, 32)).to(torch.uint8)
     batch = trainer.forward(images.float() / 255, labels)

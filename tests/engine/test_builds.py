@@ -29,14 +29,14 @@ text = repr(seen)
 def small_study() -> list[dict]:
     """A graph with what the real one has: loops, folders, files outside the cache, recipes, commands of sh."""
     return [
-        stage("recipe_all", source="shared.txt"),
+        stage("recipes", source="shared.txt", meta={"first": True}),
         stage("prepare", key="first"),
         {
             "train": {
                 "foreach": {"one": 1, "two": 2},
                 "do": {
-                    "cmd": "python stages/step.py ${key} data/${key} second data/prepare data/recipe_all",
-                    "deps": ["stages/step.py", "data/prepare", "data/recipe_all"],
+                    "cmd": "python stages/step.py ${key} data/${key} second data/prepare data/recipes",
+                    "deps": ["stages/step.py", "data/prepare", "data/recipes"],
                     "params": ["data.second", "runtime"],
                     "outs": ["data/${key}"],
                     "plots": [{"plots/${key}": {"cache": False}}],
@@ -136,7 +136,7 @@ import own_sources  # noqa: F401
 import sys
 from pathlib import Path
 
-from splitprobe.params import MARKER
+from splitprobe.core.params import MARKER
 
 Path(sys.argv[1]).parent.mkdir(exist_ok=True)
 Path(sys.argv[1]).write_text(MARKER)
@@ -150,7 +150,7 @@ def give_sources(graph: Graph, marker: str) -> None:
     shutil.copy(ROOT / "stages" / "own_sources.py", graph.root / "stages")
     (graph.root / "stages" / "own.py").write_text(OWN)
     package = graph.root / "src" / "splitprobe"
-    with open(package / "params.py", "a") as stream:
+    with open(package / "core" / "params.py", "a") as stream:
         stream.write(f"\nMARKER = {marker!r}\n")
     view = package / "engine" / "view.py"
     text = view.read_text()
@@ -174,7 +174,7 @@ def second(make_graph, first) -> tuple[Graph, str]:
     give_sources(graph, "of the second")
     git(graph.root, "add", "-A")
     git(graph.root, "commit", "-qm", "as the first")
-    changed = ["-S", "data.first=1e-4", "-S", "scales.small.model.cnn.width=16", "--save", "better"]
+    changed = ["-S", "data.first=1e-4", "-S", "scales.model.cnn.width=16", "--save", "better"]
     running = graph.splitprobe("--workers", "1", *changed, environment={"PYTHONPATH": str(first.root / "src")})
     assert running.status() == 0, running.said
     return graph, running.said
@@ -204,7 +204,7 @@ def test_values_on_the_command_line_are_written_as_dvc_writes_them(make_graph, s
     here = os.getcwd()
     os.chdir(alike.root)
     try:
-        apply_overrides("params.yaml", ["data.first=1e-4", "scales.small.model.cnn.width=16"])
+        apply_overrides("params.yaml", ["data.first=1e-4", "scales.model.cnn.width=16"])
     finally:
         os.chdir(here)
     text = (graph.root / "params.yaml").read_text()

@@ -28,12 +28,9 @@ Path("params.yaml").write_text(Path("params.yaml").read_text().replace("first: 1
     "reads_other": "(control / 'reads_other.started').touch(); wait_for('edited')",
     # what it writes, it has read after the edit
     "reads_source": "Path('stages/source.txt').write_text('another text')",
-    "behind_recipe": "Path('stages/shared.txt').write_text('another text')",
     "writes_nothing": "sys.exit(0)",
 }
-LOST = {
-    "fails", "after_fails", "last", "killed_always", "reads_value", "reads_source", "behind_recipe", "writes_nothing",
-}  # fmt: skip
+LOST = {"fails", "after_fails", "last", "killed_always", "reads_value", "reads_source", "writes_nothing"}
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +47,8 @@ def pristine(make_graph) -> Graph:
         stage("reads_value", key="first"),
         stage("reads_other", key="second"),
         stage("reads_source", source="source.txt"),
-        stage("recipe_shared", source="shared.txt"),
-        stage("behind_recipe", "recipe_shared"),
         stage("writes_nothing"),
-        files={"stages/source.txt": "a text", "stages/shared.txt": "a text"},
+        files={"stages/source.txt": "a text"},
     )
 
 
@@ -75,7 +70,7 @@ def troubled(make_graph, pristine) -> tuple[Graph, str]:
 def test_a_failure_costs_what_depends_on_it_and_nothing_else(troubled):
     graph, said = troubled
     names = {entry.split("@")[0] for entry in graph.recorded()}
-    assert names == {"killed_once", "orphan", "after_orphan", "reads_other", "recipe_shared"}
+    assert names == {"killed_once", "orphan", "after_orphan", "reads_other"}
     assert "after_fails" not in graph.ran() and "last" not in graph.ran()
     assert {"after_fails", "last"} <= {line.split()[-1] for line in said.splitlines() if "skipped" in line}
     assert not {f"data/{name}" for name in LOST} & graph.outputs().keys()
@@ -107,7 +102,7 @@ def test_an_input_that_changes_under_a_stage_is_named(troubled):
     _, said = troubled
     lines = {line.split(":")[0]: line for line in said.splitlines() if "not recorded" in line and "FAILED" not in line}
     assert "params.yaml" in lines["reads_value"] and "data.first" in lines["reads_value"]
-    assert "stages/source.txt" in lines["reads_source"] and "stages/shared.txt" in lines["behind_recipe"]
+    assert "stages/source.txt" in lines["reads_source"]
     assert "data/writes_nothing" in said
 
 
@@ -124,8 +119,7 @@ def test_the_next_run_builds_what_was_lost_as_a_serial_build_does(troubled, pris
     for name in TROUBLE:
         (graph.control / f"{name}.py").unlink()
     graph.forget()
-    for name in ("source.txt", "shared.txt"):
-        (graph.root / "stages" / name).write_text("a text")
+    (graph.root / "stages" / "source.txt").write_text("a text")
     graph.run("--workers", "1")
     assert set(graph.ran()) == LOST and len(graph.ran()) == len(LOST)
     serial = make_graph(copy_of=pristine)

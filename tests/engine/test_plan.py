@@ -124,6 +124,23 @@ def test_a_plan_holds_what_is_due_and_digests_of_what_it_reads(graph):
     assert [step["name"] for step in only["steps"]] == ["a", "c"]
 
 
+def test_what_decides_about_others_is_made_before_they_are_looked_at(make_graph):
+    """And again on the other machine, as it is none of the sources."""
+    graph = make_graph(stage("a", "b"), stage("b", source="x.txt", meta={"first": True}), files={"stages/x.txt": "1"})
+    graph.control_by(b="inputs.clear()")
+    steps = json.loads(plan(graph).read_text())["steps"]
+    assert [(step["name"], step["first"]) for step in steps] == [("b", True), ("a", False)]
+    assert graph.ran() == list(graph.recorded()) == ["b"]
+    graph.reproduce()
+    (graph.root / "stages" / "x.txt").write_text("2")
+    assert json.loads(plan(graph).read_text())["steps"] == [], "it has made the same again"
+    assert graph.ran() == ["b", "a", "b"] and graph.due() == {}
+    (graph.root / "stages" / "x.txt").write_text("3")
+    graph.control_by(b="sys.exit('so it goes')")
+    assert "error: b failed:\nso it goes" in graph.run(status=1)
+    assert not graph.inhabitants()
+
+
 def test_a_machine_with_other_sources_or_params_does_not_run_what_reads_them(graph, box):
     file = plan(graph)
     (box.root / "stages" / "extra.py").write_text("x = 2\n")

@@ -31,9 +31,9 @@ scale: small                    # the only one
 seed: 1                         # >= 0
 runtime: {device: cpu, precision: float32, channels_last: true, threads: 1}
 scales:
-  small:
-    model:
-      cnn: {width: 8}
+  names: [small]
+  model:
+    cnn: {width: 8}
 data:
   first: 1                      # read by some stages
   second: 2                     # by others

@@ -12,7 +12,7 @@ from splitprobe.information.mine import Plan
 def small(params):
     """Two correlations, two widths, few numbers."""
     params.tree["calibration"] |= {"side": 4, "rho": [0.0, 0.9], "images": 32, "widths": [1.0, 20.0]}
-    mine = params.tree["scales"]["demo"]["mine"]
+    mine = params.tree["scales"]["mine"]
     mine["calibrated"] |= {"fit_images": 1000, "held_out_images": 400, "epochs": 4}
     return params
 

@@ -5,7 +5,7 @@ import torch
 
 from splitprobe.information import gaussian
 from splitprobe.information.dependence import dependence, u_centered
-from splitprobe.losses import distance_correlation
+from splitprobe.learning.losses import distance_correlation
 
 
 def normal(n, d, seed):

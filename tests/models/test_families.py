@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from splitprobe.core.params import ParamsError
 from splitprobe.defenses.ae import AutoEncoder
 from splitprobe.defenses.ae import Settings as AeSettings
 from splitprobe.defenses.siftfunnel import Architecture, Loss, SiftFunnel
 from splitprobe.defenses.siftfunnel import Settings as SiftSettings
 from splitprobe.models import count, resnet18, split, vgg16
 from splitprobe.models.split import Layout, Normalization, Shape, Statistics
-from splitprobe.params import ParamsError
 
 NORMALIZATION = Normalization(Statistics((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), Statistics((0.5,), (0.5,)))
 SETTINGS = {"resnet18": resnet18.Settings(), "vgg16": vgg16.Settings(64, (0.3, 0.2))}

@@ -1,15 +1,12 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
-from splitprobe.cells import Cell
+from splitprobe.core.params import ParamsError
 from splitprobe.defenses.siftfunnel import Architecture, Loss, SiftFunnel
 from splitprobe.defenses.siftfunnel import Settings as SiftSettings
 from splitprobe.models import count, layers, split
 from splitprobe.models.cnn import Settings
 from splitprobe.models.split import Layout, Normalization, Shape, Statistics
-from splitprobe.params import ParamsError
 
 NORMALIZATION = Normalization(Statistics((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), Statistics((0.5,), (0.5,)))
 PAPER = Shape(channels=3, side=64, classes=10, width=128)
@@ -149,9 +146,6 @@ def test_counting_leaves_the_network_alone():
     assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_cells_know_whether_they_reuse_weights():
-    place = {"group": "cnn", "dataset": "objects", "model": "cnn", "cut": 2, "architecture": "unprotected"}
-    how = {"defense": "a", "variant": "none", "ablation": "none", "tune": "defense.a"}
-    fresh = Cell(name="cnn/a", start="prepared/objects/summary.json", **place, **how)
-    assert not fresh.reuses_weights
-    assert replace(fresh, start="targets/cnn/b").reuses_weights
+def test_cells_know_whether_they_reuse_weights(make_cell):
+    assert not make_cell().reuses_weights
+    assert make_cell(start="targets/cnn/b").reuses_weights

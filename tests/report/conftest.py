@@ -1,7 +1,9 @@
-"""Fixtures: fabricated repositories, one of four cells and three data sets, one of all sixteen rows of Table II."""
+"""Fixtures: fabricated studies, one of four cells and three data sets, one of all rows of Table II, a whole one.
 
-import shutil
-from collections.abc import Sequence
+Each test gets its own below ``tmp_path`` and may change it; asking it for ``params()`` writes its numbers.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,46 +13,38 @@ from fabricated import GRID, ORDER, OTHERS, Repository
 REPORTS = ("table2", "latency", "figure4", "curves", "tradeoff", "leaderboard")
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fabricated once; each test gets a copy to change."""
-    made = Repository(tmp_path_factory.mktemp("fabricated"))
-    for row, content in (GRID | OTHERS).items():
-        made.cell(f"cnn/{row}", content)
+def small(root: Path, rows: Mapping[str, tuple], seeds: tuple = (0,)) -> Repository:
+    """Cells of group ``cnn`` under REPORTS, and three data sets."""
+    own = Repository(root)
+    for row, content in rows.items():
+        own.cell(f"cnn/{row}", content, seeds=seeds)
     for name in ("objects", "faces", "xray"):
-        made.dataset(name)
-    return made.paths.root
-
-
-def copied(template: Path, root: Path, rows: Sequence[str]) -> Repository:
-    shutil.copytree(template, root, dirs_exist_ok=True)
-    made = Repository(root)
-    made.rows |= {name: [f"cnn/{row}" for row in rows] for name in REPORTS}
-    made.rows["table1"] = ["objects", "faces", "xray"]
-    return made
+        own.dataset(name)
+    own.rows |= {name: [f"cnn/{row}" for row in rows] for name in REPORTS} | {"table1": ["objects", "faces", "xray"]}
+    return own
 
 
 @pytest.fixture
-def repository(template: Path, tmp_path: Path) -> Repository:
-    return copied(template, tmp_path, list(GRID))
+def repository(tmp_path: Path) -> Repository:
+    """Four cells, one seed."""
+    return small(tmp_path, GRID)
 
 
 @pytest.fixture
-def full(template: Path, tmp_path: Path) -> Repository:
-    return copied(template, tmp_path, ORDER)
-
-
-@pytest.fixture(scope="session")
-def whole_template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    made = Repository(tmp_path_factory.mktemp("study"))
-    study.write(made)
-    return made
+def thrice(tmp_path: Path) -> Repository:
+    """Four cells, three seeds with the same numbers: a test sets what differs."""
+    return small(tmp_path, GRID, seeds=(1, 2, 3))
 
 
 @pytest.fixture
-def whole(whole_template: Repository, tmp_path: Path) -> Repository:
+def full(tmp_path: Path) -> Repository:
+    """All rows of Table II."""
+    return small(tmp_path, {row: (GRID | OTHERS)[row] for row in ORDER})
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Repository:
     """The cells of every table and figure."""
-    shutil.copytree(whole_template.paths.root, tmp_path, dirs_exist_ok=True)
-    made = Repository(tmp_path)
-    made.rows |= whole_template.rows
-    return made
+    own = Repository(tmp_path)
+    study.write(own)
+    return own

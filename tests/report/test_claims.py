@@ -4,10 +4,11 @@ import pytest
 from fabricated import scores
 from test_tables import block, build
 
-from splitprobe.report.claim_rules import CLAIMS, OPEN, REFUTED, REPRODUCED, Claim, judge
-from splitprobe.report.claim_values import Theirs, Unknown, spearman
+from splitprobe.report.claim_values import Source, Unknown, spearman
+from splitprobe.report.claims import CLAIMS, OPEN, REFUTED, REPRODUCED, Claim
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
+PRINTED = Source.printed()
 
 
 def claims(whole) -> dict[str, dict]:
@@ -15,20 +16,15 @@ def claims(whole) -> dict[str, dict]:
     return {line["claim"]: line for line in build(whole, "claims")[1]}
 
 
-def decoder(whole, cell: str, name: str, psnr: float, failed: bool = False) -> None:
-    change = scores(psnr) | {"failed": failed}
-    whole.edit(cell, "generator", lambda record: record["decoders"][name].update(change))
-
-
 @pytest.mark.parametrize(
     ("value", "above", "verdict"),
     [(4.1, True, REPRODUCED), (3.9, True, OPEN), (2.0, True, OPEN), (1.9, True, REFUTED), (1.9, False, REPRODUCED)],
 )
 def test_a_verdict_needs_more_than_the_margin(value, above, verdict):
-    claim = Claim("n", "t", "s", "q", "dB", lambda source: value, above, 3.0, 1.0)
+    claim = Claim("n", "t", "s", "q", lambda source: value, "dB", above, 3.0, 1.0)
     assert claim.verdict(value) == verdict
     assert claim.rule == f"q {'>' if above else '<'} 3 dB, margin 1"
-    assert judge(claim, Theirs())[:2] == (value, verdict)
+    assert claim.judge(PRINTED)[:2] == (value, verdict)
 
 
 def test_without_a_margin_the_threshold_decides():
@@ -54,13 +50,13 @@ def test_without_a_margin_the_threshold_decides():
     ],
 )
 def test_the_measure_of_the_papers_numbers(name, value):
-    measured, verdict, _ = judge(BY_NAME[name], Theirs())
+    measured, verdict, _ = BY_NAME[name].judge(PRINTED)
     assert measured == pytest.approx(value)
     assert verdict != REFUTED
 
 
 def test_the_papers_own_numbers_never_refute_its_claims():
-    assert REFUTED not in {judge(claim, Theirs())[1] for claim in CLAIMS}
+    assert REFUTED not in {claim.judge(PRINTED)[1] for claim in CLAIMS}
 
 
 def test_names_are_distinct_and_fit_for_files():
@@ -69,17 +65,17 @@ def test_names_are_distinct_and_fit_for_files():
 
 
 def test_a_study_like_the_papers(whole):
-    found = claims(whole)
-    assert list(found) == list(BY_NAME)
-    assert found["table4_lowest_psnr"]["verdict"] == REPRODUCED
-    assert found["table2_small_edge"]["verdict"] == REFUTED
-    assert found["table2_lowest_psnr"]["reason"] == "no farther than 1 dB from the threshold"
-    assert float(found["table5_no_l1"]["ours"]) == pytest.approx(21.4 - 14.8)
-    assert float(found["table5_no_l1"]["difference"]) == pytest.approx(6.6 - (15.8057 - 10.3230))
-    assert float(found["latency_order"]["ours"]) == pytest.approx(2.3 / 1.6)
+    judged = claims(whole)
+    assert list(judged) == list(BY_NAME)
+    assert judged["table4_lowest_psnr"]["verdict"] == REPRODUCED
+    assert judged["table2_small_edge"]["verdict"] == REFUTED
+    assert judged["table2_lowest_psnr"]["reason"] == "no farther than 1 dB from the threshold"
+    assert float(judged["table5_no_l1"]["ours"]) == pytest.approx(21.4 - 14.8)
+    assert float(judged["table5_no_l1"]["difference"]) == pytest.approx(6.6 - (15.8057 - 10.3230))
+    assert float(judged["latency_order"]["ours"]) == pytest.approx(2.3 / 1.6)
     for network in ("cnn", "resnet18"):
-        assert float(found[f"figure2_{network}_mi_calibrated_cut"]["ours"]) == -1
-        assert found[f"figure2_{network}_mle_nonzero"]["verdict"] == REPRODUCED
+        assert float(judged[f"figure2_{network}_mi_calibrated_cut"]["ours"]) == -1
+        assert judged[f"figure2_{network}_mle_nonzero"]["verdict"] == REPRODUCED
 
 
 def test_the_page_counts_and_marks(whole):
@@ -95,45 +91,60 @@ def test_the_page_counts_and_marks(whole):
 
 
 def test_a_failed_decoder_supports_nothing(whole):
-    decoder(whole, "resnet18/siftfunnel", "gray_box", 11.0, failed=True)
-    found = claims(whole)
-    assert found["table5_no_dcor"]["verdict"] == OPEN
-    assert found["table5_no_dcor"]["reason"].startswith("the decoder of resnet18/siftfunnel failed")
+    whole.set("resnet18/siftfunnel", "generator gray_box", **scores(11.0), failed=True)
+    judged = claims(whole)
+    assert judged["table5_no_dcor"]["verdict"] == OPEN
+    assert judged["table5_no_dcor"]["reason"].startswith("the decoder of resnet18/siftfunnel failed")
     # the black-box decoder is the row's strongest now, and did not fail
-    assert found["table3_lowest_psnr"]["verdict"] == REPRODUCED
-    decoder(whole, "resnet18/siftfunnel", "black_box", 11.0, failed=True)
+    assert judged["table3_lowest_psnr"]["verdict"] == REPRODUCED
+    whole.set("resnet18/siftfunnel", "generator black_box", **scores(11.0), failed=True)
     assert claims(whole)["table3_lowest_psnr"]["verdict"] == OPEN
 
 
 def test_missing_cells_and_values_are_named(whole):
     whole.rows["claims"] = [name for name in whole.rows["claims"] if not name.startswith(("faces/", "depth_cnn/cut4"))]
-    whole.paths.cost("cnn/ae").unlink()
-    whole.edit("cnn/siftfunnel", "target", lambda record: record.update(accuracy=None, accuracy_reason="diverged"))
-    found = claims(whole)
-    assert found["table4_siftfunnel_cheap"]["reason"] == "faces/siftfunnel is not among the rows"
-    assert found["latency_order"]["reason"] == "cnn/ae was not timed"
-    assert found["table2_siftfunnel_cheap"]["reason"] == "cnn/siftfunnel: diverged"
-    assert found["figure2_cnn_generator_nonzero"]["verdict"] == REPRODUCED  # three cuts are left
+    whole.values["costs"] = {key: value for key, value in whole.values["costs"].items() if key[0] != "cnn/ae"}
+    whole.set("cnn/siftfunnel", "target", accuracy=(None, "diverged"))
+    whole.drop("resnet18/ae", "generator gray_box")
+    judged = claims(whole)
+    assert judged["table4_siftfunnel_cheap"]["reason"] == "faces/siftfunnel is not among the rows"
+    assert judged["latency_order"]["reason"] == "cnn/ae was not timed"
+    assert judged["table2_siftfunnel_cheap"]["reason"] == "cnn/siftfunnel: diverged"
+    assert judged["table3_ae_gray_stronger"]["reason"] == "resnet18/ae has no gray-box decoder"
+    assert judged["figure2_cnn_generator_nonzero"]["verdict"] == REPRODUCED  # three cuts are left
 
 
 def test_trends_leave_out_failed_cuts_and_tie_saturated_estimates(whole):
     for cut in (3, 4):
-        decoder(whole, f"depth_cnn/cut{cut}", "black_box", 12.0, failed=True)
+        whole.set(f"depth_cnn/cut{cut}", "generator black_box", **scores(12.0), failed=True)
     reason = claims(whole)["figure2_cnn_generator_nonzero"]["reason"]
     assert reason == "depth_cnn: 2 of 4 cuts have both values, 3 are needed"
     # cuts 1 and 2 at the cap, one above the other by chance: they tie
     for cut, nats in ((1, 0.9805), (2, 0.9806), (3, 0.5), (4, 0.4), (5, 0.3)):
-        if cut < 5:
-            whole.edit(f"depth_cnn/cut{cut}", "information", lambda r, n=nats: r["mine"]["paper"].update(mi_nats=n))
-        whole.edit(f"depth_resnet18/cut{cut}", "information", lambda r, n=nats: r["mine"]["paper"].update(mi_nats=n))
-    line = claims(whole)["figure2_cnn_mi_paper_cut"]
-    assert (line["verdict"], line["ours"]) == (OPEN, "")
-    assert line["reason"] == "depth_cnn: 2 of 4 estimates are below their cap, 3 are needed"
+        for network in ("cnn", "resnet18")[cut == 5 :]:
+            whole.set(f"depth_{network}/cut{cut}", "mi paper", mi_nats=nats)
     kept = {f"depth_resnet18/cut{cut}" for cut in range(1, 6)}
     whole.rows["claims"] = [r for r in whole.rows["claims"] if not r.startswith("depth_resnet18") or r in kept]
-    assert float(claims(whole)["figure2_resnet18_mi_paper_cut"]["ours"]) == pytest.approx(
-        spearman(range(5), (5, 5, 3, 2, 1))
-    )
+    judged = claims(whole)
+    line = judged["figure2_cnn_mi_paper_cut"]
+    assert (line["verdict"], line["ours"]) == (OPEN, "")
+    assert line["reason"] == "depth_cnn: 2 of 4 estimates are below their cap, 3 are needed"
+    tied = spearman(range(5), (5, 5, 3, 2, 1))
+    assert float(judged["figure2_resnet18_mi_paper_cut"]["ours"]) == pytest.approx(tied)
+
+
+def test_a_ratio_to_nothing_is_not_judged(whole):
+    whole.set("cnn/siftfunnel", "effective", nonzero_per_image=0.0)
+    line = claims(whole)["table2_fewest_nonzero"]
+    assert (line["verdict"], line["reason"]) == (OPEN, "what it is divided by is zero")
+
+
+def test_values_are_means_over_seeds(whole):
+    whole.reseed("cnn/siftfunnel", 0, 1)
+    whole.set("cnn/siftfunnel", "target", seed=1, accuracy=0.748)
+    line = claims(whole)["table2_siftfunnel_cheap"]
+    assert float(line["ours"]) == pytest.approx(77.5 - (76.8 + 74.8) / 2)
+    assert "Values are means over the seeds that ran" in build(whole, "claims")[0]
 
 
 def test_spearman():

@@ -1,25 +1,17 @@
 """Table II with all its rows: what the rows' names, facts and several queries change, and where the paper differs."""
 
 import pytest
-from fabricated import ORDER, scores
+from fabricated import FACTS, ORDER, scores
 
-from splitprobe.artifacts import read_csv, read_json
-from splitprobe.report.differences import side
-from splitprobe.report.results import collect
-from splitprobe.report.scores import printed, strongest
+from splitprobe.core.artifacts import read_csv, read_json
+from splitprobe.report import paper
+from splitprobe.report.differences import differences, side
 from splitprobe.report.tables import build_table
-
-
-def page(repository) -> str:
-    build_table("table2", repository.params(), repository.paths)
-    return repository.paths.table("table2", "md").read_text()
 
 
 def sentences(repository) -> list[str]:
     """The lines of the block, without its rules."""
-    text = page(repository)
-    block = text[text.index("## Where the rows differ") : text.index("## Notes")]
-    return [line for line in block.splitlines() if line][2:]
+    return [line for line in differences(repository.numbers("table2")) if line][1:]
 
 
 def bullet(repository, title: str) -> str:
@@ -29,7 +21,7 @@ def bullet(repository, title: str) -> str:
 
 def stronger(repository, row: str, psnr: float, key: str = "black_box") -> None:
     """Let a row's decoder reach another PSNR."""
-    repository.edit(f"cnn/{row}", "generator", lambda record: record["decoders"][key].update(scores(psnr)))
+    repository.set(f"cnn/{row}", f"generator {key}", **scores(psnr))
 
 
 @pytest.mark.parametrize(("value", "expected"), [(33.5, 0), (33.56, 1), (31.5, -1), (31.56, 0), (32.55, 0)])
@@ -63,13 +55,13 @@ def test_an_attack_of_the_paper_that_did_not_move(full):
         "the tuned attack reaches 11.0 dB here, no better than gray or the mean image."
     )
     # a gray that scores less than the paper's attack would not be named
-    full.edit("cnn/bido", "mle", lambda record: record["floors"]["gray"].update(psnr_db_paper=6.5))
+    full.set("cnn/bido", "floor mle gray", psnr_db_paper=6.5)
     assert not any("BiDO as published.**" in line for line in sentences(full))
 
 
 def test_a_row_that_is_more_private_than_siftfunnel_only_here(full):
     stronger(full, "siftfunnel", 19.0, "gray_box")
-    full.edit("cnn/dropout", "generator", lambda record: record["decoders"].pop("repeated"))
+    full.drop("cnn/dropout", "generator repeated")
     assert bullet(full, "Dropout") == (
         "- **Dropout.** It is more private than SiftFunnel here (strongest attack 15.4 against 19.0 dB), less in the "
         "paper (best decoder 23.48 against 16.73 dB)."
@@ -95,19 +87,16 @@ def test_without_an_unprotected_row_only_the_floor_is_compared(full):
 
 
 def test_an_absent_score_is_not_compared(full):
-    full.edit("cnn/mid", "generator", lambda record: record["decoders"]["black_box"].update(psnr_db_paper=None))
-    full.edit("cnn/mid", "target", lambda record: record.update(accuracy=None))
+    full.set("cnn/mid", "generator black_box", psnr_db_paper=None)
+    full.set("cnn/mid", "target", accuracy=None)
     assert not any(line.startswith("- **MID.**") for line in sentences(full))
 
 
 def test_the_papers_line_belongs_to_the_row_and_not_to_the_defense(full):
-    cells = {r.row: r for r in collect(full.params(), full.paths, "table2", ("target",))}
-    assert list(cells) == list(ORDER)
-    assert printed(cells["bido"], "black-box")["generator_psnr_db_paper"] == 19.2965
-    assert printed(cells["bido_cka"], "black-box") == printed(cells["bido_cka"]) == {}
-    assert printed(cells["siftfunnel_architecture"], "gray-box") == {}
-    assert printed(cells["vib"], "black-box, 16 queries") == {}
-    page(full)
+    assert full.numbers("table2").cells == [f"cnn/{row}" for row in ORDER]
+    assert paper.find_cell("cnn/bido", "black-box")["generator_psnr_db_paper"] == 19.2965
+    assert paper.find_cell("cnn/bido_cka") == paper.find_cell("cnn/vib", "black-box, 16 queries") == {}
+    build_table("table2", full.params(), full.paths)
     lines = {(line["row"], line["access"]): line for line in read_csv(full.paths.table("table2", "csv"))}
     cka = lines["cnn/bido_cka", "black-box"]
     assert (cka["defense"], cka["variant"], cka["paper_mi_nats"]) == ("bido", "bido_cka", "")
@@ -116,8 +105,8 @@ def test_the_papers_line_belongs_to_the_row_and_not_to_the_defense(full):
 
 def test_facts_of_private_training(full):
     # its control has the same network and no budget
-    full.edit("cnn/groupnorm", "target", lambda record: record["facts"].update(epsilon=None))
-    text = page(full)
+    full.set("cnn/groupnorm", "facts", **FACTS | {"epsilon": None})
+    text = build_table("table2", full.params(), full.paths).read_text()
     assert text.count("training spent epsilon") == 1
     assert (
         "\nDP-SGD: training spent epsilon = 47.1 at delta = 1e-05 (noise multiplier 0.45, clipping norm 1.2); it "
@@ -127,19 +116,4 @@ def test_facts_of_private_training(full):
     assert read_json(full.paths.table("table2") / "cnn" / "dpsgd.json")["epsilon"] == 47.1
     assert "epsilon" not in read_json(full.paths.table("table2") / "cnn" / "groupnorm.json")
     line = next(line for line in read_csv(full.paths.table("table2", "csv")) if line["row"] == "cnn/dpsgd")
-    facts = {key: float(line[f"fact_{key}"]) for key in ("epsilon", "delta", "noise_multiplier", "clipping_norm")}
-    assert facts == {"epsilon": 47.1, "delta": 1e-5, "noise_multiplier": 0.45, "clipping_norm": 1.2}
-
-
-def test_strongest_skips_absent_scores(full):
-    def diverge(record):
-        for decoder in record["decoders"].values():
-            decoder.update(psnr_db=None, psnr_db_reason="not finite (nan)")
-
-    full.edit("cnn/vib", "generator", diverge)
-    full.rows["table2"] = ["cnn/vib"]
-    (r,) = collect(full.params(), full.paths, "table2", ("generator", "mle"))
-    assert strongest(r) == 19.9
-    full.edit("cnn/vib", "mle", lambda record: record.update(variants={}))
-    (r,) = collect(full.params(), full.paths, "table2", ("generator", "mle"))
-    assert strongest(r) is None
+    assert {key: float(line[f"fact_{key}"]) for key in FACTS} == FACTS

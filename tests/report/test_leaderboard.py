@@ -1,20 +1,17 @@
 """The leaderboard of a fabricated study: order, marks, names of attacks, the block at SiftFunnel's edge."""
 
 import pytest
-from fabricated import FLOOR, GRID
+from fabricated import FLOOR, GRID, Repository
 from test_tables import block, build
 
-from splitprobe.params import ParamsError
-from splitprobe.report import leaderboard
+from splitprobe.core.params import ParamsError
+from splitprobe.report import attacks
+from splitprobe.report.leaderboard import ranked
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, READ, Value
-from splitprobe.report.results import collect
-from splitprobe.report.scores import attack_title, gain, strongest, strongest_attack
-from splitprobe.report.spread import merged
-from splitprobe.report.standings import Entry, ranked
 from splitprobe.report.tables import build_table
 
 
-def swept(repository, *lines: tuple) -> None:
+def swept(repository: Repository, *lines: tuple) -> None:
     """Write points of sweeps: cell, change of accuracy in points, PSNR of the strongest attack."""
     for i, (cell, change, db) in enumerate(lines):
         repository.point(cell, "k", i, (77.5 + change) / 100, db)
@@ -25,12 +22,20 @@ def lines(page: str, title: str = "# Leaderboard") -> dict[str, list[str]]:
     return {line[1]: [line[0], *line[2:]] for line in block(page, title)[2:]}
 
 
+def every(repository: Repository, cell: str, **quantities) -> None:
+    """Change all attacks on a cell."""
+    for item in {key[2] for key in repository.values["cnn"] if key[0] == cell and key[2].startswith(("gen", "mle "))}:
+        if " " in item:
+            repository.set(cell, item, **quantities)
+
+
 def standing(*values: Value) -> list[tuple[int | None, int]]:
-    """(rank, position in the given order) of entries with these values, in the order of the leaderboard."""
-    entries = [
-        Entry(i, [], "unprotected", None, {3.0: value}, None, None, None, None) for i, value in enumerate(values)
+    """(rank, position in the given order) of rows with these values, in the order of the leaderboard."""
+    rows = [
+        {"row": i, "psnr_db_at_3": value.number, "psnr_db_at_3_kind": value.kind, "least_lost_at_3": value.least}
+        for i, value in enumerate(values)
     ]
-    return [(rank, entry.r) for rank, entry in ranked(entries, 3.0)]
+    return [(line["rank"], line["row"]) for line in ranked(rows, 3.0)]
 
 
 def test_order_is_by_what_leaks_and_ties_share_a_rank():
@@ -46,19 +51,19 @@ def test_out_of_reach_ranks_behind_by_what_is_lost_and_absent_has_no_rank():
 def test_the_page_by_hand(repository):
     """Own settings alone; the plain network counts for the noise, whose edge is the unprotected one."""
     page, _, rows = build(repository, "leaderboard")
-    found = lines(page)
+    shown = lines(page)
     # 24.31 at 0 and 22.9 at 7.3 points lost: 24.31 - 1.41 * lost / 7.3
-    assert found["Gaussian noise"] == [
+    assert shown["Gaussian noise"] == [
         *("2", "24.12", "23.73", "23.34", "1 + plain", "-7.3", "22.90", "black-box decoder, 16 queries", "10.70"),
         *("19,904", "16,384"),
     ]
-    assert found["Autoencoder"][:9] == [
+    assert shown["Autoencoder"][:9] == [
         *("1", "≤ 20.90", "≤ 20.90", "≤ 20.90", "1", "+0.6", "20.90", "gray-box decoder", "8.70"),
     ]
-    assert found["SiftFunnel"][:7] == ["3", "≥ 3.4 lost", "≥ 3.4 lost", "≤ 12.90", "1", "-3.4", "12.90"]
-    assert list(found)[:3] == ["Autoencoder", "Gaussian noise", "SiftFunnel"]
-    assert found["*Unprotected*"] == [*[""] * 5, "–", "24.31", "black-box decoder", "12.11", "19,904", "16,384"]
-    assert found["*Floor: mean auxiliary image*"][6:8] == [f"{FLOOR:.2f}", ""]
+    assert shown["SiftFunnel"][:7] == ["3", "≥ 3.4 lost", "≥ 3.4 lost", "≤ 12.90", "1", "-3.4", "12.90"]
+    assert list(shown)[:3] == ["Autoencoder", "Gaussian noise", "SiftFunnel"]
+    assert shown["*Unprotected*"] == [*[""] * 5, "–", "24.31", "black-box decoder", "12.11", "19,904", "16,384"]
+    assert shown["*Floor: mean auxiliary image*"][6:8] == [f"{FLOOR:.2f}", ""]
     assert "0 of 3 defenses have more than one measured setting" in page
     assert "One seed" in page
     assert "At SiftFunnel's edge" not in page
@@ -92,9 +97,9 @@ def test_the_caption_and_the_rules(repository):
 def test_sweeps_change_values_and_order(repository):
     swept(repository, ("cnn/siftfunnel", -1.0, 18.9), ("cnn/siftfunnel", -17.5, 12.0), ("cnn/vib", -0.5, 1.0))
     page, csv, rows = build(repository, "leaderboard")
-    found = lines(page)
+    shown = lines(page)
     # 1 point lost: 18.9; 3.4: 12.9, so 2.5 dB a point; 17.5: 12
-    assert found["SiftFunnel"][:5] == ["1", "18.90", "13.90", "≈ 12.80", "3"]
+    assert shown["SiftFunnel"][:5] == ["1", "18.90", "13.90", "≈ 12.80", "3"]
     assert "1 of 3 defenses have more than one measured setting" in page
     assert rows["cnn/siftfunnel"]["settings"] == 3
     tried = {line[0]: line[1:] for line in block(page, "## Measured settings alone")[2:]}
@@ -106,18 +111,12 @@ def test_sweeps_change_values_and_order(repository):
 
 
 def test_absent_numbers_have_a_reason_and_no_rank(repository):
-    repository.edit("cnn/ae", "target", lambda r: r.update(accuracy=None, accuracy_reason="training diverged"))
-
-    def diverge(record):
-        for attack in (record.get("decoders") or record["variants"]).values():
-            attack |= {"psnr_db": None, "psnr_db_reason": "not finite"}
-
-    for stage in ("generator", "mle"):
-        repository.edit("cnn/siftfunnel", stage, diverge)
+    repository.set("cnn/ae", "target", accuracy=(None, "training diverged"))
+    every(repository, "cnn/siftfunnel", psnr_db=(None, "not finite"))
     page, csv, rows = build(repository, "leaderboard")
-    found = lines(page)
-    assert found["Autoencoder"][:7] == ["–", *["n/a<sup>1</sup>"] * 3, "0", "n/a<sup>1</sup>", "20.90"]
-    assert found["SiftFunnel"][1:9] == [
+    shown = lines(page)
+    assert shown["Autoencoder"][:7] == ["–", *["n/a<sup>1</sup>"] * 3, "0", "n/a<sup>1</sup>", "20.90"]
+    assert shown["SiftFunnel"][1:9] == [
         *(*["n/a<sup>2</sup>"] * 3, "0", "-3.4", "n/a<sup>2</sup>", "–", "n/a<sup>2</sup>"),
     ]
     assert "<sup>1</sup> training diverged" in page
@@ -135,13 +134,7 @@ def test_without_an_unprotected_row_nothing_is_ranked(repository):
 
 def test_a_row_on_which_every_attack_failed_is_marked(repository):
     assert "†" not in build(repository, "leaderboard")[0]
-
-    def fail(record):
-        for attack in (record.get("decoders") or record["variants"]).values():
-            attack["failed"] = True
-
-    for stage in ("generator", "mle"):
-        repository.edit("cnn/siftfunnel", stage, fail)
+    every(repository, "cnn/siftfunnel", failed=True)
     page, _, _ = build(repository, "leaderboard")
     assert lines(page)["SiftFunnel"][6] == "12.90†"
     assert "a failed attack, not privacy" in page
@@ -199,76 +192,33 @@ def test_what_is_read_is_what_its_stage_declares(repository):
     assert params.read == {"leaderboard", "rows.leaderboard"}
 
 
-def with_seeds(repository, monkeypatch, shift: float) -> None:
-    """Every row ran with a second seed, in which its attacks reach ``shift`` dB more."""
-
-    def both(*arguments):
-        found = collect(*arguments)
-        for r in found:
-            records = {**r.records, "target": {**r["target"], "provenance": {**r["target"]["provenance"], "seed": 7}}}
-            attacked = {k: {**a, "psnr_db": a["psnr_db"] + shift} for k, a in r["generator"]["decoders"].items()}
-            records["generator"] = {**r["generator"], "decoders": attacked}
-            runs = tuple(type(r)(r.key, r.cell, r.paths, own) for own in (r.records, records))
-            object.__setattr__(r, "runs", runs)
-            object.__setattr__(r, "records", {stage: merged([run[stage] for run in runs]) for stage in records})
-        return found
-
-    monkeypatch.setattr(leaderboard, "collect", both)
-
-
-def test_with_several_seeds_the_spread_stands_beside(repository, monkeypatch):
-    with_seeds(repository, monkeypatch, 0.2)
+def test_with_several_seeds_the_spread_stands_beside(repository):
+    for row in GRID:
+        repository.reseed(f"cnn/{row}", 0, 7)
+    for row, (_, _, _, decoders, *_) in GRID.items():  # decoders reach 0.2 dB more in the second seed
+        for name, psnr in decoders.items():
+            repository.set(f"cnn/{row}", f"generator {name}", seed=7, psnr_db=psnr + 0.2)
     page, _, rows = build(repository, "leaderboard")
-    found = lines(page)
+    own = lines(page)
     # both ends of the line are 0.2 dB higher in the second seed: 0.1 more, standard deviation 0.1 sqrt 2
-    assert found["Gaussian noise"][1:4] == ["24.22 ± 0.14 [2]", "23.83 ± 0.14 [2]", "23.44 ± 0.14 [2]"]
-    assert found["Gaussian noise"][5:9] == [
-        "-7.3",
-        "23.00 ± 0.14 [2]",
-        "black-box decoder, 16 queries",
-        "10.80 ± 0.14 [2]",
-    ]
-    assert found["Autoencoder"][2] == "≤ 21.00 ± 0.14 [2]"
+    assert own["Gaussian noise"][1:4] == ["24.22 ± 0.14", "23.83 ± 0.14", "23.44 ± 0.14"]
+    assert own["Gaussian noise"][5:9] == ["-7.3", "23.00 ± 0.14", "black-box decoder, 16 queries", "10.80 ± 0.14"]
+    assert own["Autoencoder"][2] == "≤ 21.00 ± 0.14"
     assert "standard deviation over seeds" in page
     assert rows["cnn/gaussian_noise"]["psnr_db_at_3_sd"] == pytest.approx(0.02**0.5, rel=1e-4)
-
-
-# ---------------------------------------------------------------- the strongest attack
-
-
-@pytest.mark.parametrize(
-    ("stage", "name", "attack", "title"),
-    [
-        ("generator", "black_box", {"queries": 1}, "black-box decoder"),
-        ("generator", "gray_box", {"queries": 1}, "gray-box decoder"),
-        ("generator", "repeated", {"queries": 16}, "black-box decoder, 16 queries"),
-        ("generator", "strong", {"queries": 1}, "strong decoder"),
-        ("generator", "strong_repeated", {"queries": 8}, "strong decoder, 8 queries"),
-        ("generator", "wide", {}, "wide decoder"),
-        ("mle", "tuned", {}, "MLE (tuned)"),
-        ("mle", "paper", {}, "MLE (paper's settings)"),
-        ("mle", "hybrid", {}, "hybrid"),
-    ],
-)
-def test_attacks_have_names_for_readers(stage, name, attack, title):
-    assert attack_title(stage, name, attack) == title
+    repository.reseed("cnn/ae", 0)
+    assert "Autoencoder [1]" in lines(build(repository, "leaderboard")[0])
 
 
 def test_the_strongest_attack_and_its_own_floor(repository):
-    results = {r.row: r for r in collect(repository.params(), repository.paths, "leaderboard", ("generator", "mle"))}
-    assert strongest_attack(results["gaussian_noise"]) == ("black-box decoder, 16 queries", 22.9)
-    assert strongest(results["gaussian_noise"]) == 22.9
-    mle = results["ae"]["mle"]
-    mle["variants"]["hybrid"] = {"psnr_db": 21.5, "failed": False}
-    mle["floors"]["mean_image"]["psnr_db"] = 13.5  # of MLE's fewer images
-    assert strongest_attack(results["ae"]) == ("hybrid", 21.5)
-    assert gain(results["ae"]) == 8.0
-    assert gain(results["gaussian_noise"]) == pytest.approx(22.9 - FLOOR)
-    results["siftfunnel"]["generator"]["decoders"]["cloud_side"] = {"psnr_db": 30.0, "failed": False}
-    assert strongest_attack(results["siftfunnel"])[0] == "gray-box decoder"
-    for attack in (*results["ae"]["generator"]["decoders"].values(), *mle["variants"].values()):
-        attack["psnr_db"] = None
-    assert strongest_attack(results["ae"]) is strongest(results["ae"]) is gain(results["ae"]) is None
+    repository.set("cnn/ae", "mle hybrid", psnr_db=21.5, failed=False)
+    repository.set("cnn/ae", "floor mle mean_image", psnr_db=13.5)  # of MLE's fewer images
+    repository.set("cnn/siftfunnel", "generator cloud_side", psnr_db=30.0, failed=False)
+    numbers = repository.numbers("leaderboard")
+    names = {cell: attacks.title(numbers, cell, attacks.best(numbers, cell)) for cell in numbers.cells}
+    assert list(names.values()) == ["black-box decoder", "black-box decoder, 16 queries", "hybrid", "gray-box decoder"]
+    gains = [numbers.number(f"cnn/{row}", "strongest", "gain_db").value for row in ("gaussian_noise", "ae")]
+    assert gains == [pytest.approx(22.9 - FLOOR), 8.0]
 
 
 def test_points_are_not_taken_from_other_rows(repository):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from splitprobe.params import ParamsError, typed
+from splitprobe.core.params import ParamsError, typed
 from splitprobe.report import statistics
 from splitprobe.report.statistics import (
     CONTRADICTED,
@@ -19,7 +19,6 @@ from splitprobe.report.statistics import (
     left_out,
     product,
     ranks,
-    verdict,
 )
 
 SETTINGS = Settings(resamples=300, level=0.95, seed=1, least=4)
@@ -50,9 +49,9 @@ def test_ranks_by_hand():
     ],
 )
 def test_correlations_by_hand(x, y, rho):
-    found = correlate(x, y, SETTINGS)
-    assert found.rho == pytest.approx(rho)
-    assert (found.count, found.degrees, found.aside) == (4, 2, 0)
+    test = correlate(x, y, SETTINGS)
+    assert test.rho == pytest.approx(rho)
+    assert (test.count, test.degrees, test.aside) == (4, 2, 0)
 
 
 def test_correlations_with_ties_are_scipys(rng):
@@ -88,21 +87,21 @@ def slow_partial(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> float:
 @pytest.mark.parametrize(("n", "r"), [(12, 0.6), (30, 0.0), (30, 0.8)])
 def test_intervals_cover_as_often_as_they_say(rng, n, r):
     true = 6 / math.pi * math.asin(r / 2)  # Spearman's correlation of normal series
-    found = [correlate(*normal(rng, n, r), SETTINGS) for _ in range(200)]
-    covered = np.mean([f.low <= true <= f.high for f in found])
+    tests = [correlate(*normal(rng, n, r), SETTINGS) for _ in range(200)]
+    covered = np.mean([f.low <= true <= f.high for f in tests])
     assert 0.9 <= covered <= 0.995  # of 0.95; 200 draws have a standard error of 0.015
 
 
 def test_intervals_at_fixed_group_cover_too(rng):
     groups = [0] * 16 + [1] * 12 + [2] * 2
     shift = 3.0 * np.array(groups)  # what groups differ in says nothing
-    found = []
+    tests = []
     for _ in range(200):
         x, y = normal(rng, 30, 0.0)
-        found.append(correlate(x + shift, y + shift, SETTINGS, groups))
-    assert 0.88 <= np.mean([f.low <= 0 <= f.high for f in found]) <= 0.99
-    assert abs(np.mean([f.rho for f in found])) < 0.05
-    assert {f.degrees for f in found} == {30 - 3 - 1}
+        tests.append(correlate(x + shift, y + shift, SETTINGS, groups))
+    assert 0.88 <= np.mean([f.low <= 0 <= f.high for f in tests]) <= 0.99
+    assert abs(np.mean([f.rho for f in tests])) < 0.05
+    assert {f.degrees for f in tests} == {30 - 3 - 1}
 
 
 def test_a_confounder_is_taken_out_by_hand():
@@ -123,16 +122,16 @@ def test_partial_correlations_are_those_of_residuals(rng):
 
 def test_cells_alone_in_their_group_are_left_aside():
     x, y = [1, 2, 3, 4, 99, 5], [2, 1, 4, 3, 7, None]
-    found = correlate(x, y, SETTINGS, ["a", "a", "b", "b", "alone", "gone"])
+    test = correlate(x, y, SETTINGS, ["a", "a", "b", "b", "alone", "gone"])
     without = correlate(x[:4], y[:4], SETTINGS, ["a", "a", "b", "b"])
-    assert (found.rho, found.count, found.degrees, found.aside) == (without.rho, 4, 1, 1)
+    assert (test.rho, test.count, test.degrees, test.aside) == (without.rho, 4, 1, 1)
     assert without.rho == pytest.approx(-1)
 
 
 def test_absent_values_are_left_out_and_counted():
-    found = correlate([1, None, 2, 3, 4, math.nan], [4, 9, 3, 1, 2, 9], SETTINGS)
-    assert found.rho == pytest.approx(-0.8)
-    assert found.count == 4
+    test = correlate([1, None, 2, 3, 4, math.nan], [4, 9, 3, 1, 2, 9], SETTINGS)
+    assert test.rho == pytest.approx(-0.8)
+    assert test.count == 4
 
 
 @pytest.mark.parametrize(
@@ -146,16 +145,16 @@ def test_absent_values_are_left_out_and_counted():
     ],
 )
 def test_what_cannot_be_said_has_a_reason(x, y, groups, reason):
-    found = correlate(x, y, SETTINGS, groups)
-    assert (found.rho, found.low, found.high, found.reason) == (None, None, None, reason)
-    assert verdict(found, 1) == UNTESTED
+    test = correlate(x, y, SETTINGS, groups)
+    assert (test.rho, test.low, test.high, test.reason) == (None, None, None, reason)
+    assert test.verdict == UNTESTED
 
 
 def test_a_value_that_hardly_varies_has_no_interval():
-    found = correlate([0] * 11 + [1], range(12), SETTINGS)  # 35 % of resamples miss the last cell
-    assert found.rho == pytest.approx(stats.spearmanr([0] * 11 + [1], range(12))[0])
-    assert found.low is None
-    assert found.reason == "in too many resamples one of the two does not vary"
+    test = correlate([0] * 11 + [1], range(12), SETTINGS)  # 35 % of resamples miss the last cell
+    assert test.rho == pytest.approx(stats.spearmanr([0] * 11 + [1], range(12))[0])
+    assert test.low is None
+    assert test.reason == "in too many resamples one of the two does not vary"
 
 
 def test_seed_and_level_decide_the_interval(rng):
@@ -175,7 +174,7 @@ def test_seed_and_level_decide_the_interval(rng):
     ],
 )  # fmt: skip
 def test_verdicts(low, high, expected, said):
-    assert verdict(Correlation(0.3, low, high, 20, 18), expected) == said
+    assert Correlation(0.3, low, high, 20, 18, expected=expected).verdict == said
 
 
 def test_products_take_negative_estimates_as_zero():

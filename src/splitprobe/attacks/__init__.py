@@ -1,7 +1,7 @@
-"""Attacks: each rebuilds x from what a defense releases.
+"""The attacks: each rebuilds the image x from what a defense releases.
 
-ATTACKS is in the order in which they are built: a builder is given what was built before it. The sections of ``attack``
-in params.yaml name the members.
+ATTACKS maps a name to a function that builds the attacks under it, in the order of building: each builder is given the
+attacks built so far. The sections of ``attack`` in params.yaml hold the settings.
 """
 
 ATTACKS = {

@@ -1,9 +1,12 @@
-"""Generator attack: a decoder fitted on auxiliary images so that G(z) is x; the paper's equation (4).
+"""Generator attack: a decoder G fitted on auxiliary images so that G(z) is x; the paper's equation (4).
 
-Black-box: the decoder mirrors the plain network's cut. Gray-box: it mirrors the defense's architecture, where that
-differs. Repeated: the black-box decoder on several releases of the same image as one, where releases are random.
-Cloud-side: the gray-box decoder on what the cloud's first layer makes of z, where that layer undoes a funnel. Strong
-and strong repeated, not the paper's: a larger residual decoder of the standardized feature, alike for every defense.
+- Black-box: the decoder mirrors the plain network's cut.
+- Gray-box: it mirrors the defense's architecture, where that differs from the plain one.
+- Repeated: the black-box decoder on several releases of the same image combined, where releases are random.
+- Cloud-side: the gray-box decoder on what the cloud's first layer makes of z, where that layer undoes a funnel.
+- Strong, strong repeated (not in the paper): a larger residual decoder of the standardized feature, alike for every
+  defense.
+
 Differs from the authors: epochs are selected on held-out auxiliary images (theirs: on the target's images), and a
 stochastic release is drawn anew at every step.
 """
@@ -12,21 +15,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitprobe.attacks.base import Attack
+from splitprobe.attacks.base import Attack, Scene, run_family
+from splitprobe.core.artifacts import read_checkpoint, write_checkpoint
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params, bounded, typed
+from splitprobe.core.runtime import Runtime, progress
+from splitprobe.learning.schedule import Adam, Rate, Schedule, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.layers import ChannelExpand, deconv_tanh
 from splitprobe.models.residual import ResidualDecoder
-from splitprobe.params import Params, bounded
-from splitprobe.runtime import progress
-from splitprobe.schedule import Adam, Rate, Schedule, batches, renew_statistics
-from splitprobe.target import Target
+from splitprobe.targets.target import Target
 
 TITLES = {
     "black_box": "black-box",
@@ -36,11 +41,16 @@ TITLES = {
     "strong": "strong black-box",
     "strong_repeated": "strong black-box",
 }
+STRONG = ("strong_repeated", "strong")  # what other stages go on from: the first that a cell has
 
 
 @dataclass(frozen=True)
 class Settings(Adam):
-    """The section ``attack.generator``."""
+    """The section ``attack.generator``.
+
+    ``queries`` are the releases that a repeated decoder combines, ``draws`` the times that test images are intercepted
+    where releases are random, ``holdout`` the share of auxiliary images held out.
+    """
 
     decoders: tuple[str, ...] = bounded(
         choices=("black_box", "gray_box", "repeated", "cloud_side", "strong", "strong_repeated")
@@ -52,47 +62,74 @@ class Settings(Adam):
 
 @dataclass(frozen=True)
 class Plan(Schedule):
-    """The section ``scales.<scale>.generator``."""
+    """The section ``scales.generator``: schedule, and number of test images to attack."""
 
     images: int = bounded(1, 10_000_000)
 
 
 @dataclass(frozen=True)
 class Strong(Schedule):
-    """The section ``scales.<scale>.strong``: schedule and size of the residual decoder."""
+    """The section ``scales.strong``: schedule and size of the residual decoder."""
 
     width: int = bounded(8, 4096)
     blocks: int = bounded(1, 100)
 
 
-class Generator(Attack):
-    """One decoder; ``decoder()`` makes its network. It sees ``view`` of what is released."""
+class Decoder(Attack):
+    """A network that rebuilds x from what is released, without the means to fit it.
+
+    It sees ``view`` of what is released: the output of the cloud's first layer, or the release itself. ``settings`` are
+    those it was fitted with.
+    """
 
     family, kind = "generator", "decoders"
 
     def __init__(
-        self, name: str, target: Target, seed: int, decoder: Callable[[], nn.Module], settings: Settings, plan: Schedule
+        self, name: str, target: Target, seed: int, network: Callable[[], nn.Module], settings: Settings
     ) -> None:
         super().__init__(name, target, seed)
-        self.settings, self.plan = settings, plan
+        self.settings = settings
         self.access = TITLES[name]
         self.draws = settings.draws if target.defense.stochastic else 1
         self.view: Callable[[Tensor], Tensor] = target.cloud[0] if name == "cloud_side" else nn.Identity()
         if name.endswith("repeated"):
             self.queries, self.access = settings.queries, f"{TITLES[name]}, {settings.queries} queries"
         with target.runtime.seeded(seed, "decoder"):
-            self.decoder = target.runtime.place(decoder())
-        self.optimizer = settings.optimizer(self.decoder.parameters(), plan.lr)
-        self.best_epoch, self.holdout_mse, self.sizes = 0, float("inf"), (0, 0)
-        self.holdout: Tensor | None = None  # the auxiliary images it was not fitted on, once it is fitted
+            self.decoder = target.runtime.place(network())
 
     @torch.no_grad()
     def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """The view of fresh releases as one."""
+        """The view of ``queries`` fresh releases of z (N, c, h, w), combined into one."""
         return torch.cat([self.view(part) for part in super().observe(z, generator).split(512)])
 
+    @torch.no_grad()
+    def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Decode observed z in evaluation mode, in parts of 512 images; returns x_hat (N, C, H, W) in [0, 1]."""
+        self.decoder.eval()
+        return torch.cat([self.decoder(part).float() for part in z.split(512)])
+
+    def held(self, images: int) -> int:
+        """The number of images held out of ``images`` auxiliary ones: at least one."""
+        return max(1, round(images * self.settings.holdout))
+
+    def holdout(self, auxiliary: Tensor) -> Tensor:
+        """Those of the auxiliary images (uint8, N, C, H, W) that the decoder is not fitted on."""
+        return self.shuffled(auxiliary)[-self.held(len(auxiliary)) :]
+
+
+class Generator(Decoder):
+    """A decoder that is fitted on auxiliary images as ``plan`` says."""
+
+    def __init__(
+        self, name: str, target: Target, seed: int, network: Callable[[], nn.Module], settings: Settings, plan: Schedule
+    ) -> None:
+        super().__init__(name, target, seed, network, settings)
+        self.plan = plan
+        self.optimizer = settings.optimizer(self.decoder.parameters(), plan.lr)
+        self.best_epoch, self.holdout_mse, self.sizes = 0, float("inf"), (0, 0)
+
     def step(self, z: Tensor, images: Tensor) -> Tensor:
-        """One optimizer step on observed z and uint8 images; the loss."""
+        """One optimizer step on observed z and uint8 images (N, C, H, W); returns the loss."""
         with self.target.runtime.autocast():
             x_hat = self.decoder(z)
         loss = F.mse_loss(x_hat.float(), images.float() / 255)
@@ -102,51 +139,43 @@ class Generator(Attack):
         return loss
 
     def fit(self, auxiliary: Tensor) -> None:
-        """Train on auxiliary images, keep the epoch that is best on the held-out part of them."""
+        """Train on auxiliary images (uint8, N, C, H, W) and keep the epoch that is best on their held-out part."""
         auxiliary = self.shuffled(auxiliary)
-        held = self.held(len(auxiliary))
-        self.sizes = (len(auxiliary) - held, held)
+        held_size = self.held(len(auxiliary))
+        self.sizes = (len(auxiliary) - held_size, held_size)
         self.plan = self.plan.on(self.sizes[0], self.settings.batch_size)
-        z = self.target.features(auxiliary)  # once: only the release is drawn anew
+        z = self.target.features(auxiliary)  # computed once: the edge is fixed, only the release is drawn anew
         noise, order = self.generator("release"), self.generator("order")
-        held_z, self.holdout = self.observe(z[-held:], self.generator("holdout")), auxiliary[-held:]
+        # drawn once, so that all epochs are judged by the same releases
+        held_z, held_out = self.observe(z[-held_size:], self.generator("holdout")), auxiliary[-held_size:]
+        # several defenses shrink z by orders of magnitude, which stalls a decoder of the raw feature
         if isinstance(self.decoder, ResidualDecoder):
-            self.decoder.standardize(self.observe(z[:-held], self.generator("standardize")))
+            self.decoder.standardize(self.observe(z[:-held_size], self.generator("standardize")))
         plan, settings, best = self.plan, self.settings, None
         rate = Rate(self.optimizer, plan, settings)
         bar = progress(range(1, plan.epochs + 1), f"{self.target.cell.name} {self.name}")
         for epoch in bar:
             self.decoder.train()
-            for index in batches(len(auxiliary) - held, settings.batch_size, order):
+            for index in batches(len(auxiliary) - held_size, settings.batch_size, order):
                 loss = self.step(self.observe(z[index], noise), auxiliary[index])
-            seen = z[:-held][: settings.batch_size * settings.statistics_batches].split(settings.batch_size)
-            renew_statistics(self.decoder, self.decoder, (self.observe(part, noise) for part in seen))
-            error = self.error(held_z, self.holdout)
+            fit_z = z[:-held_size][: settings.batch_size * settings.statistics_batches].split(settings.batch_size)
+            renew_statistics(self.decoder, self.decoder, (self.observe(part, noise) for part in fit_z))
+            error = self.error(held_z, held_out)
             rate.step(error)
             if error < self.holdout_mse:
                 self.holdout_mse, self.best_epoch, best = error, epoch, copy.deepcopy(self.decoder.state_dict())
             self.curve.append({"epoch": epoch, f"{self.name}_mse": error})
             bar.set_postfix(loss=f"{loss.item():.4f}", held_out=f"{error:.4f}")
-        if best is not None:  # none when every epoch diverged; the scores then say so
+        if best is not None:  # None when every epoch diverged, which the scores then show
             self.decoder.load_state_dict(best)
 
-    def held(self, images: int) -> int:
-        """How many of so many auxiliary images are held out: at least one."""
-        return max(1, round(images * self.settings.holdout))
-
     def error(self, z: Tensor, images: Tensor) -> float:
-        """Mean squared error per element on released z and uint8 images."""
+        """Mean squared error per element of what is rebuilt from observed z, against uint8 images (N, C, H, W)."""
         x_hat = self.reconstruct(z, tuple(images.shape[1:]))
         return F.mse_loss(x_hat, images.float() / 255).item()
 
-    @torch.no_grad()
-    def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Decode in evaluation mode."""
-        self.decoder.eval()
-        return torch.cat([self.decoder(part).float() for part in z.split(512)])
-
     def facts(self) -> dict[str, Any]:
-        """Budget, selection and size."""
+        """Budget, selected epoch and size of the decoder, for the result."""
         return {
             "queries": self.queries,
             "parameters": count.parameters(self.decoder),
@@ -161,9 +190,10 @@ class Generator(Attack):
 
 
 def cloud_side_decoder(target: Target) -> nn.Module | None:
-    """The authors' decoder of the widened feature: down to the channels of z, then the gray-box decoder.
+    """The authors' decoder of the widened feature; None where the cloud does not begin by widening z.
 
-    93,449 parameters for ResNet-18 at width 64, 2 channels, cut 3. None where the cloud does not begin by widening z.
+    A layer narrows the feature to the channels of z, then follows the gray-box decoder. It has 93,449 parameters for
+    ResNet-18 at width 64, 2 channels, cut 3.
     """
     widening, layout = target.cloud[0], target.blueprint.layout(target.edge)
     if not isinstance(widening, ChannelExpand):
@@ -172,20 +202,28 @@ def cloud_side_decoder(target: Target) -> nn.Module | None:
     return nn.Sequential(narrowing, target.blueprint.gray_box_decoder(layout))
 
 
-def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Attack]) -> tuple[list[Attack], Tensor]:
-    """All decoders of ``attack.generator`` that apply to the target, and the test images to attack (the first ones).
+def residual_decoder(target: Target, width: int, blocks: int) -> ResidualDecoder:
+    """The strong decoder of a target's z."""
+    shape = target.blueprint.shape
+    probe = torch.zeros(1, shape.channels, shape.side, shape.side, dtype=torch.uint8, device=target.runtime.device)
+    z_shape = tuple(target.features(probe).shape[1:])
+    return ResidualDecoder(z_shape, shape.channels, shape.side, width, blocks)
 
-    A gray-box decoder exists only where the defense changes the architecture, repeated ones only where it is random, a
-    cloud-side one only where the cloud widens z.
+
+def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Attack]) -> tuple[list[Attack], Tensor]:
+    """The decoders of ``attack.generator`` that apply to the target, and the test images to attack (the first ones).
+
+    A gray-box decoder applies only where the defense changes the architecture, a repeated one only where the defense is
+    random, a cloud-side one only where the cloud widens z.
     """
     settings, plan = params.section("attack.generator", Settings), params.scaled("generator", Plan)
     strong = params.scaled("strong", Strong)
-    layout, shape = target.blueprint.layout(target.edge), target.blueprint.shape
-    z_shape = tuple(target.features(test[:1]).shape[1:])
+    layout = target.blueprint.layout(target.edge)
 
     def residual() -> nn.Module:
-        return ResidualDecoder(z_shape, shape.channels, shape.side, strong.width, strong.blocks)
+        return residual_decoder(target, strong.width, strong.blocks)
 
+    # each gives None where its decoder does not apply to the target
     makers: dict[str, Callable[[], nn.Module | None]] = {
         "black_box": lambda: layout.mirror(layout.z_channels),
         "gray_box": lambda: target.blueprint.gray_box_decoder(layout),
@@ -198,3 +236,37 @@ def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Atta
     plans = {name: strong if name.startswith("strong") else plan for name in chosen}
     attacks = [Generator(name, target, params.seed, makers[name], settings, plans[name]) for name in chosen]
     return attacks, test[: plan.images]
+
+
+def train_generator(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Attack]:
+    """The stage ``train_generator``: fit and score all decoders of one cell; returns them by name.
+
+    Beside what :func:`run_family` writes, the strong decoders are saved, from which other stages go on.
+    """
+    scene = Scene.open(cell, paths, runtime)
+    attacks, images = build(scene.target, params, scene.test, {})
+    run_family(attacks, images, scene, params, paths)
+    settings, strong = params.section("attack.generator", Settings), params.scaled("strong", Strong)
+    saved = {attack.name: attack.decoder.state_dict() for attack in attacks if attack.name in STRONG}
+    size = {"width": strong.width, "blocks": strong.blocks}
+    write_checkpoint(paths.decoders(cell), {"settings": asdict(settings), "size": size, "decoders": saved})
+    return {attack.name: attack for attack in attacks}
+
+
+def load_decoders(target: Target, seed: int, paths: Paths) -> dict[str, Decoder]:
+    """The strong decoders of a target's cell, by name, as ``train_generator`` saved them.
+
+    Raises FileNotFoundError or ValueError naming the file, when it is absent or damaged.
+    """
+    file = paths.decoders(target.cell.name)
+    try:
+        state = read_checkpoint(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file} is missing: `dvc repro train_generator@{target.cell.name}` fits it") from None
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in state["settings"].items()}
+    settings = typed(Settings, plain, "attack.generator")
+    loaded = {}
+    for name, weights in state["decoders"].items():
+        loaded[name] = Decoder(name, target, seed, lambda: residual_decoder(target, **state["size"]), settings)
+        loaded[name].decoder.load_state_dict(weights)
+    return loaded

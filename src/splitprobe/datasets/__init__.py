@@ -1,14 +1,17 @@
-"""Data sets: one file per kind of source, all giving a :class:`~splitprobe.datasets.base.Dataset` of uint8 images."""
+"""Data sets: one file per kind of source, all giving a :class:`~splitprobe.datasets.base.Dataset` of uint8 images.
+
+SOURCES maps the name of a source to the function that reads it.
+"""
 
 from pathlib import Path
 
 import numpy as np
 
+from splitprobe.core.params import ParamsError
+from splitprobe.core.registry import lookup
 from splitprobe.datasets.auxiliary import join
 from splitprobe.datasets.base import ROLES, DataError, Dataset
 from splitprobe.datasets.sections import Settings, Source
-from splitprobe.params import ParamsError
-from splitprobe.registry import lookup
 
 __all__ = ["ROLES", "SOURCES", "DataError", "Dataset", "Settings", "Source", "load"]
 
@@ -22,20 +25,21 @@ SOURCES = {
 
 
 def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
-    """Read a source, and that of the auxiliary images where it is another; relative paths count from ``root``.
+    """Read a source, and the source of the auxiliary images where that is another; relative paths count from ``root``.
 
-    Raises ParamsError for an unknown source and for keys that it cannot use, DataError when the data are missing, do
-    not suffice, or when target and auxiliary classes overlap within one source.
+    Raises ParamsError for an unknown source and for keys that it cannot use. Raises DataError when data are missing or
+    do not suffice, or when target and auxiliary classes overlap within one source.
     """
-    own, other = source.halves()
-    read = lookup(SOURCES, own.source, "source")
-    if other is None:
-        return read(own, settings, rng, root)
-    read_other = lookup(SOURCES, other.source, "auxiliary_source")
-    rng, other_rng = rng.spawn(2)  # so that the number of target images does not decide which auxiliary ones are drawn
-    target = read(own, settings, rng, root)
+    target_source, auxiliary_source = source.halves()
+    read = lookup(SOURCES, target_source.source, "source")
+    if auxiliary_source is None:
+        return read(target_source, settings, rng, root)
+    read_auxiliary = lookup(SOURCES, auxiliary_source.source, "auxiliary_source")
+    # two generators, so that the number of target images does not decide which auxiliary images are drawn
+    rng, auxiliary_rng = rng.spawn(2)
+    target = read(target_source, settings, rng, root)
     try:
-        auxiliary = read_other(other, settings, other_rng, root)
+        auxiliary = read_auxiliary(auxiliary_source, settings, auxiliary_rng, root)
     except (DataError, ParamsError) as error:
         raise type(error)(f"of the auxiliary source: {error}") from error
     return join(source, target, auxiliary)

@@ -1,4 +1,7 @@
-"""Auxiliary images from another source than the target's: the paper's attacker of FaceScrub has CelebA."""
+"""Auxiliary images from another source than the target's.
+
+In the paper, the attacker of FaceScrub has CelebA.
+"""
 
 from dataclasses import replace
 
@@ -9,16 +12,17 @@ from splitprobe.datasets.sections import Source
 
 
 def join(source: Source, target: Dataset, auxiliary: Dataset) -> Dataset:
-    """The target's three roles and the other source's auxiliary images as one Dataset of the target's classes.
+    """The target's three roles and the other source's auxiliary images, as one Dataset with the target's classes.
 
     The auxiliary images are labeled NO_CLASS: they belong to none of the target's classes, and attacks read no labels.
-    Raises DataError when both come from the same data and share classes: the auxiliary people must be others.
+    Raises DataError when both sources are the same data and share classes, as the auxiliary people must be others.
     """
     shared = shared_names(target.classes, auxiliary.classes)
     if shared and (source.auxiliary_source, source.auxiliary_raw) == (source.source, source.raw):
         listed = ", ".join(shared[:5])
         advice = "name disjoint ones in classes and auxiliary_classes"
         raise DataError(f"{len(shared)} classes are both target and auxiliary ({listed}): {advice}")
+    # with the source's path, because both sources may have a file of that name
     rejected = [replace(r, file=f"{source.auxiliary_raw}/{r.file}") for r in auxiliary.rejected]
     return Dataset(
         np.concatenate([target.images, auxiliary.images]),
@@ -32,10 +36,10 @@ def join(source: Source, target: Dataset, auxiliary: Dataset) -> Dataset:
 
 
 def shared_names(classes: tuple[str, ...], others: tuple[str, ...]) -> list[str]:
-    """Names in both lists, sorted and as in the first; case and underscores for spaces make no difference."""
+    """Names in both lists, sorted, spelled as in ``classes``; case, and underscores for spaces, make no difference."""
 
-    def plain(name: str) -> str:
+    def normalized(name: str) -> str:
         return " ".join(name.replace("_", " ").split()).casefold()
 
-    known = {plain(name) for name in others}
-    return sorted(name for name in classes if plain(name) in known)
+    other_names = {normalized(name) for name in others}
+    return sorted(name for name in classes if normalized(name) in other_names)

@@ -1,9 +1,13 @@
-"""What every data source gives: the Dataset it returns, the error it raises."""
+"""What every data source gives: the Dataset that it returns, and the error that it raises."""
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from splitprobe.core import artifacts
+from splitprobe.core.cells import Paths
 
 ROLES = ("train", "validation", "test", "auxiliary")
 NO_CLASS = -1  # label of an auxiliary image that is of no class of the target
@@ -15,7 +19,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that was left out, and why."""
+    """A file that was left out, and the reason."""
 
     file: str
     reason: str
@@ -26,8 +30,8 @@ class Dataset:
     """Images uint8 (N, H, W, C), labels int64 (N,) into ``classes``, split uint8 (N,) into ``ROLES``.
 
     ``kept`` counts the readable images before the roles were drawn, so it is at least N. Where the auxiliary images
-    come from a source of their own, their labels are NO_CLASS and, until the set is written, ``auxiliary_classes``
-    holds that source's classes.
+    come from a source of their own, their labels are NO_CLASS. Until such a data set is written, ``auxiliary_classes``
+    holds the classes of that source.
     """
 
     images: np.ndarray
@@ -39,23 +43,23 @@ class Dataset:
     auxiliary_classes: tuple[str, ...] | None = None
 
     def role(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images (n, H, W, C) and labels (n,) of one role; raises ValueError for an unknown role.
+        """Images (n, H, W, C) and labels (n,) of one role. Raises ValueError for an unknown role.
 
-        The order is a fixed shuffle with the classes taking turns, so the first few images already hold all classes.
+        The order is a fixed shuffle in which the classes take turns, so the first few images already hold all classes.
         """
         if name not in ROLES:
             raise ValueError(f"role = {name!r}: choose one of {', '.join(ROLES)}")
-        mine = np.flatnonzero(self.split == ROLES.index(name))
-        # by class; the fixed seed makes every stage see the same order
-        mine = np.random.default_rng(0).permutation(mine)
-        mine = mine[np.argsort(self.labels[mine], kind="stable")]
-        count = np.bincount(self.labels[mine] - NO_CLASS)
-        turn = np.arange(len(mine)) - np.repeat(np.cumsum(count) - count, count)
-        mine = mine[np.argsort(turn, kind="stable")]
-        return self.images[mine], self.labels[mine]
+        chosen = np.flatnonzero(self.split == ROLES.index(name))
+        # sort by class, then by turn; the fixed seed makes every stage see the same order
+        chosen = np.random.default_rng(0).permutation(chosen)
+        chosen = chosen[np.argsort(self.labels[chosen], kind="stable")]
+        count = np.bincount(self.labels[chosen] - NO_CLASS)  # shifted: bincount takes no negative label
+        turn = np.arange(len(chosen)) - np.repeat(np.cumsum(count) - count, count)
+        chosen = chosen[np.argsort(turn, kind="stable")]
+        return self.images[chosen], self.labels[chosen]
 
     def class_counts(self) -> dict[str, dict[str, int]]:
-        """Number of images by role and class; no entry for auxiliary images without a class."""
+        """Number of images by role and class; auxiliary images without a class are not counted."""
         table = np.zeros((len(ROLES), len(self.classes)), int)
         known = self.labels != NO_CLASS
         np.add.at(table, (self.split[known], self.labels[known]), 1)
@@ -70,11 +74,26 @@ class Dataset:
         return dict(zip(ROLES, np.bincount(self.split, minlength=len(ROLES)).tolist(), strict=True))
 
     def duplicates(self) -> dict[str, int]:
-        """Auxiliary images whose pixels occur in another role too, and test images that occur in train."""
+        """Numbers of images whose pixels occur twice.
+
+        Counted are auxiliary images that occur in another role too, and test images that occur in train.
+        """
+        # digests, because comparing all images pixel by pixel would take long
         digests = np.array([hashlib.blake2b(image, digest_size=16).digest() for image in self.images])
-        role = {name: digests[self.split == code] for code, name in enumerate(ROLES)}
-        target = np.concatenate([role["train"], role["validation"], role["test"]])
+        by_role = {name: digests[self.split == code] for code, name in enumerate(ROLES)}
+        target = np.concatenate([by_role["train"], by_role["validation"], by_role["test"]])
         return {
-            "duplicates_auxiliary": int(np.isin(role["auxiliary"], target).sum()),
-            "duplicates_test": int(np.isin(role["test"], role["train"]).sum()),
+            "duplicates_auxiliary": int(np.isin(by_role["auxiliary"], target).sum()),
+            "duplicates_test": int(np.isin(by_role["test"], by_role["train"]).sum()),
         }
+
+
+def open_dataset(paths: Paths, name: str) -> tuple[Dataset, dict[str, Any]]:
+    """The prepared data set and its summary. Raises DataError when it was not prepared."""
+    try:
+        summary = artifacts.read_json(paths.summary(name))
+        arrays = artifacts.read_npz(paths.images(name))
+        rejected = [Rejected(**row) for row in artifacts.read_csv(paths.rejected(name))]
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename} is missing: run `dvc repro prepare@{name}` first") from None
+    return Dataset(**arrays, classes=tuple(summary["classes"]), kept=summary["kept"], rejected=rejected), summary

@@ -1,8 +1,8 @@
 """CelebA (Liu et al., 2015), an attacker's auxiliary faces: ``img_align_celeba/*.jpg``, in a folder or a .zip.
 
 The square of 108 px at (35, 70) of each aligned image (178x218 px) holds the face and little else, as is usual for
-CelebA. ``auxiliary_exclude`` names a file of people or images that are left out, because they are the target's: one a
-line, a number of ``identity_CelebA.txt`` or an image such as 000001.jpg; # begins a remark.
+CelebA. ``auxiliary_exclude`` names a file of people or images that are left out, because they are the target's. Each
+line is a number of ``identity_CelebA.txt`` or an image such as 000001.jpg; # begins a remark.
 """
 
 import posixpath
@@ -12,23 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
+from splitprobe.core.params import ParamsError
 from splitprobe.datasets import images
 from splitprobe.datasets.archive import Tree, open_tree
 from splitprobe.datasets.base import ROLES, DataError, Dataset, Rejected
 from splitprobe.datasets.guide import SETS, missing
 from splitprobe.datasets.sections import Settings, Source
-from splitprobe.params import ParamsError
 
 FOLDER, IDENTITIES = "img_align_celeba", "identity_CelebA.txt"
 BOX = (35, 70, 143, 178)  # px: left, top, right, bottom
 
 
 def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
-    """Auxiliary images drawn from all that are not excluded; no classes, labels 0.
+    """Auxiliary images, drawn from all that are not excluded; there are no classes, and all labels are 0.
 
-    Of 200,000 files only as many are decoded as are asked for, and further ones in place of unreadable ones; ``kept``
-    counts the decoded ones. Excluded images are among the rejected ones. Raises ParamsError when other roles are wanted
-    than auxiliary, DataError when the set, or a file that an exclusion needs, is missing, or too few images are left.
+    Of 200,000 files only as many are decoded as are asked for, and further ones in place of unreadable ones. ``kept``
+    counts the decoded images; excluded images are among the rejected ones. Raises ParamsError when another role than
+    auxiliary is asked for. Raises DataError when the set, or a file that an exclusion needs, is missing, or too few
+    images are left.
     """
     if any(source.wanted[role] for role in ROLES if role != "auxiliary"):
         raise ParamsError(f"source = {source.source!r}: it has auxiliary images only; name it in auxiliary_source")
@@ -43,10 +44,10 @@ def load(source: Source, settings: Settings, rng: np.random.Generator, root: Pat
         allowed, rejected = names, []
         if source.auxiliary_exclude is not None:
             people, pictures = read_exclusions(root / source.auxiliary_exclude)
-            allowed, rejected = _without(names, people, pictures, read_identities(tree, path) if people else {})
+            allowed, rejected = _exclude(names, people, pictures, read_identities(tree, path) if people else {})
         order = [allowed[i] for i in rng.permutation(len(allowed))]
-        pixels, bad = _first_readable(order, tree, source, settings)
-    rejected = tree.rejected + rejected + bad
+        pixels, unreadable = _first_readable(order, tree, source, settings)
+    rejected = tree.rejected + rejected + unreadable
     if len(pixels) < source.auxiliary:
         counts = f"auxiliary asked {source.auxiliary}, available {len(pixels)} ({len(rejected)} rejected)"
         raise DataError(f"{path}: too few images: {counts}; ask for fewer in params.yaml")
@@ -55,7 +56,7 @@ def load(source: Source, settings: Settings, rng: np.random.Generator, root: Pat
 
 
 def read_exclusions(path: Path) -> tuple[set[str], set[str]]:
-    """Identity numbers and image names of a list of exclusions; raises DataError when it is absent or malformed."""
+    """Identity numbers and image names in a list of exclusions. Raises DataError when it is absent or malformed."""
     if not path.is_file():
         how = f"write into it whom to leave out, one number of {IDENTITIES} or image name a line"
         raise DataError(f"auxiliary_exclude: {path} is missing: {how}; null leaves out none")
@@ -72,7 +73,7 @@ def read_exclusions(path: Path) -> tuple[set[str], set[str]]:
 
 
 def read_identities(tree: Tree, path: Path) -> dict[str, str]:
-    """The identity of each image name; raises DataError when identity_CelebA.txt is absent or malformed."""
+    """The identity of each image name. Raises DataError when identity_CelebA.txt is absent or malformed."""
     name = next((n for n in tree.names if posixpath.basename(n) == IDENTITIES), None)
     if name is None:
         raise DataError(f"{path} holds no {IDENTITIES}, without which the people of auxiliary_exclude are unknown")
@@ -83,10 +84,13 @@ def read_identities(tree: Tree, path: Path) -> dict[str, str]:
     return {image: str(int(person)) for image, person in rows}
 
 
-def _without(
+def _exclude(
     names: Sequence[str], people: set[str], pictures: set[str], identity: dict[str, str]
 ) -> tuple[list[str], list[Rejected]]:
-    """The names that are not excluded, and the others with reasons. ``identity`` matters where people are excluded."""
+    """The names that are not excluded, and the excluded ones with reasons.
+
+    ``identity`` maps image names to people; it matters only where people are excluded.
+    """
     allowed, rejected = [], []
     for name in names:
         picture = posixpath.basename(name)
@@ -94,6 +98,7 @@ def _without(
         if picture in pictures:
             rejected.append(Rejected(name, "excluded by its name"))
         elif people and person is None:
+            # whoever is unknown may be excluded: the image is left out to be safe
             rejected.append(Rejected(name, f"{IDENTITIES} does not say whether it shows an excluded person"))
         elif person in people:
             rejected.append(Rejected(name, f"excluded, it shows identity {person}"))
@@ -105,12 +110,17 @@ def _without(
 def _first_readable(
     order: Sequence[str], tree: Tree, source: Source, settings: Settings
 ) -> tuple[np.ndarray, list[Rejected]]:
-    """The first ``source.auxiliary`` readable images: uint8 (n, side, side, C), and the unreadable ones met before."""
+    """The first ``source.auxiliary`` readable images, uint8 (n, side, side, C), in the given order.
+
+    Returns also the unreadable ones that were met on the way.
+    """
     parts, rejected, start, lacking = [], [], 0, source.auxiliary
     while lacking and start < len(order):
+        # as many again as are still lacking
         part = order[start : start + lacking]
-        pixels, readable, bad = images.read_all(part, tree.read, source, settings, BOX)
+        pixels, readable, unreadable = images.read_all(part, tree.read, source, settings, BOX)
         parts.append(images.compact(pixels, np.flatnonzero(readable)))
-        start, lacking, rejected = start + len(part), lacking - len(parts[-1]), rejected + bad
+        start, lacking, rejected = start + len(part), lacking - len(parts[-1]), rejected + unreadable
     empty = np.empty((0, source.side, source.side, source.channels), np.uint8)
+    # a single part is returned as it is: joining would copy all images
     return (parts[0] if len(parts) == 1 else np.concatenate([empty, *parts])), rejected

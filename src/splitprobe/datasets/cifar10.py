@@ -35,27 +35,30 @@ ADVICE = (
 def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
     """Read whichever layout lies at ``source.raw`` and draw the roles, balanced over the classes.
 
-    Raises DataError when no layout is there and ``download`` is off or fails, when one is incomplete or damaged, or
-    when a role asks for more than there is.
+    Raises DataError when there is no layout and ``download`` is off or fails, when a layout is incomplete or damaged,
+    or when a role asks for more images than there are.
     """
     source.refuse("classes", "min_mean", "auxiliary_exclude")
     path = source.raw_path(root)
-    found = _load_found(path, source, settings, rng, root)
-    if found is None and source.download:
+    dataset = _load_layout(path, source, settings, rng, root)
+    if dataset is None and source.download:
         _download(path)
-        found = _load_found(path, source, settings, rng, root)
-    if found is None:
+        dataset = _load_layout(path, source, settings, rng, root)
+    if dataset is None:
         raise DataError(f"{path} {'holds no CIFAR-10' if path.exists() else 'is missing'}: {ADVICE}")
-    return found
+    return dataset
 
 
-def _load_found(path: Path, source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset | None:
-    batches = _find(path, "data_batch_1")
-    archive = _find(path, ARCHIVE) if path.is_dir() else path if path.name.endswith((".tar.gz", ".tgz")) else None
+def _load_layout(
+    path: Path, source: Source, settings: Settings, rng: np.random.Generator, root: Path
+) -> Dataset | None:
+    """Read the layout at a path; None where there is none."""
+    batches = _find_file(path, "data_batch_1")
+    archive = _find_file(path, ARCHIVE) if path.is_dir() else path if path.name.endswith((".tar.gz", ".tgz")) else None
     if batches:
         return _from_batches(lambda name: (batches.parent / name).read_bytes(), batches.parent, source, settings, rng)
     if archive and archive.is_file():
-        return _from_batches(_unpacked(archive), archive, source, settings, rng)
+        return _from_batches(_read_archive(archive), archive, source, settings, rng)
     if path.is_dir() and any(path.rglob("*.parquet")):
         return _from_parquet(path, source, settings, rng)
     if path.is_file() or any(p.is_dir() for p in path.glob("*/*")):
@@ -63,26 +66,29 @@ def _load_found(path: Path, source: Source, settings: Settings, rng: np.random.G
     return None
 
 
-def _find(path: Path, name: str) -> Path | None:
-    """The file of that name in a folder or one level below."""
+def _find_file(path: Path, name: str) -> Path | None:
+    """The file of that name in a folder or one level below; None where there is none."""
     return next(iter(sorted([*path.glob(name), *path.glob(f"*/{name}")])), None)
 
 
 def _from_batches(
     read: Callable[[str], bytes], where: Path, source: Source, settings: Settings, rng: np.random.Generator
 ) -> Dataset:
-    parts = [_batch(read, name, where) for name in (*TRAIN_BATCHES, "test_batch")]
+    """The data set from the official batches, of which ``read`` gives one by name; ``where`` is for messages."""
+    parts = [_read_batch(read, name, where) for name in (*TRAIN_BATCHES, "test_batch")]
     labels = np.concatenate([labels for _, labels in parts])
+    # the official test batch was read last
     test = np.arange(len(labels)) >= len(labels) - len(parts[-1][1])
-    split = _drawn(labels, test, source, rng, where)
+    split = _draw_roles(labels, test, source, rng, where)
     used = np.flatnonzero(split != UNUSED)
-    every = itertools.chain.from_iterable(pixels for pixels, _ in parts)
-    chosen = images.resized(itertools.compress(every, split != UNUSED), len(used), source, settings)
-    return Dataset(chosen, labels[used], split[used], CLASSES, len(labels))
+    # only the images that are used are resized
+    all_pixels = itertools.chain.from_iterable(pixels for pixels, _ in parts)
+    drawn_pixels = images.resized(itertools.compress(all_pixels, split != UNUSED), len(used), source, settings)
+    return Dataset(drawn_pixels, labels[used], split[used], CLASSES, len(labels))
 
 
-def _batch(read: Callable[[str], bytes], name: str, where: Path) -> tuple[np.ndarray, np.ndarray]:
-    """One official batch: uint8 (n, 32, 32, 3) and labels int64 (n,)."""
+def _read_batch(read: Callable[[str], bytes], name: str, where: Path) -> tuple[np.ndarray, np.ndarray]:
+    """One official batch: uint8 (n, 32, 32, 3) and labels int64 (n,). Raises DataError when it is damaged."""
     try:
         batch = BatchUnpickler(io.BytesIO(read(name)), encoding="bytes").load()
         batch = {k.decode() if isinstance(k, bytes) else k: v for k, v in batch.items()}
@@ -98,11 +104,15 @@ def _batch(read: Callable[[str], bytes], name: str, where: Path) -> tuple[np.nda
 
 
 class BatchUnpickler(pickle.Unpickler):
-    """Reads plain containers and numpy arrays; any other object raises UnpicklingError, so no foreign code can run."""
+    """Reads plain containers and numpy arrays from a pickle.
+
+    Any other object raises UnpicklingError, so no foreign code can run.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        """The few functions that rebuild an array."""
+        """One of the few functions that rebuild an array. Raises UnpicklingError for any other name."""
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            # numpy's own function, wherever this version of numpy keeps it
             return np.zeros(0).__reduce__()[0]
         allowed = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): _dtype, ("_codecs", "encode"): _encode}
         if (module, name) not in allowed:
@@ -111,6 +121,7 @@ class BatchUnpickler(pickle.Unpickler):
 
 
 def _dtype(code: str | bytes, align: bool = False, copy: bool = False) -> np.dtype:
+    """The dtype of a pickled array. Raises UnpicklingError for anything but numbers."""
     # the official files say align=0, which numpy 2.4 deprecates
     dtype = np.dtype(code.decode() if isinstance(code, bytes) else code, bool(align), bool(copy))
     if dtype.kind not in "biuf":
@@ -119,25 +130,30 @@ def _dtype(code: str | bytes, align: bool = False, copy: bool = False) -> np.dty
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
+    """The bytes that Python 2 pickled as text."""
     return text.encode("latin1")
 
 
-def _unpacked(archive: Path) -> Callable[[str], bytes]:
-    """Reader of the files in the official archive, by their base names; nothing is unpacked to disk."""
+def _read_archive(archive: Path) -> Callable[[str], bytes]:
+    """A function that gives the content of a file in the official archive, by its base name, once.
+
+    Nothing is unpacked to disk. Raises DataError when the archive is damaged.
+    """
     try:
         with tarfile.open(archive) as tar:
             content = {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{archive} is no whole .tar.gz ({error}): fetch it again; {ADVICE}") from error
-    return content.pop  # each batch is read once, and its memory is wanted back
+    return content.pop  # each batch is read once; pop frees its memory
 
 
 def _from_parquet(path: Path, source: Source, settings: Settings, rng: np.random.Generator) -> Dataset:
+    """The data set from parquet files. Raises DataError when pyarrow or a file is missing, or a file is damaged."""
     try:
         import pyarrow.parquet as parquet
     except ImportError:
         raise DataError(f"{path} holds parquet files, and reading them needs `pip install pyarrow`") from None
-    encoded, labels, names, test = [], [], [], []
+    encoded, labels, names, is_test = [], [], [], []
     for half in ("train", "test"):
         files = sorted(path.rglob(f"{half}-*.parquet"))
         if not files:
@@ -147,20 +163,23 @@ def _from_parquet(path: Path, source: Source, settings: Settings, rng: np.random
                 table = parquet.read_table(file, columns=["img", "label"])
                 encoded += [cell["bytes"] for cell in table["img"].to_pylist()]
                 labels += table["label"].to_pylist()
-            except Exception as error:  # pyarrow's errors share no base with a missing column's
+            except Exception as error:  # pyarrow's errors have no base class in common with that of a missing column
                 raise DataError(f"{file} is no parquet file of uoft-cs/cifar10 ({error}): fetch it again") from error
             names += [f"{file.relative_to(path).as_posix()}#{i}" for i in range(table.num_rows)]
-            test += [half == "test"] * table.num_rows
+            is_test += [half == "test"] * table.num_rows
     content = dict(zip(names, encoded, strict=True))
     pixels, readable, rejected = images.read_all(names, content.__getitem__, source, settings)
     index = np.flatnonzero(readable)
-    labels, test = np.array(labels, np.int64)[index], np.array(test, bool)[index]
-    split = _drawn(labels, test, source, rng, path)
+    labels, is_test = np.array(labels, np.int64)[index], np.array(is_test, bool)[index]
+    split = _draw_roles(labels, is_test, source, rng, path)
     used = np.flatnonzero(split != UNUSED)
     return Dataset(images.compact(pixels, index[used]), labels[used], split[used], CLASSES, len(index), rejected)
 
 
-def _drawn(labels: np.ndarray, test: np.ndarray, source: Source, rng: np.random.Generator, where: Path) -> np.ndarray:
+def _draw_roles(
+    labels: np.ndarray, test: np.ndarray, source: Source, rng: np.random.Generator, where: Path
+) -> np.ndarray:
+    """The roles of all images, as :func:`draw` gives them. Raises DataError for labels that are not CIFAR-10's."""
     if not ((labels >= 0) & (labels < len(CLASSES))).all():
         raise DataError(f"{where}: labels run from {labels.min()} to {labels.max()}, CIFAR-10's from 0 to 9")
     try:
@@ -173,7 +192,7 @@ def _download(path: Path) -> None:
     """Let torchvision fetch the official archive, verified by its checksum, into the folder ``path``."""
     if path.suffix:
         raise DataError(f"raw = {path}: a download needs the name of a folder; {ADVICE}")
-    from torchvision.datasets import CIFAR10  # here, because it imports torch
+    from torchvision.datasets import CIFAR10  # imported here, because it imports torch
 
     try:
         CIFAR10(path.parent if path.name == BATCH_FOLDER else path, download=True)

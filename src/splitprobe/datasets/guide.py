@@ -1,4 +1,4 @@
-"""What to say when a data set is missing: what it is, how to get it, and whose terms hold."""
+"""What an error says when a data set is missing: what the data set is, how to get it, and whose terms hold."""
 
 from pathlib import Path
 
@@ -35,6 +35,6 @@ SETS = {  # by the name of `raw`, without .zip
 
 
 def missing(path: Path, layout: str) -> DataError:
-    """The error for raw data that are not there; ``layout`` describes what may lie at a path of no known set."""
+    """The error for missing raw data; ``layout`` describes what may lie there, if the path is of no known set."""
     what = SETS.get(path.name.removesuffix(".zip"), layout)
     return DataError(f"{path} is missing: put {what} there, or change `raw` in params.yaml")

@@ -1,12 +1,12 @@
 """From an encoded image to uint8 pixels, by one rule for every mode, size and format.
 
-- Gray of more than 8 bits, and floats, are scaled by the image's own range to 0..255 (a constant one becomes black);
-  deep color and deep gray with alpha keep their high byte, as Pillow decodes them.
+- Gray of more than 8 bits, and floats, are scaled by the image's own range to 0..255 (a constant one becomes black).
+  Deep color and deep gray with alpha keep their high byte, as Pillow decodes them.
 - Transparency (RGBA, LA, palettes) is laid over black.
-- CMYK and YCbCr become RGB; one channel is luma (ITU-R 601), gray asked for in three channels is replicated.
-- EXIF orientation is applied; then the largest centered square is cut out, because stretching would change shapes; then
+- CMYK and YCbCr become RGB. One channel is luma (ITU-R 601); gray asked for in three channels is replicated.
+- EXIF orientation is applied. Then the largest centered square is cut out, because stretching would change shapes. Then
   it is resized with antialiasing. A JPEG at least 4 times too large is decoded at a fraction of its size.
-- The first frame of several counts. Truncated files are refused.
+- Of several frames the first counts. Truncated files are refused.
 """
 
 import io
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from splitprobe.datasets.base import DataError, Rejected
 from splitprobe.datasets.sections import FILTERS, Settings, Source
 
-# named, so that no foreign file reaches a decoder which runs programs (EPS) or opens other files
+# the only formats allowed: no foreign file may reach a decoder that runs programs (EPS) or opens other files
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 # Threads gain nothing on thumbnails, but large files are decoded outside Python's lock; a task for each single file
 # would cost a quarter of a thumbnail's time.
@@ -32,21 +32,24 @@ RESAMPLING = {name: Image.Resampling[name.upper()] for name in FILTERS}
 
 
 def read_image(source: bytes | str | Path, channels: int, side: int, resize: str, box: Box | None = None) -> np.ndarray:
-    """Decode a file, or its content, to uint8 (side, side, channels) by the rules above; of ``box`` only, if given.
+    """Decode a file (a path) or its content (bytes) to uint8 (side, side, channels), by this module's rules.
 
-    Raises DataError with a short reason for anything that is not a whole image, or does not hold the box.
+    With ``box``, only that part of the image is used. Raises DataError with a short reason for anything that is not a
+    whole image, or does not hold the box.
     """
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     if not data:
         raise DataError("zero bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if box is None:  # whose pixels are counted at full size
+            if box is None:  # a box counts pixels at full size
+                # a JPEG is decoded at a fraction of its size, but no smaller than twice the side
                 image.draft(None, (2 * side, 2 * side))
             ImageOps.exif_transpose(image, in_place=True)
-            return fit(_cut_out(image, box) if box else image, channels, side, resize)
+            return fit(_crop_box(image, box) if box else image, channels, side, resize)
     except Image.UnidentifiedImageError:
         raise DataError(f"not an image, it begins with {data[:16]!r}") from None
+    # it already has its reason
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
@@ -54,29 +57,35 @@ def read_image(source: bytes | str | Path, channels: int, side: int, resize: str
 
 
 def fit(image: Image.Image, channels: int, side: int, resize: str) -> np.ndarray:
-    """A decoded image as uint8 (side, side, channels): mode, center square, size."""
-    image = _eight_bit(image).convert("L" if channels == 1 else "RGB")
+    """A decoded image as uint8 (side, side, channels): its mode is converted, its center square cut out and resized."""
+    image = _to_eight_bit(image).convert("L" if channels == 1 else "RGB")
     width, height = image.size
     edge = min(width, height)
     left, top = (width - edge) // 2, (height - edge) // 2
-    # crop first: resize(box=...) would blend in what lies outside the box
+    # cropped before resizing: resize(box=...) would blend in pixels from outside the box
     square = image.crop((left, top, left + edge, top + edge))
     return np.asarray(square.resize((side, side), RESAMPLING[resize])).reshape(side, side, channels)
 
 
-def _cut_out(image: Image.Image, box: Box) -> Image.Image:
+def _crop_box(image: Image.Image, box: Box) -> Image.Image:
+    """The part of an image within a box. Raises DataError where the image does not hold it."""
     width, height = image.size
     if box[2] > width or box[3] > height:
         raise DataError(f"measures {width}x{height} px and does not hold the box from {box[:2]} to {box[2:]}")
     return image.crop(box)
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _to_eight_bit(image: Image.Image) -> Image.Image:
+    """The image in 8 bits a channel, without transparency.
+
+    Raises DataError for floats that are not finite.
+    """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).all():
             raise DataError("holds NaN or infinite values")
         low, high = values.min(), values.max()
+        # `or 1`: a constant image becomes black
         return Image.fromarray(np.rint((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         opaque = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
@@ -92,7 +101,7 @@ def read_all(
     """Decode all files: uint8 (n, side, side, C), a mask (n,) of the usable ones, and the others with reasons.
 
     ``read`` gives a file's content and may raise DataError. Images whose mean, as prepared, is below
-    ``source.min_mean`` are not usable either. Rows of unusable files are undefined.
+    ``source.min_mean`` are not usable either. The rows of unusable files are undefined.
     """
     images = np.empty((len(names), source.side, source.side, source.channels), np.uint8)
 
@@ -101,7 +110,7 @@ def read_all(
         for i in range(start, min(start + CHUNK, len(names))):
             try:
                 images[i] = read_image(read(names[i]), source.channels, source.side, settings.resize, box)
-                reasons.append(_too_dark(images[i], source.min_mean))
+                reasons.append(_darkness_reason(images[i], source.min_mean))
             except DataError as error:
                 reasons.append(str(error))
         return reasons
@@ -118,23 +127,24 @@ def read_all(
     return images, np.array([r is None for r in reasons], bool), rejected
 
 
-def _too_dark(image: np.ndarray, least: float) -> str | None:
-    # the mean is not computed where nothing is asked
+def _darkness_reason(image: np.ndarray, least: float) -> str | None:
+    """Why an image is too dark for a least mean, or None if it is not."""
+    # the mean is computed only where a least one is asked for
     dark = least > 0 and (mean := image.mean()) < least
     return f"too dark: mean {mean:.1f} of 255, min_mean = {least:g}" if dark else None
 
 
 def resized(images: Iterable[np.ndarray], count: int, source: Source, settings: Settings) -> np.ndarray:
-    """``count`` decoded images uint8 (h, w, 3) as uint8 (count, side, side, C)."""
-    out = np.empty((count, source.side, source.side, source.channels), np.uint8)
+    """``count`` decoded images uint8 (h, w, 3), fitted to uint8 (count, side, side, C)."""
+    fitted = np.empty((count, source.side, source.side, source.channels), np.uint8)
     for i, image in enumerate(images):
-        out[i] = fit(Image.fromarray(image), source.channels, source.side, settings.resize)
-    return out
+        fitted[i] = fit(Image.fromarray(image), source.channels, source.side, settings.resize)
+    return fitted
 
 
 def compact(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """``images[chosen]`` for ascending ``chosen``, moved in place: a copy would double the peak memory."""
-    for to, origin in enumerate(chosen):
-        if to != origin:
-            images[to] = images[origin]
+    for target, origin in enumerate(chosen):
+        if target != origin:
+            images[target] = images[origin]
     return images[: len(chosen)]

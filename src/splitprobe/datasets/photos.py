@@ -1,4 +1,4 @@
-"""The RGB photographs of the installed scikit-image, a class each (see :mod:`splitprobe.datasets.crops`)."""
+"""The RGB photographs of the installed scikit-image, one class each (see :mod:`splitprobe.datasets.crops`)."""
 
 from pathlib import Path
 
@@ -21,5 +21,5 @@ PHOTOGRAPHS = {
 
 
 def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
-    """Random crops, class = photograph; raises as :func:`~splitprobe.datasets.crops.load_crops` does."""
+    """Random crops; the class is the photograph. Raises as :func:`~splitprobe.datasets.crops.load_crops` does."""
     return load_crops(PHOTOGRAPHS, source, settings, rng)

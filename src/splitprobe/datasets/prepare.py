@@ -1,4 +1,4 @@
-"""The stage ``prepare``: read a source once, draw its roles, and write what every later stage reads back."""
+"""The stage ``prepare``: read a source once, draw its roles, and write what every later stage reads."""
 
 import logging
 from dataclasses import asdict
@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from splitprobe import artifacts
-from splitprobe.cells import Paths
+from splitprobe.core import artifacts
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params
+from splitprobe.core.runtime import derive
 from splitprobe.datasets import load
 from splitprobe.datasets.auxiliary import shared_names
-from splitprobe.datasets.base import DataError, Dataset, Rejected
+from splitprobe.datasets.base import DataError, Dataset
 from splitprobe.datasets.sections import Settings, Source
-from splitprobe.params import Params
-from splitprobe.runtime import derive
 
 SHOWN = 5  # rejected files that the log shows
 log = logging.getLogger("splitprobe")
@@ -24,7 +24,7 @@ def prepare(name: str, params: Params, paths: Paths) -> dict[str, Any]:
 
     Writes images.npz, rejected.csv and summary.json, all or none. Raises ParamsError or DataError.
     """
-    key = f"scales.{params.scale}.data.{name}"
+    key = f"scales.data.{name}"
     source = params.scaled(f"data.{name}", Source)
     settings = params.section("data", Settings)
     rng = np.random.default_rng(derive(params.seed, "prepare", name))
@@ -35,17 +35,18 @@ def prepare(name: str, params: Params, paths: Paths) -> dict[str, Any]:
     summary = summarize(name, source, dataset)
     summary["provenance"] = artifacts.provenance(params.scale, params.seed, "cpu")
     _write(name, dataset, summary, paths)
-    _report(name, dataset, summary, paths)
+    _log_summary(name, dataset, summary, paths)
     return summary
 
 
 def summarize(name: str, source: Source, dataset: Dataset) -> dict[str, Any]:
-    """What the data set is, in numbers: sizes by role and class, files kept and rejected, duplicates across roles.
+    """What the data set is, in numbers.
 
-    Where the auxiliary images come from a source of their own, its name, its classes (null where it has none, or where
-    there is no such source) and how many of their names are also the target's.
+    These are sizes by role and class, files kept and rejected, and duplicates across roles. Where the auxiliary images
+    have a source of their own: its name, its classes, and how many of their names are also the target's.
+    ``auxiliary_classes`` is null where there is no such source or it has no classes.
     """
-    others = dataset.auxiliary_classes
+    auxiliary_classes = dataset.auxiliary_classes
     return {
         "name": name,
         "title": source.title,
@@ -54,8 +55,8 @@ def summarize(name: str, source: Source, dataset: Dataset) -> dict[str, Any]:
         "channels": source.channels,
         "side": source.side,
         "auxiliary_source": source.auxiliary_source,
-        "auxiliary_classes": list(others) if others else None,
-        "shared_classes": len(shared_names(dataset.classes, others or ())),
+        "auxiliary_classes": list(auxiliary_classes) if auxiliary_classes else None,
+        "shared_classes": len(shared_names(dataset.classes, auxiliary_classes or ())),
         "counts": dataset.counts(),
         "class_counts": dataset.class_counts(),
         "kept": dataset.kept,
@@ -65,29 +66,20 @@ def summarize(name: str, source: Source, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def open_dataset(paths: Paths, name: str) -> tuple[Dataset, dict[str, Any]]:
-    """The prepared data set and its summary; raises DataError when it was not prepared."""
-    try:
-        summary = artifacts.read_json(paths.summary(name))
-        arrays = artifacts.read_npz(paths.images(name))
-        rejected = [Rejected(**row) for row in artifacts.read_csv(paths.rejected(name))]
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename} is missing: run `dvc repro prepare@{name}` first") from None
-    return Dataset(**arrays, classes=tuple(summary["classes"]), kept=summary["kept"], rejected=rejected), summary
-
-
 def _write(name: str, dataset: Dataset, summary: dict[str, Any], paths: Paths) -> None:
+    """Write the three files of the data set, all or none."""
     try:
         artifacts.write_npz(paths.images(name), images=dataset.images, labels=dataset.labels, split=dataset.split)
         artifacts.write_csv(paths.rejected(name), [asdict(r) for r in dataset.rejected], ("file", "reason"))
         artifacts.write_json(paths.summary(name), summary)
-    except BaseException:
+    except BaseException:  # an interruption too
         for path in (paths.images(name), paths.rejected(name), paths.summary(name)):
             path.unlink(missing_ok=True)
         raise
 
 
-def _report(name: str, dataset: Dataset, summary: dict[str, Any], paths: Paths) -> None:
+def _log_summary(name: str, dataset: Dataset, summary: dict[str, Any], paths: Paths) -> None:
+    """Write the numbers of the data set, and warnings about it, to the log."""
     counts = ", ".join(f"{role} {n}" for role, n in summary["counts"].items())
     log.info("%s: %s; %d classes: %s", name, summary["title"], len(dataset.classes), ", ".join(dataset.classes))
     log.info("kept %d images, rejected %d files; drawn: %s", dataset.kept, len(dataset.rejected), counts)

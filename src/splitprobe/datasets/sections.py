@@ -1,12 +1,14 @@
-"""The params sections of a data set. Apart from base.py, on which trainings depend: a new key retrains nothing."""
+"""The sections of params.yaml that describe data sets."""
+
+# these are not in base.py, on which trainings depend, so that a new key retrains nothing
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from splitprobe.core.params import ParamsError, bounded
 from splitprobe.datasets.base import ROLES, DataError
-from splitprobe.params import ParamsError, bounded
 
 FILTERS = ("box", "bilinear", "bicubic", "lanczos")
 OF_AUXILIARY = ("auxiliary_raw", "auxiliary_classes", "auxiliary_exclude")
@@ -14,11 +16,11 @@ OF_AUXILIARY = ("auxiliary_raw", "auxiliary_classes", "auxiliary_exclude")
 
 @dataclass(frozen=True)
 class Source:
-    """The section ``scales.<scale>.data.<name>``: one data set and the number of images of each role.
+    """The section ``scales.data.<name>``: one data set and the number of images of each role.
 
-    ``classes`` are shell patterns of class names; ``min_mean``, of 255, is the least mean of a prepared image.
-    With ``auxiliary_source``, the auxiliary images come from that source and its own ``auxiliary_...`` keys, the other
-    roles from ``source``; without it, all four come from ``source``.
+    ``classes`` are shell patterns of class names. ``min_mean``, of 255, is the least mean of a prepared image. With
+    ``auxiliary_source``, the auxiliary images come from that source and its own ``auxiliary_...`` keys, and the other
+    roles come from ``source``. Without it, all four come from ``source``.
     """
 
     source: str
@@ -40,17 +42,17 @@ class Source:
 
     @property
     def wanted(self) -> dict[str, int]:
-        """Number of images asked for, by role; 0 for the roles that the other half of :meth:`halves` fills."""
+        """Number of images asked for, by role; 0 for roles that the other part of :meth:`halves` fills."""
         return {role: getattr(self, role) for role in ROLES}
 
     def raw_path(self, root: Path) -> Path:
-        """Where the raw data lie; raises DataError when ``raw`` is null."""
+        """Path of the raw data, relative ones below ``root``. Raises DataError when ``raw`` is null."""
         if self.raw is None:
             raise DataError(f"raw = null: the source {self.source!r} needs the path of a folder or an archive")
         return root / self.raw
 
     def chosen(self, found: Iterable[str]) -> list[str]:
-        """The classes among ``found`` that a pattern of ``classes`` matches (null: all), sorted.
+        """The classes among ``found`` that a pattern of ``classes`` matches, sorted; all where ``classes`` is null.
 
         Raises DataError for a pattern that matches none.
         """
@@ -64,14 +66,14 @@ class Source:
         return [name for name in found if any(fnmatchcase(name, pattern) for pattern in self.classes)]
 
     def refuse(self, *keys: str) -> None:
-        """Raise ParamsError when one of the keys is set: a source must not pass over what it cannot do."""
+        """Raise ParamsError when one of the keys is set: a source must not ignore what it cannot do."""
         for key in keys:
             if value := getattr(self, key):
                 neutral = 0 if type(value) is float else "null"
                 raise ParamsError(f"{key} = {value!r}: the source {self.source!r} cannot use it; set it to {neutral}")
 
     def halves(self) -> "tuple[Source, Source | None]":
-        """What the target is read by, and what a separate auxiliary source is read by (None: there is none).
+        """What the target is read by, and what a separate auxiliary source is read by (None where there is none).
 
         Raises ParamsError when ``auxiliary_source`` is null and another key of an auxiliary source is set.
         """
@@ -80,18 +82,18 @@ class Source:
                 if (value := getattr(self, key)) is not None:
                     raise ParamsError(f"{key} = {value!r}: without effect, since auxiliary_source is null")
             return self, None
-        own = replace(self, auxiliary=0, auxiliary_source=None, **dict.fromkeys(OF_AUXILIARY))
-        other = replace(
-            own, source=self.auxiliary_source, raw=self.auxiliary_raw, classes=self.auxiliary_classes,
+        target = replace(self, auxiliary=0, auxiliary_source=None, **dict.fromkeys(OF_AUXILIARY))
+        separate = replace(
+            target, source=self.auxiliary_source, raw=self.auxiliary_raw, classes=self.auxiliary_classes,
             auxiliary_exclude=self.auxiliary_exclude, train=0, validation=0, test=0, auxiliary=self.auxiliary,
             download=False,
         )  # fmt: skip
-        return own, other
+        return target, separate
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The section ``data``, which all data sets share."""
+    """The section ``data``, which all data sets share: crop sizes in px, least deviation of a crop, resize filter."""
 
     crop_min: int = bounded(8)
     crop_max: int = bounded(8)

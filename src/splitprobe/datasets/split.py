@@ -1,4 +1,7 @@
-"""Drawing the four roles: stratified, disjoint, and never dividing a group (a patient, a person) between two roles."""
+"""Drawing the four roles: stratified and disjoint.
+
+A group (a patient, a person) is never divided between two roles.
+"""
 
 from collections.abc import Mapping
 
@@ -7,6 +10,7 @@ import numpy as np
 from splitprobe.datasets.base import ROLES, DataError
 from splitprobe.datasets.sections import Source
 
+# the code of an image that no role takes
 UNUSED = 255
 
 
@@ -16,8 +20,9 @@ def draw(
     """A code into ROLES, or UNUSED, for each image: uint8 (N,).
 
     ``labels`` and ``groups`` are integers (N,). With ``official_test``, a mask (N,), test comes from where it is true
-    and the other roles from the rest; otherwise all four come from everything. Each role holds the classes in the
+    and the other roles from the rest. Without it, all four come from everything. Each role holds the classes in the
     proportions of what it is drawn from, and exactly the number of images asked for.
+
     Raises DataError, stating asked and available, when a role would get fewer.
     """
     split = np.full(len(labels), UNUSED, np.uint8)
@@ -29,18 +34,20 @@ def draw(
         pools = [(everything[~official_test], rest), (everything[official_test], {"test": wanted["test"]})]
     short = []
     for pool, roles in pools:
-        order, unit = _stratified(labels[pool], groups[pool], rng)
-        short += _deal(split, pool[order], unit, roles)
+        order, group = _stratified_order(labels[pool], groups[pool], rng)
+        short += _assign_roles(split, pool[order], group, roles)
     if short:
         raise DataError("too few images: " + ", ".join(short) + "; ask for fewer in params.yaml or add images")
     return split
 
 
-def _stratified(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """An order of the images whose every stretch holds the classes in proportion, and each one's group in that order.
+def _stratified_order(
+    labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """An order of the images in which every stretch holds the classes in proportion, and each image's group in it.
 
-    A group is filed under the label of its first image. Within its class it takes a random place; classes are then
-    interleaved by the fraction of the class that lies before that place.
+    A group is filed under the label of its first image. Within its class it takes a random place. Classes are then
+    interleaved by the fraction of the class that lies before that place. The groups are numbered in the same order.
     """
     _, first, group, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     shuffled = rng.permutation(len(first))
@@ -54,17 +61,21 @@ def _stratified(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator
     return order, place[group][order]
 
 
-def _deal(split: np.ndarray, images: np.ndarray, unit: np.ndarray, roles: Mapping[str, int]) -> list[str]:
-    """Give the ordered ``images`` to the roles in turn; returns a sentence for every role when one comes out short."""
-    start, sentences, fits = 0, [], True
+def _assign_roles(split: np.ndarray, images: np.ndarray, group: np.ndarray, roles: Mapping[str, int]) -> list[str]:
+    """Give the ordered ``images`` to the roles in turn, by writing their codes into ``split``.
+
+    ``group`` is the group of each image, ascending. Returns a text for every role when one of the roles comes out
+    short, and an empty list otherwise.
+    """
+    start, counts, fits = 0, [], True
     for role, count in roles.items():
         if not count:  # its images come from another source
             continue
         available = max(0, len(images) - start)
-        sentences.append(f"{role} asked {count}, available {available}")
+        counts.append(f"{role} asked {count}, available {available}")
         fits = fits and count <= available
         split[images[start : start + count]] = ROLES.index(role)
         # what is left of the last group is used in no other role
         last = min(start + count, len(images)) - 1
-        start = int(np.searchsorted(unit, unit[last], side="right")) if len(images) else 0
-    return [] if fits else sentences
+        start = int(np.searchsorted(group, group[last], side="right")) if len(images) else 0
+    return [] if fits else counts

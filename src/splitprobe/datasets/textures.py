@@ -1,4 +1,4 @@
-"""Gray photographs of the installed scikit-image, a class each (see :mod:`splitprobe.datasets.crops`)."""
+"""Gray photographs of the installed scikit-image, one class each (see :mod:`splitprobe.datasets.crops`)."""
 
 from pathlib import Path
 
@@ -12,5 +12,5 @@ PHOTOGRAPHS = {"brick": "brick.png", "coins": "coins.png", "grass": "grass.png",
 
 
 def load(source: Source, settings: Settings, rng: np.random.Generator, root: Path) -> Dataset:
-    """Random crops, class = photograph; raises as :func:`~splitprobe.datasets.crops.load_crops` does."""
+    """Random crops; the class is the photograph. Raises as :func:`~splitprobe.datasets.crops.load_crops` does."""
     return load_crops(PHOTOGRAPHS, source, settings, rng)

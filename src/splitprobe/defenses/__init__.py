@@ -1,4 +1,7 @@
-"""Defenses: one file each, found through DEFENSES and tuned by the section ``defense.<name>`` of params.yaml."""
+"""The defenses, one file each.
+
+DEFENSES maps a defense's name to its module and class. Its settings are the section ``defense.<name>`` of params.yaml.
+"""
 
 DEFENSES = {
     "unprotected": "splitprobe.defenses.unprotected:Unprotected",

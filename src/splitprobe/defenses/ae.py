@@ -1,9 +1,12 @@
 """Autoencoder at the cut (Azizian and Bajic, IEEE TIP 2024): an encoder on the edge, its decoder in the cloud.
 
-``adversary = 0`` is the form of the paper: no adversary, an L1 penalty on z. With a weight it is the published defense
-without its compression term: a reconstructor is trained beside to rebuild x from z (L1 plus the L1 of Sobel gradients),
-and the network is rewarded for its error. The paper's encoder has 2,065,536 parameters at width 128, cut 2, so the edge
-has 2,365,056 as printed. Expected: without the adversary z leaks about what the plain network's does, at half the size.
+The encoder halves the channels of z. With ``adversary = 0`` there is no adversary and an L1 penalty on z, as the
+SiftFunnel paper ran it. With a positive weight it is the published defense without its compression term. A
+reconstructor is then trained beside the network to rebuild x from z, and the network is rewarded for its error. That
+error is L1 plus the L1 of Sobel gradients.
+
+The paper's encoder has 2,065,536 parameters at width 128, cut 2, so the edge has 2,365,056, as printed. Expected:
+without the adversary, z leaks about as much as the plain network's z, at half the size.
 """
 
 from __future__ import annotations
@@ -14,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitprobe import optimizers
+from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
+from splitprobe.learning import optimizers
 from splitprobe.models.layers import Block, InverseResidual, deconv, deconv_tanh
 from splitprobe.models.split import Layout
-from splitprobe.params import bounded
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The section ``defense.ae``."""
+    """The section ``defense.ae``: weights of the L1 penalty, the adversary and its edges; the adversary's lr."""
 
     l1: float = bounded(0.0, 1000.0)
     adversary: float = bounded(0.0, 1000.0)
@@ -32,20 +35,23 @@ class Settings:
 
 
 class Coder(nn.Module):
-    """Two branches (a convolution; two with SiLU between) summed, a convolution to the new width, BatchNorm, ReLU."""
+    """Two branches are summed, then follow a convolution to ``out_channels``, BatchNorm and ReLU.
+
+    The short branch is one convolution, the long branch two with SiLU between them. Used as encoder and as decoder.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
 
-        def convolution(outside: int) -> nn.Conv2d:
-            return nn.Conv2d(in_channels, outside, 3, padding=1)
+        def convolution(channels: int) -> nn.Conv2d:
+            return nn.Conv2d(in_channels, channels, 3, padding=1)
 
         self.short = convolution(in_channels)
         self.long = nn.Sequential(convolution(in_channels), nn.SiLU(), convolution(in_channels))
         self.out = nn.Sequential(convolution(out_channels), nn.BatchNorm2d(out_channels), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, h, w) to (B, out, h, w)."""
+        """Map (B, in_channels, h, w) to (B, out_channels, h, w)."""
         return self.out(self.short(x) + self.long(x))
 
 
@@ -55,64 +61,73 @@ def sobel(images: Tensor) -> Tensor:
     across = images.new_tensor([-1.0, 0.0, 1.0])
     channels = images.shape[1]
     kernels = [torch.outer(a, b).expand(channels, 1, 3, 3) for a, b in ((smooth, across), (across, smooth))]
+    # one group for each channel: the gradients of colors stay apart
     return torch.stack([F.conv2d(images, kernel, groups=channels) for kernel in kernels])
 
 
 class AutoEncoder(Defense):
-    """Half the channels at the cut, with or without an adversarial reconstructor."""
+    """A network with half the channels at the cut, trained with or without an adversarial reconstructor."""
 
     title = "AE"
     Settings = Settings
 
     def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
-        """The encoder joins the edge's last block, the decoder stands first in the cloud."""
+        """Append the encoder to the edge's last block and put the decoder first in the cloud."""
         last = edge[-1]
-        narrow = last.out_channels // 2
-        coded = Block(last.in_channels, narrow, last.stride, last, Coder(last.out_channels, narrow))
-        return nn.Sequential(*edge[:-1], coded), nn.Sequential(Coder(narrow, last.out_channels), *cloud)
+        half_channels = last.out_channels // 2
+        encoding_block = Block(
+            last.in_channels, half_channels, last.stride, last, Coder(last.out_channels, half_channels)
+        )
+        # part of the last block, so that the edge keeps its number of blocks
+        return nn.Sequential(*edge[:-1], encoding_block), nn.Sequential(Coder(half_channels, last.out_channels), *cloud)
 
     def prepare(self, site: Site) -> None:
-        """Build the reconstructor, where there is one, and its optimizer."""
+        """Build the reconstructor and its optimizer; without an adversary, build nothing."""
         if self.settings.adversary:
+            # seeded apart: the network's own random numbers stay the same with and without an adversary
             with site.runtime.seeded(site.seed, "adversary"):
                 self.reconstructor = site.runtime.place(site.layout.mirror(site.layout.z_channels))
             self.optimizer = optimizers.Adam(self.reconstructor.parameters(), self.settings.lr)
 
     def reconstruction_error(self, batch: Batch) -> Tensor:
-        """L1 of the reconstruction plus ``edges`` times L1 of its Sobel gradients."""
+        """L1 error of x rebuilt from z, plus ``edges`` times the L1 error of its Sobel gradients; a scalar."""
         x_hat = self.reconstructor(batch.z).float()
         return F.l1_loss(x_hat, batch.x) + self.settings.edges * F.l1_loss(sobel(x_hat), sobel(batch.x))
 
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of the reconstructor."""
+        """Train the reconstructor, where there is one, for one step on the detached batch; returns its error."""
         if not self.settings.adversary:
             return {}
+        # frozen since the network's last step
         self.reconstructor.requires_grad_(True)
         error = self.reconstruction_error(batch.detached())
         self.optimizer.zero_grad(set_to_none=True)
         error.backward()
         self.optimizer.step()
-        self.reconstructor.requires_grad_(False)  # the network's loss is not to move it
+        self.reconstructor.requires_grad_(False)  # the network's loss must not change it
         return {"adversary_error": error.detach()}
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean |z|, weighted, and the reward for the reconstructor's error."""
+        """The weighted mean of |z| and, with an adversary, the weighted reward for the reconstructor's error."""
+        # float(): under autocast z may be bfloat16
         terms = {"l1": self.settings.l1 * batch.z.float().abs().mean()}
         if self.settings.adversary:
+            # negative: the network gains where the reconstructor errs
             terms["adversary"] = -self.settings.adversary * self.reconstruction_error(batch)
         return terms
 
     def gray_box_decoder(self, layout: Layout) -> nn.Module | None:
-        """The authors' decoder: convolutions that undo the encoder, then the family's plain decoder.
+        """The authors' decoder: convolutions that undo the encoder, then the plain decoder of the network's family.
 
-        2,006,659 parameters for the CNN (width 128, cut 2), 279,107 for ResNet-18 (width 64, cut 3). No activation
-        between the middle ones, as published; theirs for VGG16 is not known, this is the CNN's rule.
+        It has 2,006,659 parameters for the CNN (width 128, cut 2) and 279,107 for ResNet-18 (width 64, cut 3). As
+        published, there is no activation between the middle convolutions. The authors' decoder for VGG16 is not known;
+        here VGG16 follows the rule of the CNN.
         """
-        wide, plain = 2 * layout.z_channels, layout.mirror(2 * layout.z_channels)
-        undo = [deconv_tanh(layout.z_channels, wide, 3), deconv(wide, wide, 3)]
+        wide_channels, plain = 2 * layout.z_channels, layout.mirror(2 * layout.z_channels)
+        undo = [deconv_tanh(layout.z_channels, wide_channels, 3), deconv(wide_channels, wide_channels, 3)]
         if isinstance(plain[0], InverseResidual):
-            undo += [nn.SiLU(), deconv(wide, wide, 3), deconv(wide, wide, 3)]
-            plain[0] = plain[0].body  # without its shortcut
+            undo += [nn.SiLU(), deconv(wide_channels, wide_channels, 3), deconv(wide_channels, wide_channels, 3)]
+            plain[0] = plain[0].body  # the body alone: the first block stands without its shortcut
         else:
-            undo += [deconv(wide, wide, 3)]
+            undo += [deconv(wide_channels, wide_channels, 3)]
         return nn.Sequential(*undo, *plain)

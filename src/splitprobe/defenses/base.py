@@ -1,4 +1,7 @@
-"""The hooks of a defense. A method overrides only what it is; the base class defends nothing."""
+"""The base class of all defenses, with the hooks that training, attacks and measures call.
+
+The base class itself defends nothing. A defense overrides only the hooks that it needs.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from splitprobe.core.params import Params, typed
+from splitprobe.core.runtime import Runtime
 from splitprobe.models.split import Layout
-from splitprobe.params import Params, typed
-from splitprobe.runtime import Runtime
 
 
 @dataclass(frozen=True)
 class Empty:
-    """The section of a defense without settings."""
+    """The settings of a defense that has none."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: augmented x (B, C, H, W) in [0, 1], labels y, z before release, logits, hidden features.
+    """One training batch, as the hooks of a defense see it.
 
-    ``activations`` are the outputs of the edge's blocks, the last being z, then of the cloud's, the last being logits.
+    ``x`` (B, C, H, W) is augmented and in [0, 1], ``y`` (B,) holds the labels, ``z`` (B, c, h, w) is the feature before
+    release, ``logits`` are (B, classes). ``activations`` are the outputs of the edge's blocks, of which the last is z,
+    followed by the outputs of the cloud's blocks, of which the last is the logits.
     """
 
     x: Tensor
@@ -34,14 +39,18 @@ class Batch:
     activations: tuple[Tensor, ...]
 
     def detached(self) -> Batch:
-        """The same values without a graph: what an estimator beside the network learns from."""
+        """The same batch without a gradient graph, to train an estimator that must not change the network."""
+        # x and logits too: an estimator must not reach any part of the graph
         values = {name: getattr(self, name).detach() for name in ("x", "z", "logits")}
         return replace(self, **values, activations=tuple(a.detach() for a in self.activations))
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where and how long a defense is trained: what ``prepare`` and ``make_private`` may need."""
+    """Where and how long a defense is trained, for ``prepare`` and ``make_private``.
+
+    ``images`` is the number of training images; ``layout`` is what a decoder of z must fit.
+    """
 
     layout: Layout
     images: int
@@ -50,13 +59,15 @@ class Site:
     seed: int
 
 
-Private = tuple[torch.optim.Optimizer, Callable[[], Iterator[Tensor]]]  # an optimizer, and one epoch's index batches
+# an optimizer, and a function that yields the index batches of one epoch
+Private = tuple[torch.optim.Optimizer, Callable[[], Iterator[Tensor]]]
 
 
 class Defense:
-    """No defense, and the hook contract of all others.
+    """A network without a defense, and the hooks that defenses override.
 
-    ``stochastic`` says whether ``release`` draws noise, ``stochastic_cloud`` whether the cloud does, in evaluation too.
+    ``title`` names the defense in tables. ``stochastic`` says whether ``release`` draws noise; ``stochastic_cloud``
+    says whether the cloud does, in evaluation too.
     """
 
     title: ClassVar[str] = "Unprotected"
@@ -69,100 +80,116 @@ class Defense:
 
     @classmethod
     def from_params(cls, name: str, params: Params) -> Defense:
-        """Read the defense's section; raises ParamsError naming a bad key."""
+        """Build the defense from its section of params.yaml. Raises ParamsError naming a bad key."""
         return cls(params.section(f"defense.{name}", cls.Settings))
 
     @classmethod
+    def lending(cls, name: str, params: Params) -> Defense:
+        """The defense as one that lends its networks to another: settings that only training uses may be left out."""
+        return cls.from_params(name, params)
+
+    @classmethod
     def from_plain(cls, name: str, plain: Mapping) -> Defense:
-        """The defense with the settings that a checkpoint carries."""
+        """Build the defense from the settings that a checkpoint carries. Raises ParamsError naming a bad key."""
         return cls(typed(cls.Settings, plain, f"defense.{name}"))
 
     def plain(self) -> dict[str, Any]:
-        """The settings as plain types, for checkpoints and results."""
+        """The settings as a dict of plain types, for checkpoints and results."""
         return asdict(self.settings)
 
     def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
-        """The defense's architecture, out of the plain edge (normalization first, then blocks) and cloud."""
+        """Edge and cloud with the changes that the defense makes to the architecture.
+
+        Takes the plain network: ``edge`` holds the normalization and then blocks, ``cloud`` the other blocks.
+        """
         return edge, cloud
 
     def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """What leaves the device for z (B, c, h, w), in training and inference; noise comes from the generator."""
+        """What leaves the device for z (B, c, h, w), in the same shape, in training and at inference.
+
+        Noise is drawn from ``generator``.
+        """
         return z
 
     def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
-        """What an adversary makes of independent releases of the same z (B, c, h, w), of the same shape: their mean.
+        """What an adversary makes of ``queries`` independent releases of z (B, c, h, w), in that shape: their mean.
 
-        Override it where the mean has a cheaper form, or where several releases tell more than their mean.
+        Override it where the mean can be drawn at less cost, or where several releases tell more than their mean.
         """
+        # a running sum: memory does not grow with the number of queries
         total = self.release(z, generator)
         for _ in range(queries - 1):
             total = total + self.release(z, generator)
         return total / queries if queries > 1 else total
 
     def mismatch(self, z_hat: Tensor, observed: Tensor, queries: int) -> Tensor:
-        """How far a candidate's feature z_hat is from a combined release, by entry (B, c, h, w).
+        """The difference of a candidate's feature ``z_hat`` from a combined release, by entry (B, c, h, w).
 
         Override it where a release may not be compared entry by entry.
         """
         return z_hat - observed
 
     def task_loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """The classification loss, a scalar, for logits (B, classes) and labels (B,)."""
+        """The classification loss, a scalar, of logits (B, classes) and labels (B,)."""
         return F.cross_entropy(logits.float(), y)
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms added to the loss, by name, each already weighted."""
+        """The terms that the defense adds to the loss: scalars by name, each already weighted."""
         return {}
 
     @property
     def batch_size(self) -> int | None:
-        """Images in a batch, where the method needs its own number; None takes that of ``training``."""
+        """The batch size that the defense needs; None takes that of the section ``training``."""
         return None
 
     def prepare(self, site: Site) -> None:
-        """Before training: build what is trained beside the network (an estimator, an adversary)."""
+        """Called before training: build what is trained beside the network (an estimator, an adversary)."""
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:
-        """Before each epoch, counted from 1: move a schedule; what is returned stands in the training curve."""
+        """Called before each epoch, counted from 1: move a schedule. Returns values for the training curve."""
         return {}
 
     @property
     def in_force(self) -> bool:
-        """Whether this epoch's weights may be selected: not before the method's schedule has brought it into force."""
+        """Whether this epoch's weights may be selected: False until a schedule has brought the defense into force."""
         return True
 
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Before each step of the network: train the own estimator on a detached batch; its readings, for the curve."""
+        """Called before each step of the network: train the defense's own estimator on a detached batch.
+
+        Returns readings for the training curve, by name.
+        """
         return {}
 
     def watch(self, batch: Batch) -> dict[str, Tensor]:
-        """Readings on an epoch's last batch, for the curve; without gradients."""
+        """Readings on the last batch of an epoch, for the training curve, by name; computed without gradients."""
         return {}
 
     def make_private(self, net: nn.Module, optimizer: torch.optim.Optimizer, site: Site) -> Private | None:
-        """Replace the optimizer and the batches of an epoch; None leaves both as they are."""
+        """An optimizer and index batches that replace those of the training; None keeps both as they are."""
         return None
 
     def facts(self) -> dict[str, Any]:
-        """What the result states beside the settings, after training."""
+        """What the result file states beside the settings, after training."""
         return {}
 
     def gray_box_decoder(self, layout: Layout) -> nn.Module | None:
-        """The decoder of an attacker who knows the changed architecture; None where nothing is changed."""
+        """The decoder of an attacker who knows the changed architecture; None where it is not changed."""
         return None
 
 
 class Noisy(Defense):
-    """Releases z plus fresh Gaussian noise of standard deviation ``settings.sigma``, in the feature's own units."""
+    """A defense that releases z plus fresh Gaussian noise; ``settings.sigma`` is its deviation, in the units of z."""
 
     stochastic = True
 
     def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """Z plus fresh noise."""
+        """The feature z (B, c, h, w) plus fresh noise, in the same shape."""
         return self.combined_release(z, 1, generator)
 
     def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
-        """The mean of n normal draws is one of a deviation smaller by sqrt(n)."""
+        """The mean of ``queries`` noisy releases of z (B, c, h, w), from a single draw."""
+        # the mean of n normal draws is one draw with a deviation smaller by sqrt(n);
         # torch fills a contiguous tensor many times faster than a channels-last one
         noise = torch.empty_like(z, memory_format=torch.contiguous_format).normal_(generator=generator)
         return z + self.settings.sigma / queries**0.5 * noise

@@ -1,10 +1,12 @@
 """BiDO (Peng and others, KDD 2022): every hidden feature should depend on x little and on y much.
 
-L = CE + sum over hidden features j of [lambda_x d(x, z_j) - lambda_y d(z_j, y)]. ``nocco`` is the estimator that its
-code runs under the name of HSIC: a normalized kernel correlation with a fixed bandwidth relative to the dimension. It
-saturates on images: a shuffled x scores nearly what x scores (the curve has both), so the paper's weights (2; 20) push
-mostly on kernel ranks. ``cka`` is the fair form: HSIC normalized to [0, 1], bandwidth at the median distance.
-Expected: with ``nocco`` an unsteady training; with ``cka`` some decrease of what z says about x.
+L = CE + sum over hidden features j of [lambda_x d(x, z_j) - lambda_y d(z_j, y)], with one of two estimators of the
+dependence d. ``nocco`` is the one that BiDO's code runs under the name of HSIC: a normalized kernel correlation with a
+fixed bandwidth relative to the dimension. It saturates on images: a shuffled x scores nearly what the true x scores
+(the training curve shows both numbers). The published weights (2; 20) therefore push mostly on kernel ranks. ``cka`` is
+the fair form: HSIC normalized to [0, 1], with the bandwidth at the median distance.
+
+Expected: with ``nocco`` the training is unsteady; with ``cka`` z says somewhat less about x.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense
-from splitprobe.losses import pairwise_distances
-from splitprobe.params import bounded
+from splitprobe.learning.losses import pairwise_distances
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The section ``defense.bido``."""
+    """The section ``defense.bido``: weights, estimator and its constants, and which features count.
+
+    ``bandwidth`` null means the median distance; ``features`` is "all" hidden ones or only z, at the "cut".
+    """
 
     lambda_x: float = bounded(0.0, 1000.0)
     lambda_y: float = bounded(0.0, 1000.0)
@@ -33,67 +38,76 @@ class Settings:
 
 
 def gaussian_kernel(points: Tensor, bandwidth: float | None) -> Tensor:
-    """exp(-||a - b||^2 / (2 s^2)) for points (B, ...), as (B, B) in float64.
+    """The Gaussian kernel exp(-||a - b||^2 / (2 s^2)) of points (B, ...), as (B, B) in float64.
 
-    s = ``bandwidth`` sqrt(D) as in BiDO's code; None takes the median distance, and 1 where all points coincide.
+    s = ``bandwidth`` sqrt(D), as in BiDO's code. Where ``bandwidth`` is None, s is the median distance between two
+    points, or 1 if all points coincide.
     """
     distances = pairwise_distances(points).double()
     if bandwidth is not None:
         return torch.exp(-distances.square() / (2 * bandwidth**2 * points[0].numel()))
-    pairs = distances.detach()[~torch.eye(len(points), dtype=torch.bool, device=points.device)]
-    median = pairs.median() if len(pairs) else pairs.new_tensor(0.0)
+    # detached: the bandwidth is a constant of the batch, through which no gradient flows
+    off_diagonal = distances.detach()[~torch.eye(len(points), dtype=torch.bool, device=points.device)]
+    median = off_diagonal.median() if len(off_diagonal) else off_diagonal.new_tensor(0.0)
     scale = torch.where(median > 1e-4, median, 1.0)  # pairwise_distances puts 1e-5 between equal points
     return torch.exp(-(distances / scale).square() / 2)
 
 
 def centered(kernel: Tensor) -> Tensor:
-    """H K H with H = I - 11'/B."""
+    """The centered kernel H K H with H = I - 11'/B, for K (B, B)."""
     return kernel - kernel.mean(0, keepdim=True) - kernel.mean(1, keepdim=True) + kernel.mean()
 
 
 def regression(kernel: Tensor, epsilon: float) -> Tensor:
-    """C (C + epsilon B I)^-1 with C = H K H, symmetric; the sum of a product of two of these is ``nocco``.
+    """The symmetric matrix C (C + epsilon B I)^-1 with C = H K H, for a kernel K (B, B).
 
-    It lies in [0, B - 1], is 0 for a constant, and equals the trace with the one-sided K H (K H + epsilon B I)^-1 of
-    BiDO's code.
+    ``nocco`` of two kernels is the sum of the entrywise product of their matrices. It lies in [0, B - 1], is 0 for a
+    constant, and equals the trace with the one-sided K H (K H + epsilon B I)^-1 of BiDO's code.
     """
     c, ridge = centered(kernel), epsilon * len(kernel)
-    one = torch.eye(len(c), dtype=c.dtype, device=c.device)
-    # _ex: a feature that diverged shall give NaN, which training notices, not an exception
-    factor, _ = torch.linalg.cholesky_ex((c + c.T) / 2 + ridge * one)
-    return one - ridge * torch.cholesky_inverse(factor)  # C (C + r)^-1 = I - r (C + r)^-1
+    identity = torch.eye(len(c), dtype=c.dtype, device=c.device)
+    # cholesky_ex does not raise: a feature that diverged gives NaN, which training notices
+    # symmetrized, because rounding may leave C slightly asymmetric
+    factor, _ = torch.linalg.cholesky_ex((c + c.T) / 2 + ridge * identity)
+    return identity - ridge * torch.cholesky_inverse(factor)  # C (C + r I)^-1 = I - r (C + r I)^-1
 
 
 def direction(kernel: Tensor) -> Tensor:
-    """C / ||C|| with C = H K H; the sum of a product of two of these is ``cka``, in [0, 1], 0 for a constant.
+    """The matrix C / ||C|| with C = H K H, for a kernel K (B, B); 0 for a constant kernel.
 
-    That is HSIC(a, b) / sqrt(HSIC(a, a) HSIC(b, b)).
+    ``cka`` of two kernels a and b is the sum of the entrywise product of their matrices. It lies in [0, 1] and is
+    HSIC(a, b) / sqrt(HSIC(a, a) HSIC(b, b)).
     """
     c = centered(kernel)
     energy = c.square().sum()
     varies = energy > 1e-20
-    # the denominator's where(): an unused 0/0 would still have a NaN gradient
+    # where() on the denominator: the gradient of an unused 0/0 would still be NaN
     return varies * c / torch.where(varies, energy, 1.0).sqrt()
 
 
 class Bido(Defense):
-    """Kernel dependence of hidden features on x (lowered) and on y (raised)."""
+    """Lowers the kernel dependence of hidden features on x and raises that on y."""
 
     title = "BiDO"
     Settings = Settings
 
     def form(self, kernel: Tensor) -> Tensor:
-        """What the estimator makes of a kernel, once for all its partners."""
+        """The matrix (B, B) that the estimator makes of a kernel (B, B)."""
         return direction(kernel) if self.settings.estimator == "cka" else regression(kernel, self.settings.epsilon)
 
     def kernel(self, points: Tensor) -> Tensor:
-        """The Gaussian kernel of images or features in the estimator's form."""
+        """The estimator's matrix (B, B) of the Gaussian kernel of images or features (B, ...)."""
         return self.form(gaussian_kernel(points, self.settings.bandwidth))
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
-        """Both sums, weighted; the labels' kernel is linear on one-hot vectors, as in BiDO's code."""
+        """The weighted dependence of the hidden features on x and, negative, that on y; each summed over the features.
+
+        The kernel of the labels is linear on one-hot vectors, as in BiDO's code.
+        """
         classes = F.one_hot(batch.y, batch.logits.shape[1]).double()
+        # the last activation is the logits, which is no hidden feature
         hidden = batch.activations[:-1] if self.settings.features == "all" else (batch.z,)
+        # dependence is linear in the matrix of each feature, so their sum is compared once with x and once with y
         x, y, total = self.kernel(batch.x), self.form(classes @ classes.T), sum(self.kernel(h) for h in hidden)
         return {
             "dependence_x": (self.settings.lambda_x * (x * total).sum()).float(),
@@ -102,7 +116,7 @@ class Bido(Defense):
 
     @torch.no_grad()
     def watch(self, batch: Batch) -> dict[str, Tensor]:
-        """Dependence of z on x, and the same with the images shuffled: what an independent x would score."""
+        """The dependence of z on x, and that on shuffled images, which is what an independent x would score."""
         x, z = self.kernel(batch.x), self.kernel(batch.z)
         shuffled = x.roll((1, 1), (0, 1))  # each z meets its neighbor's image; the batch's order is random
         return {"z_on_x": (x * z).sum(), "z_on_shuffled_x": (shuffled * z).sum()}

@@ -1,10 +1,13 @@
 """DP-SGD (Abadi and others 2016) with opacus: clipped per-image gradients plus noise, accounted as (epsilon, delta).
 
-BatchNorm mixes the images of a batch and is replaced by GroupNorm of min(32, c) groups; ``epsilon: null`` trains this
-network without privacy, which is the control row. Batches are Poisson samples (some may be empty), split into physical
-ones so that memory stays bounded; the noise multiplier is found for the target epsilon with the RDP accountant.
-Clipping norm 1.2, epsilon 50, delta 1e-5 are those of opacus' CIFAR-10 tutorial, which reaches the paper's accuracy.
-Privacy is that of a training image, not of an image sent. Expected: lower accuracy, z leaks as much as unprotected.
+BatchNorm mixes the images of a batch, so GroupNorm of at most 32 groups replaces it. ``epsilon: null`` trains the
+GroupNorm network without privacy, as a control. Batches are Poisson samples, and some may be empty. Each is split into
+physical batches, so that memory stays bounded. The noise multiplier for the target epsilon is found with the RDP
+accountant. Clipping norm 1.2, epsilon 50 and delta 1e-5 are those of opacus' CIFAR-10 tutorial, which reaches the
+paper's accuracy.
+
+The privacy is that of a training image, not of an image that is sent. Expected: lower accuracy, and z leaks as much as
+unprotected.
 """
 
 from __future__ import annotations
@@ -20,16 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from splitprobe.core.params import ParamsError, bounded
 from splitprobe.defenses.base import Defense, Private, Site
-from splitprobe.params import ParamsError, bounded
 
 log = logging.getLogger("splitprobe")
-GROUPS = 32  # GroupNorm's usual number, fewer where the channels do not divide
+GROUPS = 32  # GroupNorm's usual number; fewer where it does not divide the channels
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The section ``defense.dpsgd``."""
+    """The section ``defense.dpsgd``; ``epsilon`` null trains without privacy, ``clipping_norm`` bounds a gradient."""
 
     epsilon: float | None = bounded(0.01, 10000.0)
     delta: float = bounded(1e-12, 0.1)
@@ -39,7 +42,10 @@ class Settings:
 
 
 def replace_batch_norm(module: nn.Module, name: str = "") -> list[str]:
-    """Put GroupNorm in the place of every BatchNorm2d below a module, ReLUs out of place; the replaced names."""
+    """Put GroupNorm in the place of every BatchNorm2d below a module; returns the dotted names of the replaced layers.
+
+    Activations that work in place are set to return a new tensor. ``name`` is the dotted name of the module itself.
+    """
     replaced = []
     for key, child in module.named_children():
         path = f"{name}.{key}" if name else key
@@ -54,7 +60,7 @@ def replace_batch_norm(module: nn.Module, name: str = "") -> list[str]:
 
 
 class Dpsgd(Defense):
-    """Private training of a GroupNorm network; nothing changes at inference."""
+    """Private training of a GroupNorm network; inference is not changed."""
 
     title = "DP-SGD"
     Settings = Settings
@@ -65,17 +71,20 @@ class Dpsgd(Defense):
 
     @property
     def batch_size(self) -> int | None:
-        """The expected size of a Poisson batch."""
+        """The expected size of a Poisson batch; None without privacy."""
         return self.settings.batch_size if self.settings.epsilon is not None else None
 
     def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
-        """GroupNorm for BatchNorm in both halves; equally many parameters."""
+        """Replace BatchNorm by GroupNorm in both halves; the number of parameters stays the same."""
         for half, layers in (("edge", edge), ("cloud", cloud)):
             log.debug("DP-SGD: GroupNorm for BatchNorm in the %s: %s", half, ", ".join(replace_batch_norm(layers)))
         return edge, cloud
 
     def make_private(self, net: nn.Module, optimizer: torch.optim.Optimizer, site: Site) -> Private | None:
-        """Opacus' optimizer around the given one, and Poisson batches; None for the control without privacy."""
+        """Opacus' optimizer around the given one, and Poisson batches of indices; None for the control without privacy.
+
+        Raises ParamsError when the batch is larger than the training set.
+        """
         settings = self.settings
         norms = sum(isinstance(m, nn.GroupNorm) for m in net.modules())
         log.info("DP-SGD: %d BatchNorm layers replaced by GroupNorm", norms)
@@ -89,6 +98,7 @@ class Dpsgd(Defense):
         from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
         rate = settings.batch_size / site.images
+        # batches of an epoch: on average each image is drawn once
         steps = max(1, int(1 / rate))
         noise = noise_multiplier(settings, rate, steps * site.epochs)
         log.info("DP-SGD: noise multiplier %.3f for epsilon %g in %d epochs", noise, settings.epsilon, site.epochs)
@@ -108,7 +118,7 @@ class Dpsgd(Defense):
         def epoch() -> Iterator[Tensor]:
             for batch in sampler:
                 yield from physical(torch.tensor(batch, dtype=torch.long), settings.physical_batch_size, private)
-            with _quiet():
+            with _silent_accounting():
                 spent = float(accountant.get_epsilon(settings.delta))
             self.spent = {
                 "epsilon": spent, "delta": settings.delta, "noise_multiplier": noise,
@@ -118,15 +128,15 @@ class Dpsgd(Defense):
         return private, epoch
 
     def facts(self) -> dict[str, Any]:
-        """The privacy that the training spent."""
+        """The privacy that the training spent, with its noise and clipping; empty without privacy."""
         return self.spent
 
 
 def noise_multiplier(settings: Settings, rate: float, steps: int) -> float:
-    """The noise's deviation, in clipping norms, with which ``steps`` batches at a sampling rate spend the epsilon."""
+    """The noise's deviation, in clipping norms, for which ``steps`` batches at sampling ``rate`` spend the epsilon."""
     from opacus.accountants.utils import get_noise_multiplier
 
-    with _quiet():
+    with _silent_accounting():
         noise = get_noise_multiplier(
             target_epsilon=settings.epsilon, target_delta=settings.delta, sample_rate=rate, steps=steps,
             accountant="rdp",
@@ -135,43 +145,51 @@ def noise_multiplier(settings: Settings, rate: float, steps: int) -> float:
 
 
 def keep_gradients_apart(net: nn.Module) -> None:
-    """Hook the network's layers so that each parameter keeps the gradient of every image (``grad_sample``)."""
+    """Hook the network's layers so that each parameter keeps the gradient of every image, in ``grad_sample``."""
     from opacus import GradSampleModule
 
-    # the first layer's hook says that the image needs no gradient, which is so
+    # torch warns that the first layer's input, the image, needs no gradient; that is intended
     warnings.filterwarnings("ignore", "Full backward hook is firing", UserWarning)
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.register_forward_pre_hook(_contiguous)
-    GradSampleModule(net)  # the hooks outlive it; keys of checkpoints stay plain
+            layer.register_forward_pre_hook(_make_contiguous)
+    GradSampleModule(net)  # its hooks stay on the layers; net itself keeps the plain checkpoint keys
 
 
-def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Opacus 1.6 unfolds a convolution's input by strides and is wrong, without a word, on a channels-last one."""
+def _make_contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Copy the inputs of a convolution to contiguous memory.
+
+    Opacus 1.6 unfolds a convolution's input by strides and is wrong, without a warning, on a channels-last one.
+    """
     return tuple(x.contiguous() for x in inputs)
 
 
 def physical(batch: Tensor, size: int, optimizer: Any) -> Iterator[Tensor]:
-    """The parts of a logical batch of indices; the optimizer acts after the last one.
+    """The parts, of at most ``size`` indices, of a logical batch; the optimizer acts after the last one.
 
     An empty batch has no part: the optimizer then steps on noise alone, as the accounting assumes.
     """
     if not len(batch):
         optimizer.zero_grad()
         for parameter in optimizer.params:
+            # a gradient of no image, which opacus' optimizer expects to find
             parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
         optimizer.step()
         optimizer.zero_grad()
         return
     parts = batch.split(size)
     for i, part in enumerate(parts):
+        # until the last part, the optimizer only adds up the clipped gradients
         optimizer.signal_skip_step(do_skip=i + 1 < len(parts))
         yield part
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Opacus warns when the best order of its accountant lies at the end of the range; the bound still holds."""
+def _silent_accounting() -> Iterator[None]:
+    """Silence opacus while it accounts.
+
+    It warns when the best order of its accountant lies at the end of the range; the bound still holds.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

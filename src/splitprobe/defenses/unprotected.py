@@ -1,4 +1,4 @@
-"""The undefended network: the reference row of every table."""
+"""The undefended network, which every table has as its reference row."""
 
 from splitprobe.defenses.base import Defense
 

@@ -1,4 +1,4 @@
-"""The command `splitprobe`: reads the command line and puts the parts of this package together."""
+"""The command `splitprobe`: reads the command line and connects the parts of this package."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import importlib.util
 import json
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import splitprobe
+from splitprobe.core.params import Params, ParamsError
 from splitprobe.engine.devices import gpus, mps_runs
 from splitprobe.engine.launcher import quiet_cores
 from splitprobe.engine.steps import Busy, DiskFull
-from splitprobe.params import Params, ParamsError
 
 if TYPE_CHECKING:
     from splitprobe.engine.cluster import Workers
@@ -27,19 +28,19 @@ if TYPE_CHECKING:
     from splitprobe.engine.view import View
 
 USAGE_ERROR, INTERRUPTED = 2, 128
-SEVERAL = 16  # narrow networks that one GPU runs at a time
-FEW = 2  # wide ones
-WIDE = 64  # channels of the first block, from which a network counts as wide
+SEVERAL = 16  # stages of narrow networks that one GPU runs at a time
+FEW = 2  # stages of wide networks that one GPU runs at a time
+WIDE = 64  # a network with this many channels in its first block, or more, counts as wide
 
 
 class Problem(Exception):
-    """Something the user can mend; its text is all that is shown."""
+    """A problem that the user can solve; its text is all that is shown."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser("splitprobe", description="Build the study of dvc.yaml in parallel.")
-    commands = top.add_subparsers(dest="command", required=True)
+    """The parser of the command line, with one subcommand for each function in COMMANDS."""
+    main_parser = argparse.ArgumentParser("splitprobe", description="Build the study of dvc.yaml in parallel.")
+    commands = main_parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="what `dvc repro` builds, on all cores")
     run.add_argument("targets", nargs="*", help="stages, as for `dvc repro`; all without any")
     run.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", help="as `dvc exp run -S`")
@@ -54,27 +55,31 @@ def parser() -> argparse.ArgumentParser:
     work.add_argument("--out", type=absolute, help="folder for copies of what it makes (this checkout)")
     adopt = commands.add_parser("adopt", help="take over what `splitprobe work` has made")
     adopt.add_argument("folder", type=absolute, help="its --out folder, or the other checkout")
-    for each in (run, work):
-        each.add_argument("--workers", type=positive, help="stages at a time (the number of cores)")
-        each.add_argument("--threads", type=positive, help="threads of each stage (runtime.threads of params.yaml)")
-        each.add_argument(
+    report = commands.add_parser("report", help="tables and figures of a scale from its committed numbers, in seconds")
+    report.add_argument("scale", help="a scale whose metrics/<scale>/numbers are there")
+    for subparser in (run, work):
+        subparser.add_argument("--workers", type=positive, help="stages at a time (the number of cores)")
+        subparser.add_argument(
+            "--threads", type=positive, help="threads of each stage (runtime.threads of params.yaml)"
+        )
+        subparser.add_argument(
             "--per-gpu", type=positive, help=f"stages that share a GPU ({SEVERAL}; {FEW} of wide networks)"
         )
-        each.add_argument("--fail-fast", action="store_true", help="stop everything at the first failure")
-    where = run.add_mutually_exclusive_group()
-    where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that is there, such as tcp://host:8786")
-    where.add_argument("--slurm", dest="jobqueue", action="store_const", const="slurm", help="workers as SLURM jobs")
-    where.add_argument("--jobqueue", metavar="KIND", help="workers as jobs of another batch system of Dask-Jobqueue")
-    return top
+        subparser.add_argument("--fail-fast", action="store_true", help="stop everything at the first failure")
+    workers = run.add_mutually_exclusive_group()
+    workers.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that is there, such as tcp://host:8786")
+    workers.add_argument("--slurm", dest="jobqueue", action="store_const", const="slurm", help="workers as SLURM jobs")
+    workers.add_argument("--jobqueue", metavar="KIND", help="workers as jobs of another batch system of Dask-Jobqueue")
+    return main_parser
 
 
 def absolute(text: str) -> Path:
-    """A path that stays the same in another working folder."""
+    """The absolute path of a text, so that a change of the working folder does not move it."""
     return Path(text).absolute()
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """A whole number of at least 1, from text. Raises ArgumentTypeError for a smaller one."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 1 is needed")
@@ -82,7 +87,7 @@ def positive(text: str) -> int:
 
 
 def checkout(start: Path) -> Path:
-    """The checkout around a folder. Raises Problem when there is none."""
+    """The root of the checkout around a folder. Raises Problem when there is none."""
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "src" / "splitprobe").is_dir():
             return folder
@@ -90,21 +95,23 @@ def checkout(start: Path) -> Path:
 
 
 def use_own_sources(root: Path) -> None:
-    """Start again with the checkout's own code, when the environment serves another one's."""
+    """Restart the process with the checkout's own code, when the environment has that of another checkout."""
     source = root / "src"
     if Path(splitprobe.__file__).resolve().parent == (source / "splitprobe").resolve():
         return
+    # a new process, because this one has already imported the other checkout's package
     code = f"import sys; sys.path.insert(0, {str(source)!r}); from splitprobe.engine.cli import main; sys.exit(main())"
     os.execv(sys.executable, [sys.executable, "-c", code, *sys.argv[1:]])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, 1 for a failure, 128 and the signal when interrupted."""
+    """Run the command; returns the exit status: 0, 1 for a failure, or 128 plus the signal when interrupted."""
     try:
         root = checkout(Path.cwd())
         if arguments is None:
             use_own_sources(root)
         options = parser().parse_args(arguments)
+        # DVC and params.yaml name files relative to the root
         os.chdir(root)
         return COMMANDS[options.command](options, root)
     except (Problem, ParamsError) as error:
@@ -116,10 +123,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn errors of DVC and of the engine into one line."""
+    """Turn errors of DVC and of the engine within the block into a Problem; quiet DVC's own messages."""
     from dvc.exceptions import DvcException
 
-    # what DVC says of each stage, and its progress bars: the view says it in a line
+    # DVC's messages on each stage and its progress bars: the view has a line for each stage instead
     logging.getLogger("dvc").setLevel(logging.ERROR)
     logging.getLogger("dvc.progress").setLevel(logging.CRITICAL)
     try:
@@ -131,7 +138,8 @@ def explained() -> Iterator[None]:
 
 
 def run(options: argparse.Namespace, root: Path) -> int:
-    """`splitprobe run`."""
+    """`splitprobe run`: build what is due and, where asked for, save an experiment. Returns the exit status."""
+    # DVC is imported in the commands that use it: `splitprobe work` must run without it
     from splitprobe.engine import experiments
     from splitprobe.engine.repository import Repository
 
@@ -148,21 +156,27 @@ def run(options: argparse.Namespace, root: Path) -> int:
 
 
 def plan(options: argparse.Namespace, root: Path) -> int:
-    """`splitprobe plan`."""
+    """`splitprobe plan`: print the plan of what is due as JSON. Returns the exit status."""
     from splitprobe.engine.plan import make_plan
     from splitprobe.engine.repository import Repository
 
     with explained():
         repository = Repository(root)
-        with repository.open(), repository.locked():
-            steps = repository.plan(options.targets)
-            json.dump(make_plan(repository, steps if options.all else due(repository, steps)), sys.stdout, indent=1)
+        with repository.open():
+            with repository.locked():
+                steps = repository.plan(options.targets)
+                settle_first(repository, steps)
+                wanted = {step.name for step in (steps if options.all else due(repository, steps))}
+                # the other machine makes again what decides about the others: it is not part of the sources
+                planned = [step for step in steps if step.name in wanted or (wanted and step.first)]
+                json.dump(make_plan(repository, planned), sys.stdout, indent=1)
+            repository.write()
     print()
     return 0
 
 
 def work(options: argparse.Namespace, root: Path) -> int:
-    """`splitprobe work`. DVC, Git and Dask are not needed here."""
+    """`splitprobe work`: run a plan's stages. Needs no DVC, Git and Dask. Returns the exit status."""
     from splitprobe.engine.plan import BadPlan, Work, read_plan
     from splitprobe.engine.run import Build
     from splitprobe.engine.threads import Threads
@@ -186,7 +200,7 @@ def work(options: argparse.Namespace, root: Path) -> int:
 
 
 def adopt(options: argparse.Namespace, root: Path) -> int:
-    """`splitprobe adopt`."""
+    """`splitprobe adopt`: take over the results of `splitprobe work`. Returns the exit status."""
     from splitprobe.engine.plan import adopt as take
     from splitprobe.engine.repository import Repository
 
@@ -204,23 +218,41 @@ def adopt(options: argparse.Namespace, root: Path) -> int:
     return 1 if refused else 0
 
 
+def settle_first(repository: Repository, steps: list[Step]) -> None:
+    """Build the steps that decide which others are due, here and at once. Raises Problem when one fails."""
+    for step in (step for step in steps if step.first and repository.changed(step)):
+        if repository.restore(step):
+            continue
+        before = repository.inputs(step)
+        # the interpreter of this command, whatever `python` is on the path
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+        how = {"cwd": step.folder, "env": environment, "capture_output": True, "text": True, "check": False}
+        done = subprocess.run(step.command, shell=True, **how)
+        if done.returncode:
+            raise Problem(f"{step.name} failed:\n{done.stdout}{done.stderr}".rstrip())
+        repository.record(step, before)
+
+
 def due(repository: Repository, steps: list[Step]) -> list[Step]:
-    """The steps that have changed and those that come after one."""
-    found: set[str] = set()
+    """The steps that have changed, and those that depend on one of them."""
+    due_names: set[str] = set()
+    # steps come in the order of the graph, so one pass finds all that depend on a changed one
     for step in steps:
-        if step.needs & found or repository.changed(step):
-            found.add(step.name)
-    return [step for step in steps if step.name in found]
+        if step.needs & due_names or repository.changed(step):
+            due_names.add(step.name)
+    return [step for step in steps if step.name in due_names]
 
 
 def build(options: argparse.Namespace, root: Path, params: Params, repository: Repository) -> int:
-    """Find out what is due, start workers if anything is, build it."""
+    """Find out what is due, start workers if anything is, and build it. Returns the exit status."""
     from splitprobe.engine.run import Build, known_seconds, note_stages
     from splitprobe.engine.view import View
 
     with repository.locked():
         steps = repository.plan(options.targets)
+        settle_first(repository, steps)
         wanted = due(repository, steps)
+    repository.write()
     seconds = Path("data", params.scale, "seconds", "stages.json")
     view = View(len(steps), known_seconds(seconds))
     view.skip(len(steps) - len(wanted))
@@ -233,11 +265,13 @@ def build(options: argparse.Namespace, root: Path, params: Params, repository: R
     state.prepare(wanted)
     try:
         with repository.claim(wanted, f"splitprobe {' '.join(sys.argv[1:])}"):
+            # no workers are started where nothing has to run
             if state.settled():
                 return 0 if state.report() else 1
             with pool(options, root, params, state) as workers:
                 return finish(state, workers)
     finally:
+        # after a failure too: the next build's estimate needs them as well
         note_stages(seconds, view.seconds)
 
 
@@ -247,11 +281,11 @@ def finish(state: Build, pool: Pool) -> int:
     with state.view.shown():
         state.run(pool)
     state.view.summary()
-    well = state.report()
+    all_built = state.report()
     if state.signal:
         state.view.say("stopped; what was finished is recorded, and the same command goes on from there")
         return INTERRUPTED + state.signal
-    return 0 if well else 1
+    return 0 if all_built else 1
 
 
 @contextlib.contextmanager
@@ -259,13 +293,15 @@ def pool(options: argparse.Namespace, root: Path, params: Params, state: Build) 
     """The Dask workers that the options ask for, ready to run stages of this checkout."""
     from splitprobe.engine import cluster
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it reports every worker that is killed or leaves
+    # at lower levels Dask reports every worker that is killed or leaves
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if options.scheduler:
         place = cluster.connected(options.scheduler)
     elif options.jobqueue:
         place = cluster.queued(options.jobqueue, width(options))
     else:
         devices, places = on_devices(options, params, state.view)
+        # no more workers than there are steps
         place = cluster.local(min(width(options), len(state.waiting)), places, devices)
     with place as client:
         if importlib.util.find_spec("bokeh"):
@@ -275,22 +311,28 @@ def pool(options: argparse.Namespace, root: Path, params: Params, state: Build) 
 
 
 def surroundings(options: argparse.Namespace, params: Params, state: Build) -> dict[str, str]:
-    """The environment that workers start with; threads that the command line asks for reach the stages too."""
+    """The environment that workers start with.
+
+    A number of threads given on the command line is passed on to the stages too.
+    """
     if options.threads:
         state.environment["SPLITPROBE_THREADS"] = str(options.threads)
     return quiet_cores(options.threads or params.raw("runtime.threads"))
 
 
 def width(options: argparse.Namespace) -> int:
-    """Stages at a time: as many as were asked for, or as this process may use cores."""
+    """Stages at a time: as many as were asked for, or as many cores as this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return options.workers or cores
 
 
 def on_devices(options: argparse.Namespace, params: Params, view: View) -> tuple[list[str], int]:
-    """The GPUs to use, and how many stages share each: few of a scale with wide networks, or as many as asked for."""
+    """The GPUs to use, and how many stages share each of them.
+
+    The number is what was asked for; else it is small for a scale with wide networks and larger for others.
+    """
     devices = gpus() if params.raw("runtime.device") != "cpu" else []
-    widest = max(model["width"] for model in params.raw(f"scales.{params.scale}.model").values())
+    widest = max(model["width"] for model in params.raw("scales.model").values())
     places = options.per_gpu or (FEW if widest >= WIDE else SEVERAL)
     if devices:
         mps = "under MPS" if mps_runs() else "MPS does not run"
@@ -298,4 +340,30 @@ def on_devices(options: argparse.Namespace, params: Params, view: View) -> tuple
     return devices, places
 
 
-COMMANDS = {"run": run, "plan": plan, "work": work, "adopt": adopt}
+def report(options: argparse.Namespace, root: Path) -> int:
+    """`splitprobe report`: build a scale's tables and figures anew from its numbers. Returns the exit status."""
+    from splitprobe.core.cells import Paths
+    from splitprobe.core.recipe import ALONE, Recipe, Study
+    from splitprobe.report.figures import FIGURES, build_figure
+    from splitprobe.report.page import write_report
+    from splitprobe.report.tables import TABLES, build_table
+
+    study, paths = Study(root, options.scale), Paths(options.scale)
+    if not paths.numbers("").parent.is_dir():
+        raise Problem(f"{paths.numbers('').parent} is missing: `dvc repro` at scale {options.scale} writes it")
+
+    def params(script: str, name: str = ALONE) -> Params:
+        return Recipe.of(study.recipe(script, name)).params
+
+    try:
+        for name in TABLES:
+            build_table(name, params("build_table", name), paths)
+        for name in FIGURES:
+            build_figure(name, params("build_figure", name), paths)
+        print(write_report(params("build_report"), paths, list(TABLES), list(FIGURES)))
+    except (FileNotFoundError, ValueError) as error:
+        raise Problem(error) from error
+    return 0
+
+
+COMMANDS = {"run": run, "plan": plan, "work": work, "adopt": adopt, "report": report}

@@ -1,7 +1,7 @@
-"""Dask's side of a build: the workers that stages run on, here, on GPUs, or on a cluster that is there already.
+"""Dask's side of a build: the workers that stages run on, on this machine, on its GPUs, or on an existing cluster.
 
 Each Dask worker holds a fork server (:mod:`splitprobe.engine.launcher`), so that a stage runs in a process of its own.
-This package travels to the workers by value: they need Dask, what stages import, and the checkout on a shared file
+This package travels to the workers by value. They need Dask, what stages import, and the checkout on a shared file
 system, but no version of this code.
 """
 
@@ -27,7 +27,7 @@ from distributed import Client, Future, KilledWorker, Nanny, Scheduler, SpecClus
 from splitprobe.engine import launcher
 from splitprobe.engine.launcher import Job, Launcher, Outcome
 
-GPU = "GPU"  # Dask's name for what stages on a GPU share
+GPU = "GPU"  # name of the Dask resource that stands for places on a GPU
 KINDS = {
     "slurm": "SLURM",
     "pbs": "PBS",
@@ -40,16 +40,20 @@ KINDS = {
 
 
 class StageRunner(WorkerPlugin):
-    """What each worker is given: a fork server for one checkout."""
+    """The plugin that gives each worker a fork server for one checkout.
+
+    ``own`` says that the worker belongs to this command alone.
+    """
 
     def __init__(self, name: str, source: str, environment: dict[str, str], own: bool) -> None:
         self.name, self.source, self.environment, self.own = name, source, environment, own
 
     def setup(self, worker: Any) -> None:
-        """Start importing at once, so that the first stage need not wait for it."""
+        """Start the fork server, whose imports then begin before the first stage needs them."""
         if self.own and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver too, which decides
-        # Dask's own setting, by which memory goes back to the system at every step of a training: half of the time
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver gets Ctrl-C too, and decides
+        # Dask sets this for its workers; memory would go back to the system at every step of a training, which takes
+        # half of the time
         os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
         self.worker, self.launcher = worker, Launcher(Path(self.source), self.environment)
         self.launcher.started()
@@ -61,13 +65,14 @@ class StageRunner(WorkerPlugin):
     def run(self, job: Job, key: str) -> Outcome:
         """Run one stage; it is stopped when its driver is gone or has taken it back.
 
-        How it ended is noted in a file: Dask asks again when the worker that knows it dies before the driver has heard.
+        How it ended is noted in a file, and the note is returned where the same stage is asked for again.
         """
+        # Dask asks again when the worker dies after the stage has ended but before the driver has heard of it
         note = Path(job.log).with_suffix(".ended")
         with contextlib.suppress(FileNotFoundError, ValueError):
-            known = json.loads(note.read_text())
-            if known.pop("key") == key:
-                return Outcome(**known)
+            noted = json.loads(note.read_text())
+            if noted.pop("key") == key:
+                return Outcome(**noted)
 
         def abandoned() -> bool:
             task = self.worker.state.tasks.get(key)
@@ -79,15 +84,19 @@ class StageRunner(WorkerPlugin):
 
 
 class Workers:
-    """A set of Dask workers. ``ended`` receives (name of the stage, Outcome), in the order in which stages end."""
+    """A pool of Dask workers.
+
+    ``ended`` receives (name of the stage, Outcome or exception), in the order in which stages end.
+    """
 
     def __init__(self, client: Client, source: Path, environment: dict[str, str], own: bool) -> None:
-        """``own`` workers are those of this command alone."""
-        for module in (sys.modules[__name__], launcher):  # not their package: Dask looks for the very module
+        """``own`` says that the workers belong to this command alone."""
+        for module in (sys.modules[__name__], launcher):  # the modules, not their package: Dask looks each one up
             cloudpickle.register_pickle_by_value(module)
         self.client, self.ended = client, queue.SimpleQueue()
         self.futures: dict[str, Future] = {}
-        self.name, self.count = f"splitprobe-{uuid.uuid4().hex[:8]}", 0  # others may use the same workers
+        # a unique name, because other commands may use the same workers
+        self.name, self.count = f"splitprobe-{uuid.uuid4().hex[:8]}", 0
         client.register_plugin(StageRunner(self.name, str(source), environment, own))
 
     def slots(self) -> int:
@@ -97,18 +106,21 @@ class Workers:
     def with_gpu(self) -> bool:
         """Whether a worker offers places on a GPU, as one that was started with ``--resources GPU=4`` does."""
 
-        def look(dask_scheduler: Scheduler) -> bool:
+        def offers_gpu(dask_scheduler: Scheduler) -> bool:
             return any(GPU in worker.resources for worker in dask_scheduler.workers.values())
 
-        return self.client.run_on_scheduler(look)
+        return self.client.run_on_scheduler(offers_gpu)
 
     def submit(self, job: Job, priority: float, gpu: bool) -> None:
-        """Start a stage as soon as a worker is free, one with a place on its GPU for those that use the device."""
+        """Queue a stage; free workers take those of higher priority first.
+
+        A stage that uses the device waits for a place on a GPU, if any worker offers one.
+        """
         self.count += 1
         plugin, key = self.name, f"{job.name}-{self.name}-{self.count}"
         resources = {GPU: 1} if gpu and self.with_gpu() else None
 
-        def run(job: Job) -> Outcome:  # a local function: one that can be imported would not travel by value
+        def run(job: Job) -> Outcome:  # local, since a function that can be imported would not travel by value
             return get_worker().plugins[plugin].run(job, key)
 
         future = self.client.submit(run, job, key=key, priority=priority, resources=resources, pure=False)
@@ -116,7 +128,7 @@ class Workers:
         future.add_done_callback(lambda done: self._end(job.name, done))
 
     def _end(self, name: str, future: Future) -> None:
-        """Runs in a thread of Dask's."""
+        """Put how a stage ended into ``ended``; called in one of Dask's threads."""
         if future.status == "finished":
             outcome = future.result()
         elif future.status == "error" and not isinstance(future.exception(), KilledWorker):
@@ -143,7 +155,7 @@ class Workers:
 def local(workers: int, places: int, devices: list[str]) -> Iterator[Client]:
     """Workers on this machine, reachable from it alone: ``workers`` of one stage each, or one for each GPU.
 
-    A GPU's worker runs up to ``places`` stages that use the device, and ``workers`` beside them that do not.
+    A GPU's worker runs up to ``places`` stages that use the device, and beside them ``workers`` stages that do not.
     """
     options = {
         "nthreads": workers,
@@ -154,14 +166,16 @@ def local(workers: int, places: int, devices: list[str]) -> Iterator[Client]:
     }
     if devices:
         shared = {"nthreads": places + workers, "resources": {GPU: places}}
-        each = [options | shared | {"env": {"CUDA_VISIBLE_DEVICES": device}} for device in devices]
+        options_of_each = [options | shared | {"env": {"CUDA_VISIBLE_DEVICES": device}} for device in devices]
     else:
-        each = [options | {"nthreads": 1}] * workers
+        options_of_each = [options | {"nthreads": 1}] * workers
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}}
     with (
         dask.config.set({**SETTINGS, "distributed.comm.require-encryption": False}),  # nothing leaves the machine
         SpecCluster(
-            {i: {"cls": Nanny, "options": e} for i, e in enumerate(each)}, scheduler, silence_logs=50
+            {i: {"cls": Nanny, "options": worker_options} for i, worker_options in enumerate(options_of_each)},
+            scheduler,
+            silence_logs=50,
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -170,13 +184,13 @@ def local(workers: int, places: int, devices: list[str]) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """The Dask cluster at an address, with the security of Dask's own configuration.
+    """A client of the Dask cluster at an address, with the security of Dask's own configuration.
 
     Raises ConnectionError when nothing answers there.
     """
     try:
         client = Client(address, timeout=20)
-    except (OSError, ValueError, TypeError) as error:  # the last: tls:// without a certificate
+    except (OSError, ValueError, TypeError) as error:  # TypeError: tls:// without a certificate
         raise ConnectionError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from error
     with client:
         yield client
@@ -186,7 +200,7 @@ def connected(address: str) -> Iterator[Client]:
 def queued(kind: str, workers: int) -> Iterator[Client]:
     """Workers that a batch system starts, as Dask-Jobqueue's configuration file says.
 
-    Raises ValueError for an unknown kind and where Dask-Jobqueue is missing or not configured.
+    Raises ValueError for an unknown kind, and where Dask-Jobqueue is missing or not configured.
     """
     if kind not in KINDS:
         raise ValueError(f"--jobqueue {kind}: known are {', '.join(KINDS)}")
@@ -196,7 +210,7 @@ def queued(kind: str, workers: int) -> Iterator[Client]:
         raise ValueError(f"--{kind} needs Dask-Jobqueue: pip install -e '.[cluster]'") from None
     cluster = getattr(dask_jobqueue, f"{KINDS[kind]}Cluster")
     try:
-        with dask.config.set(SETTINGS):  # TLS with keys of its own: nobody else in the network may use these workers
+        with dask.config.set(SETTINGS):  # TLS with its own keys: no one else in the network may use these workers
             started = cluster(security=True, shared_temp_directory=str(Path(".dvc", "tmp").resolve()))
     except (TypeError, ValueError) as error:
         where = f"jobqueue.{kind} in ~/.config/dask/jobqueue.yaml"
@@ -208,9 +222,9 @@ def queued(kind: str, workers: int) -> Iterator[Client]:
 
 
 SETTINGS = {
-    "distributed.scheduler.allowed-failures": 0,  # the driver itself tries again, and says so
+    "distributed.scheduler.allowed-failures": 0,  # the driver itself tries again, and reports it
     "distributed.scheduler.worker-saturation": 1.0,
-    "distributed.worker.profile.enabled": False,  # sampling threads ten times a second would tell nothing
+    "distributed.worker.profile.enabled": False,  # sampling threads ten times a second would show nothing
     "distributed.admin.tick.limit": "60s",
     "distributed.comm.timeouts.connect": "60s",
 }

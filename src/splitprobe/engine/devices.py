@@ -7,11 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-MPS = Path("/", "tmp", "nvidia-mps")  # where its pipes lie unless the environment says otherwise
+MPS = Path("/", "tmp", "nvidia-mps")  # folder of MPS's pipes, unless the environment names another
 
 
 def gpus() -> list[str]:
-    """The GPUs of this machine that CUDA_VISIBLE_DEVICES leaves visible, as it names them."""
+    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES or else nvidia-smi names them; only visible ones."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name not in ("", "-1")]
@@ -24,5 +24,8 @@ def gpus() -> list[str]:
 
 
 def mps_runs() -> bool:
-    """Whether NVIDIA's multi-process service is there, under which the stages on a GPU truly run side by side."""
+    """Whether NVIDIA's multi-process service runs.
+
+    Only under it do the stages on one GPU truly run side by side.
+    """
     return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", MPS), "control").exists()

@@ -1,20 +1,20 @@
-"""Values tried on the command line, and their results as DVC experiments."""
+"""Settings given on the command line, and saving their results as DVC experiments."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splitprobe.params import Params
+from splitprobe.core.params import Params
 
 if TYPE_CHECKING:
     from splitprobe.engine.repository import Repository
 
 
 def set_params(values: list[str]) -> None:
-    """Change params files as `dvc exp run -S` does; where one cannot be set, all stay.
+    """Change params files as `dvc exp run -S` does; where one value cannot be set, all files stay as they were.
 
-    Raises ValueError naming it.
+    Raises ValueError naming the values.
     """
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import apply_overrides
@@ -25,7 +25,7 @@ def set_params(values: list[str]) -> None:
         before |= {name: Path(name).read_text(encoding="utf-8") for name in overrides}
         for name, changes in overrides.items():
             apply_overrides(name, changes)
-        Params.load()
+        Params.load()  # raises for a value that params.yaml must not have
     except Exception as error:
         for name, text in before.items():
             Path(name).write_text(text, encoding="utf-8")
@@ -36,9 +36,9 @@ def set_params(values: list[str]) -> None:
 def save(repository: Repository, wanted: str | None) -> str:
     """Keep the workspace as a DVC experiment, which `dvc exp show` lists.
 
-    Returns its name, which DVC chooses where none is ``wanted``.
+    Returns its name, which DVC chooses where ``wanted`` is None.
     """
-    # one stage is enough: all of the plan are recorded already, and those beside it are not this experiment's
+    # one stage is enough: all stages of the plan are recorded already, and other stages are not in this experiment
     last = next(reversed(repository.stages))
     experiments = repository.repo.experiments
     revision = experiments.save(targets=[last], name=wanted, force=True)

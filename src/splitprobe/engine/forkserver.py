@@ -1,13 +1,21 @@
-"""A process that has imported torch and the like, and forks a child for each stage.
+"""A process that has imported torch and other slow modules, and forks a child for each stage.
 
-A stage so starts in milliseconds, and in a process of its own: generators, flags, modules, figures and memory of one
-stage cannot reach the next. Run by its path, with the standard library alone, by :class:`splitprobe.engine.launcher.
-Launcher`; splitprobe itself is never imported here, since each stage takes the sources of its own checkout.
+A stage then starts in milliseconds, in a process of its own: generators, flags, modules, figures and memory of one
+stage cannot reach the next. :class:`splitprobe.engine.launcher.Launcher` runs this file by its path, with the standard
+library alone. splitprobe itself is never imported here, since each stage takes the sources of its own checkout.
 
-Requests are JSON lines on standard input: ``{"start": NUMBER, "command", "folder", "environment", "log", "outs"}`` runs
-a stage, ``{"stop": NUMBER}`` ends it. Answers are JSON lines on standard output: ``{"ready": PID}`` once, and for each
-stage ``{"started": NUMBER, "pid"}`` and ``{"ended": NUMBER, "status", "seconds", "memory_mb"}``; a negative status is
-the signal that ended the stage. When standard input closes, all stages are killed: nothing goes on without its worker.
+Requests are JSON lines on standard input:
+
+- ``{"start": NUMBER, "command", "folder", "environment", "log", "outs"}`` runs a stage;
+- ``{"stop": NUMBER}`` ends it.
+
+Answers are JSON lines on standard output:
+
+- ``{"ready": PID}``, once;
+- ``{"started": NUMBER, "pid"}`` and ``{"ended": NUMBER, "status", "seconds", "memory_mb"}`` for each stage. A negative
+  status is the signal that ended the stage.
+
+When standard input closes, all stages are killed, so that none outlives its worker.
 """
 
 import contextlib
@@ -26,14 +34,14 @@ import threading
 import time
 import traceback
 
-# what stages import, as far as it is slow; SPLITPROBE_PRELOAD names others, or none
+# the slow ones among the modules that stages import; SPLITPROBE_PRELOAD names others, or none
 PRELOADED = "torch,torch.utils.flop_counter,opacus,matplotlib.pyplot,skimage.metrics,PIL.Image,tqdm,ruamel.yaml"
-IDLE = 600.0  # seconds without a stage after which a server ends: a driver that was killed cannot ask for it
+IDLE = 600.0  # seconds without a stage after which a server ends: a killed driver cannot tell it to
 GRACE = 3.0  # seconds that a stopped stage has to tidy up before it is killed
 
 
 def remove(outs: list[str], folder: str) -> None:
-    """Delete outputs of a stage, and what was half written beside them under a temporary name."""
+    """Delete outputs of a stage, and half-written files beside them that have temporary names."""
     for out in outs:
         path = os.path.join(folder, out)
         if os.path.isdir(path) and not os.path.islink(path):
@@ -50,20 +58,20 @@ def remove(outs: list[str], folder: str) -> None:
 
 
 def execute(request: dict, leash: int) -> int:
-    """Run one stage in this process, which was forked for it; returns its exit status."""
-    os.setsid()  # Ctrl-C on the terminal reaches the driver alone, which decides
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` tidies up
-    threading.Thread(target=_die_with, args=(leash,), daemon=True).start()
+    """Run the stage of a ``start`` request in this process, which was forked for it; returns its exit status."""
+    os.setsid()  # Ctrl-C on the terminal then reaches the driver alone, which decides
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an exit, so that `finally` blocks run
+    threading.Thread(target=_die_with_server, args=(leash,), daemon=True).start()
     os.chdir(request["folder"])
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, number in ((nothing, 0), (log, 1), (log, 2)):
+    no_input = os.open(os.devnull, os.O_RDONLY)
+    for source, number in ((no_input, 0), (log, 1), (log, 2)):
         os.dup2(source, number)
     os.environ.update(request["environment"])
     remove(request["outs"], request["folder"])
     words = shlex.split(request["command"])
     if len(words) < 2 or words[0] != "python" or not words[1].endswith(".py"):
-        return subprocess.call(["/bin/sh", "-c", request["command"]])  # not one of ours: as DVC runs it
+        return subprocess.call(["/bin/sh", "-c", request["command"]])  # no Python script: run as DVC runs it
     sys.argv, sys.path[:0] = words[1:], [os.path.join(request["folder"], os.path.dirname(words[1]))]
     try:
         runpy.run_path(words[1], run_name="__main__")
@@ -82,8 +90,8 @@ def execute(request: dict, leash: int) -> int:
                 stream.flush()
 
 
-def _die_with(leash: int) -> None:
-    """Wait for the end of the pipe whose other end only the server holds; then end this stage too."""
+def _die_with_server(leash: int) -> None:
+    """Wait until the server is gone, which closes the other end of the pipe ``leash``, then kill this stage."""
     os.read(leash, 1)
     os.killpg(0, signal.SIGKILL)
 
@@ -92,7 +100,7 @@ class Server:
     """Starts, stops and waits for stages until standard input closes."""
 
     def __init__(self) -> None:
-        # the answers' own descriptor, so that whatever a library prints cannot break them
+        # answers have their own descriptor, so that nothing a library prints can break them
         self.answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         self.leash, self.held = os.pipe()
@@ -103,31 +111,32 @@ class Server:
         self.used = time.monotonic()
 
     def answer(self, **message: object) -> None:
-        """Write one line, unless nobody listens any more."""
+        """Write one answer; does nothing when nobody listens any more."""
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(message), file=self.answers, flush=True)
 
     def serve(self) -> None:
-        """Handle requests and ends of stages; returns when standard input closes and everything is killed."""
+        """Handle requests and ends of stages; returns when standard input closes and every stage is killed."""
         woken, wake = os.pipe()
         for end in (woken, wake):
             os.set_blocking(end, False)
+        # the end of a child writes to this pipe and so wakes `select`
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.answer(ready=os.getpid())
         while True:
             wait = min(self.stopped.values(), default=time.monotonic() + IDLE) - time.monotonic()
-            found, _, _ = select.select([0, woken], [], [], max(0.0, wait))
-            if woken in found:
+            readable, _, _ = select.select([0, woken], [], [], max(0.0, wait))
+            if woken in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, 4096)
             self.collect()
             for process, deadline in list(self.stopped.items()):
                 if time.monotonic() >= deadline:
                     self.signal(process, signal.SIGKILL)
-            if 0 in found and not self.read():
+            if 0 in readable and not self.read():
                 break
-            if self.numbers or found:
+            if self.numbers or readable:
                 self.used = time.monotonic()
             elif time.monotonic() - self.used > IDLE:
                 break
@@ -137,7 +146,7 @@ class Server:
             os.waitpid(process, 0)
 
     def read(self) -> bool:
-        """Take the requests that have arrived; False once standard input is closed."""
+        """Carry out the requests that have arrived; returns False once standard input is closed."""
         data = os.read(0, 1 << 16)
         *lines, self.pending = (self.pending + data).split(b"\n")
         for request in map(json.loads, lines):
@@ -148,35 +157,36 @@ class Server:
         return bool(data)
 
     def start(self, request: dict) -> None:
-        """Fork a child for the stage."""
+        """Fork a child that runs the stage of a request."""
         process = os.fork()
         if process == 0:
             status = 1
             try:
+                # only the server may hold this end: the stage dies when it closes
                 os.close(self.held)
                 os.close(self.answers.fileno())
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 status = execute(request, self.leash)
-                if status < 0:  # a command of its own that was killed
+                if status < 0:  # a shell command that was killed: end by the same signal
                     os.kill(os.getpid(), -status)
             except BaseException:
                 traceback.print_exc()
             finally:
-                os._exit(status)  # without this process's exit handlers, which belong to the server
+                os._exit(status)  # skips exit handlers, which belong to the server
         self.numbers[process], self.begun[process] = request["start"], time.monotonic()
         self.answer(started=request["start"], pid=process)
 
     def stop(self, number: int) -> None:
-        """Ask a stage to end; it is killed if it does not."""
+        """Ask a stage, by its number, to end; it is killed after a while if it does not."""
         for process, known in self.numbers.items():
             if known == number and process not in self.stopped:
                 self.stopped[process] = time.monotonic() + GRACE
                 self.signal(process, signal.SIGTERM)
 
     def signal(self, process: int, number: int) -> None:
-        """Send a signal to a stage and to what it has started."""
-        for send in (os.killpg, os.kill):  # the group is not there before setsid
+        """Send a signal to a stage's process and to what that has started."""
+        for send in (os.killpg, os.kill):  # both: before setsid there is no group
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 send(process, number)
 
@@ -187,7 +197,7 @@ class Server:
             if not process:
                 return
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process, signal.SIGKILL)  # what it has started and left
+                os.killpg(process, signal.SIGKILL)  # processes that it started and left behind
             self.stopped.pop(process, None)
             number, begun = self.numbers.pop(process, None), self.begun.pop(process, 0.0)
             self.answer(
@@ -200,18 +210,18 @@ class Server:
 
 def main() -> None:
     """Import what stages need, then serve."""
-    sys.path.pop(0)  # the folder of this file, whose modules are none of a stage's business
+    sys.path.pop(0)  # the folder of this file, whose modules must not be importable in stages
     server = Server()
-    # a parent that has asked CUDA itself would leave its children without it: NVML is asked instead
+    # a parent that has initialized CUDA would leave its children without it: imports ask NVML instead
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for name in filter(None, os.environ.get("SPLITPROBE_PRELOAD", PRELOADED).split(",")):
-        with contextlib.suppress(ImportError):  # whoever needs it will say so
+        with contextlib.suppress(ImportError):  # a stage that needs it will say so
             importlib.import_module(name)
     del os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"]
     gc.collect()
     gc.freeze()  # children leave these objects' pages shared
     server.serve()
-    os._exit(0)  # tearing down all that was imported would take a second
+    os._exit(0)  # at once: tearing down the imported modules would take a second
 
 
 if __name__ == "__main__":

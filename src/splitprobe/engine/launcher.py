@@ -1,4 +1,4 @@
-"""A worker's handle on its fork server: run a stage, wait for it, stop it. It needs the standard library alone."""
+"""A worker's handle on its fork server: run a stage, wait for it, stop it. Needs the standard library alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
-    """One stage to be run: its command, in a folder, with some environment, its output into a log file.
+    """One stage to be run: its command, in a folder, with some environment, its output going to a log file.
 
-    ``outs`` are removed before it starts: what an attempt that was broken off has left must not be taken for its work.
+    ``outs`` are removed before it starts: what an attempt that was broken off has left must not be taken for its
+    result.
     """
 
     name: str
@@ -44,18 +45,19 @@ class Outcome:
 
 
 def quiet_cores(threads: int) -> dict[str, str]:
-    """The environment in which torch's threads leave the cores to others; what the user has set stays.
+    """Environment variables with which torch's threads leave the cores to other programs.
 
-    OpenMP's threads spin while they wait, by default: two programs on the same cores then slow each other tenfold.
+    What the user has set for waiting threads stays.
     """
-    chosen = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
-    return chosen | {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    # by default OpenMP's threads spin while they wait: two programs on the same cores slow each other tenfold
+    waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    return waiting | {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
 class Launcher:
     """Runs stages of one checkout in children of a fork server, several at a time if asked to.
 
-    ``source`` is the checkout's ``src`` folder, ``environment`` what its stages see beside this process's own.
+    ``source`` is the checkout's ``src`` folder. ``environment`` is what its stages see beside this process's own.
     """
 
     def __init__(self, source: Path, environment: dict[str, str]) -> None:
@@ -66,9 +68,10 @@ class Launcher:
         self.ready: set[int] = set()  # servers that have imported everything
 
     def run(self, job: Job, abandoned: Callable[[], bool] = lambda: False) -> Outcome:
-        """Run a stage to its end; ``abandoned`` is asked twice a second whether nobody wants it any more.
+        """Run a stage to its end and return how it ended.
 
-        A server that dies takes its stages along: they count as killed.
+        ``abandoned`` is asked twice a second whether the stage is no longer wanted; it is stopped then. A server that
+        dies takes its stages along: they count as killed.
         """
         with self.guard:
             server = self.started()
@@ -77,13 +80,14 @@ class Launcher:
             ended = self.ends[number] = threading.Event()
             try:
                 self._send(server, {"start": number, **asdict(job)})
-            except OSError:  # it has just died; the next attempt starts another
+            except OSError:  # the server has just died; the next attempt starts another
                 return Outcome(-9, 0.0, 0.0)
         while not ended.wait(0.5):
             if abandoned():
                 with self.guard:
                     self._send(server, {"stop": number})
                 ended.wait()
+        # without an outcome the server has died, and its stage counts as killed
         return self.outcomes.pop(number, Outcome(-9, 0.0, 0.0))
 
     def started(self) -> subprocess.Popen:
@@ -95,7 +99,7 @@ class Launcher:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=os.environ | self.environment,
-                start_new_session=True,  # Ctrl-C is for the driver
+                start_new_session=True,  # Ctrl-C must reach the driver alone
             )
             threading.Thread(target=self._listen, args=(self.server,), daemon=True).start()
         return self.server
@@ -108,14 +112,16 @@ class Launcher:
                 if server.pid in self.ready:
                     server.stdin.close()
                 else:
-                    server.kill()  # it still imports, and has no stages
+                    server.kill()  # it still imports, and runs no stage yet
                 server.wait()
 
     def _send(self, server: subprocess.Popen, message: dict[str, Any]) -> None:
+        """Send one request to the server. Raises OSError when it is gone."""
         server.stdin.write((json.dumps(message) + "\n").encode())
         server.stdin.flush()
 
     def _listen(self, server: subprocess.Popen) -> None:
+        """Take in the server's answers until it ends; stages that it leaves behind have no outcome."""
         for line in server.stdout:
             message = json.loads(line)
             if "ready" in message:
@@ -126,8 +132,8 @@ class Launcher:
                 self.ends.pop(number).set()
         server.wait()
         for stream in (server.stdin, server.stdout):
-            with contextlib.suppress(OSError):  # what it has not read is of no use to anybody
+            with contextlib.suppress(OSError):  # requests that it has not read no longer matter
                 stream.close()
-        if server is self.server or self.server is None:  # it has died: so have its stages
+        if server is self.server or self.server is None:  # unless another has replaced it: its stages have died too
             for number in list(self.ends):
                 self.ends.pop(number).set()

@@ -1,7 +1,7 @@
 """The graph on machines without DVC and Git: a plan of what is due, the work on it, and its adoption here.
 
 The plan names the digests of everything that a stage reads, so that a machine whose sources, data or params differ does
-not run it; the work notes what it has read and written, so that nothing made of other inputs is adopted.
+not run it. The work notes what it has read and written, so that nothing made of other inputs is adopted.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splitprobe.artifacts import read_json, write_json
+from splitprobe.core.artifacts import read_json, write_json
+from splitprobe.core.params import Params, ParamsError
 from splitprobe.engine.digest import digest, ignored_names
 from splitprobe.engine.forkserver import remove
 from splitprobe.engine.steps import Refused, Step, check_disk, compare
-from splitprobe.params import Params, ParamsError
 
 if TYPE_CHECKING:
     from splitprobe.engine.repository import Repository
@@ -32,7 +32,7 @@ class BadPlan(ValueError):
 
 
 def make_plan(repository: Repository, steps: list[Step]) -> dict[str, Any]:
-    """The plan of some steps of a repository, as JSON: of each its command, and what it reads with its digest.
+    """The plan of some steps of a repository, for JSON: for each step its command, and its inputs with their digests.
 
     A digest is null where a step of the plan makes the file. Paths are below the repository's root.
     """
@@ -44,20 +44,20 @@ def make_plan(repository: Repository, steps: list[Step]) -> dict[str, Any]:
 
 
 def portable(step: Step) -> dict[str, Any]:
-    """A step without the folder of this checkout."""
+    """A step as plain types, with "." in place of this checkout's folder."""
     return {**asdict(step), "folder": ".", "needs": sorted(step.needs)}
 
 
 def read_plan(file: Path, root: Path) -> tuple[list[Step], dict[str, dict[str, Any]]]:
-    """The steps of a plan, in order, and what each reads. Raises BadPlan."""
+    """The steps of a plan, in order, and the inputs of each by its name. Raises BadPlan."""
     try:
         plan = read_json(file)
         if plan["version"] != VERSION:
             raise BadPlan(f"{file} is a plan of version {plan['version']}, this is {VERSION}: make it anew")
         inputs = {entry["name"]: entry.pop("inputs") for entry in plan["steps"]}
         steps = [
-            Step(**{**e, "folder": str(root), "outs": tuple(e["outs"]), "needs": frozenset(e["needs"])})
-            for e in plan["steps"]
+            Step(**{**entry, "folder": str(root), "outs": tuple(entry["outs"]), "needs": frozenset(entry["needs"])})
+            for entry in plan["steps"]
         ]
     except FileNotFoundError:
         raise BadPlan(f"{file} is missing: `splitprobe plan > plan.json` makes it") from None
@@ -67,8 +67,9 @@ def read_plan(file: Path, root: Path) -> tuple[list[Step], dict[str, dict[str, A
 
 
 class Work:
-    """The book of a machine without DVC: what was done of a plan is noted in ``out``/work.json, with copies of the
-    outputs where ``out`` is not the checkout itself.
+    """What is done of a plan, on a machine without DVC.
+
+    It is noted in ``out``/work.json. Where ``out`` is not the checkout itself, the outputs are copied there.
     """
 
     def __init__(self, root: Path, out: Path, inputs: dict[str, dict[str, Any]]) -> None:
@@ -81,32 +82,33 @@ class Work:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else writes here."""
+        """Does nothing: nobody else writes here."""
         yield
 
     def changed(self, step: Step) -> bool:
-        """Whether a step has still to be run: not if it was, on the same inputs, and its outputs are there."""
+        """Whether a step still has to be run: not if it was run on the same inputs and its outputs are unchanged."""
         note = self.done.get(step.name)
         if note is None or note["inputs"] != self.inputs(step):
             return True
         try:
             return any(digest(self.root / out, self.ignored) != value for out, value in note["outs"].items())
-        except FileNotFoundError:
+        except FileNotFoundError:  # an output is gone
             return True
 
     def restore(self, step: Step) -> bool:
-        """There is no cache."""
+        """False: there is no cache."""
         return False
 
     def inputs(self, step: Step) -> dict[str, Any]:
-        """What a step reads, as it is here. Raises Refused naming what is missing or not as planned."""
+        """Digests and values of what a step reads here. Raises Refused naming what is missing or not as planned."""
         planned = self.planned[step.name]
         params = Params.load(self.root / "params.yaml")
-        found = {name: read_input(self.root, name, self.ignored, params) for name in planned}
-        wrong = [name for name, value in found.items() if value is None or planned[name] not in (None, value)]
+        inputs = {name: read_input(self.root, name, self.ignored, params) for name in planned}
+        # a planned None stands for what another step of the plan makes: any content will do
+        wrong = [name for name, value in inputs.items() if value is None or planned[name] not in (None, value)]
         if wrong:
             raise Refused(f"missing here, or not what the plan was made from: {', '.join(wrong)}")
-        return found
+        return inputs
 
     def record(self, step: Step, before: dict[str, Any]) -> None:
         """Note a step that has run, and copy its outputs to ``out``.
@@ -128,14 +130,14 @@ class Work:
         self.dirty = True
 
     def write(self, every: float | None = None) -> None:
-        """Write the note, if the last time was ``every`` seconds ago."""
+        """Write the note if it has changed and, with ``every``, the last time is that many seconds ago."""
         if self.dirty and time.monotonic() - self.written >= (every or 0.0):
             write_json(self.out / NOTE, {"version": VERSION, "steps": self.done})
             self.written, self.dirty = time.monotonic(), False
 
 
 def read_input(root: Path, name: str, ignored: tuple[str, ...], params: Params) -> Any:
-    """The digest of a file or folder, or the value at ``params.yaml:key``, as [value]; None when it is not there."""
+    """The digest of a file or folder, or the value at ``params.yaml:key`` in a list; None when it is missing."""
     _, _, key = name.partition(":")
     try:
         return [params.raw(key)] if key else digest(root / name, ignored)
@@ -144,8 +146,8 @@ def read_input(root: Path, name: str, ignored: tuple[str, ...], params: Params) 
 
 
 def put(source: Path, target: Path) -> None:
-    """Copy a file or a folder in the place of what is there."""
-    remove([str(target)], "/")
+    """Copy a file or a folder to ``target``, in place of what is there."""
+    remove([str(target)], "/")  # a file may have become a folder, or lost files
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target)
@@ -156,7 +158,7 @@ def put(source: Path, target: Path) -> None:
 def adopt(repository: Repository, steps: list[Step], folder: Path) -> tuple[list[str], dict[str, str]]:
     """Take the outputs of work on a plan into workspace, cache and dvc.lock, step by step in the order of the graph.
 
-    Returns the names of the steps that were adopted, and of those that were not the reasons: other inputs than this
+    Returns the names of the adopted steps, and the reasons for each step that was not: inputs other than this
     checkout's, or outputs that are missing or not those that were noted. Raises BadPlan when ``folder`` holds no work.
     """
     try:
@@ -179,12 +181,17 @@ def adopt(repository: Repository, steps: list[Step], folder: Path) -> tuple[list
             adopted.append(step.name)
         except Refused as error:
             refused[step.name] = str(error)
+    # what is left belongs to no step
     refused |= dict.fromkeys(notes, "this checkout's dvc.yaml has no such stage")
     return adopted, refused
 
 
 def verify(repository: Repository, step: Step, note: dict[str, Any], folder: Path, ignored: tuple[str, ...]) -> None:
-    """Raise Refused unless a note is about this step, on this checkout's inputs, with the outputs that lie there."""
+    """Raise Refused unless a note fits a step.
+
+    The note must have the step's command and outputs, this checkout's inputs, and the digests of the files in
+    ``folder``.
+    """
     if note["command"] != step.command or note["outs"].keys() != set(step.outs):
         raise Refused("its command or its outputs are others in this checkout's dvc.yaml")
     here, there = repository.inputs(step), note["inputs"]

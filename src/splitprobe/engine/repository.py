@@ -1,7 +1,8 @@
 """DVC's side of a build: which stages are due, what the run cache has, what is recorded.
 
-DVC itself decides all of it. What differs from ``dvc repro``: params.yaml is parsed once and not once a stage, dvc.lock
-is written for many stages at once and in one piece, and a stage whose inputs changed while it ran is not recorded.
+DVC itself decides all of it. It differs from ``dvc repro`` in three points: params.yaml is parsed once and not once a
+stage, dvc.lock is written for many stages at once and in one piece, and a stage whose inputs changed while it ran is
+not recorded.
 """
 
 from __future__ import annotations
@@ -35,29 +36,30 @@ from dvc.utils.serialize import load_path
 from dvc.utils.serialize._yaml import dumps_yaml
 from ruamel.yaml import YAML
 
-from splitprobe.artifacts import atomic
+from splitprobe.core.artifacts import atomic
 from splitprobe.engine.steps import Busy, Refused, Step, check_disk, compare
-
-RECIPE = "recipe_"  # a stage so named notes what others share: its inputs are theirs
 
 
 def signature(path: str | Path) -> tuple[int, int, int] | None:
-    """What changes when a file does, without reading it; None for a file that is not there."""
+    """Modification time, size and inode of a file, which change when the file does; None for a missing file."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class ReadOnce:
-    """DVC's ``read_param_file`` that parses a file anew only once it has changed, and finds dotted keys directly."""
+    """Takes the place of DVC's ``read_param_file``.
+
+    It parses a file again only when the file has changed, and finds dotted keys directly.
+    """
 
     def __init__(self) -> None:
         self.known: dict[str, tuple[Any, Any]] = {}
 
     def __call__(self, fs: Any, path: str, keys: list[str] | None = None, flatten: bool = False, **options: Any) -> Any:
-        """The values at some dotted keys; those of keys that are absent, or are patterns, are left to DVC."""
+        """The values at some dotted keys; keys that are absent, or are patterns, are left to DVC."""
         now = signature(path)
         if path not in self.known or self.known[path][0] != now:
             self.known[path] = now, load_path(path, fs, **options)
@@ -69,7 +71,7 @@ class ReadOnce:
             return read_param_file(fs, path, keys, flatten, **options)
 
     def value(self, path: str, key: str) -> Any:
-        """The value at a dotted key of a file that was read; nobody may change it."""
+        """The value at a dotted key of a file that was read before. Callers must not change it."""
         node = self.known[path][1]
         for part in key.split("."):
             node = node[part]
@@ -77,34 +79,38 @@ class ReadOnce:
 
 
 class HashOnce:
-    """DVC's hash of a file or folder, asked for several times while one stage is looked at, computed once."""
+    """Takes the place of DVC's hash of a file or folder.
+
+    DVC asks for it several times while it looks at one stage; it is computed once.
+    """
 
     def __init__(self) -> None:
         self.known: dict[str, Any] = {}
+        # DVC's own method, kept before `open` replaces it by this object
         self.compute = Output._get_hash_meta
 
     def __get__(self, output: Output, _: type) -> Callable[[], Any]:
         return lambda: self.of(output)
 
     def of(self, output: Output) -> Any:
-        """Its meta data and hash."""
+        """Meta data and hash of an output."""
         if output.fs_path not in self.known:
             self.known[output.fs_path] = self.compute(output)
         return self.known[output.fs_path]
 
 
 class LockFile:
-    """A dvc.lock whose parsed tree is kept between updates, and which appears in one piece."""
+    """A dvc.lock whose parsed tree is kept between updates; each update replaces the file in one piece."""
 
     def __init__(self, path: str) -> None:
         self.path, self.read, self.tree, self.added = Path(path), None, {}, set()
-        self.quick = False  # whether the file is not yet as DVC would write it
+        self.quick = False  # whether the last update was quick, so that the file is not yet as DVC would write it
         self.yaml = YAML(typ="safe")
         self.yaml.default_flow_style, self.yaml.sort_base_mapping_type_on_output = False, False
         self.yaml.representer.add_representer(OrderedDict, lambda to, data: to.represent_dict(data))
 
     def update(self, entries: dict[str, Any], order: Iterable[str], quick: bool = False) -> None:
-        """Set the entries of some stages; new ones come last, in the order of the graph, as in a serial build.
+        """Set the entries of some stages; new ones come last, in the ``order`` of the graph, as in a serial build.
 
         ``quick`` writes them in a third of the time, with the same content but other line breaks than DVC's.
         """
@@ -115,6 +121,7 @@ class LockFile:
         stages = self.tree.setdefault("stages", {})
         self.added |= entries.keys() - stages.keys()
         stages.update(entries)
+        # only new stages are moved; the others keep their places in the file
         for name in order:
             if name in self.added and name in stages:
                 stages[name] = stages.pop(name)
@@ -127,20 +134,20 @@ class LockFile:
 
 
 class Mishaps(logging.Handler):
-    """Keeps what DVC's cache only logs: it goes on after a file that could not be stored."""
+    """A log handler that keeps errors which DVC's cache only logs: it goes on after a file that it could not store."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.errors: list[BaseException] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note the exception of a log record."""
+        """Keep the exception of a log record, if it has one."""
         if record.exc_info and record.exc_info[1]:
             self.errors.append(record.exc_info[1])
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Raise the first OSError that was logged within the block."""
+        """Raise the first OSError that was logged within the block, at its end."""
         logger = logging.getLogger("dvc_data")
         self.errors.clear()
         logger.addHandler(self)
@@ -168,11 +175,14 @@ class Repository:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Read each params file once; at the end, stage in git what DVC would, and close the repository."""
+        """Read each params file once within the block.
+
+        At its end, stage in git what DVC would, and close the repository.
+        """
         with (
             mock.patch.object(dvc.dependency.param, "read_param_file", ReadOnce()),
             mock.patch.object(Output, "_get_hash_meta", self.hashes),
-            # what each step of DVC's asks for, `claim` has asked for at once
+            # DVC asks for this lock at each of its steps; `claim` holds it for all of them
             mock.patch.object(dvc.rwlock, "rwlock", lambda *_: contextlib.nullcontext()),
             self.repo.scm_context(quiet=True),
             contextlib.closing(self.repo),
@@ -181,16 +191,17 @@ class Repository:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """DVC's lock on the repository, for a moment: as with ``dvc repro``, other commands work in between.
+        """Hold DVC's lock on the repository within the block.
 
-        Raises Busy, before a build has begun; later it waits.
+        Blocks are short: as with ``dvc repro``, other commands work in between. If another command holds the lock, it
+        raises Busy before the plan is made, and waits later.
         """
         while True:
             try:
                 self.repo.lock.lock()
                 break
             except LockError:
-                if not self.files:
+                if not self.files:  # no plan yet: nothing is lost by giving up
                     raise Busy(f"{self.holder()} holds DVC's lock on {self.root}; wait for it or stop it") from None
         self.hashes.known.clear()  # files may have changed since the last step
         try:
@@ -207,19 +218,23 @@ class Repository:
             return "another DVC command"
 
     def plan(self, targets: Iterable[str]) -> list[Step]:
-        """The steps that ``dvc repro`` with these targets goes through, in its order; all without targets.
+        """The steps that ``dvc repro`` with these targets goes through, in its order; all steps without targets.
 
         Raises DvcException for a target that is none.
         """
         self.graph = get_active_graph(self.repo.index.graph)
-        wanted = collect_stages(self.repo, list(targets)) if targets else self.repo.index.stages
+        stages = {stage.addressing: stage for stage in self.repo.index.stages}
+        # DVC reads dvc.lock anew for each target that it looks up, a second each
+        wanted = [stages[target] for target in targets if target in stages]
+        wanted += collect_stages(self.repo, [target for target in targets if target not in stages])
+        wanted = wanted if targets else self.repo.index.stages
         order = plan_repro(self.graph, wanted)
         self.stages = {stage.addressing: stage for stage in order}
         self.files = {stage.dvcfile.path: LockFile(stage.dvcfile._lockfile.path) for stage in order}
         return [self.step(stage) for stage in order]
 
     def step(self, stage: Stage) -> Step:
-        """What running a stage takes."""
+        """The step for a stage of DVC's."""
         meta = stage.meta or {}
         return Step(
             stage.addressing,
@@ -229,11 +244,12 @@ class Repository:
             frozenset(other.addressing for other in self.graph.successors(stage) if other.addressing in self.stages),
             bool(meta.get("gpu")),
             bool(meta.get("alone")),
+            bool(meta.get("first")),
         )
 
     @contextlib.contextmanager
     def claim(self, steps: Iterable[Step], command: str) -> Iterator[None]:
-        """Keep other builds off these steps, in DVC's own list of who reads and writes what.
+        """Keep other builds off these steps within the block, through DVC's own list of readers and writers.
 
         Raises Busy naming the process that has one of them already.
         """
@@ -251,7 +267,7 @@ class Repository:
             yield
 
     def changed(self, step: Step) -> bool:
-        """Whether a step has to be built, as ``dvc repro`` sees it."""
+        """Whether a step has to be built, as ``dvc repro`` decides it."""
         return self.stages[step.name].changed()
 
     def restore(self, step: Step) -> bool:
@@ -261,7 +277,10 @@ class Repository:
         """
         stage = self.stages[step.name]
         try:
-            self.repo.stage_cache.restore(stage)  # which compares with dvc.lock before it saves the dependencies
+            # as DVC does: what stands there may be in no cache, and is then not overwritten
+            stage.remove_outs(ignore_remove=False, force=False)
+            # restore compares with dvc.lock before it saves the dependencies
+            self.repo.stage_cache.restore(stage)
         except RunCacheNotFoundError:
             return False
         except DvcException as error:
@@ -270,14 +289,13 @@ class Repository:
         return True
 
     def inputs(self, step: Step, made: Collection[str] = ()) -> dict[str, Any]:
-        """Digests and values of all that a step reads, with those behind the recipes it depends on.
+        """Digests and values of all that a step reads, by name.
 
-        A key is a file or folder, with its digest, or a params file and a key in it, with its value in a list. None
+        A name is a file or folder, with its digest, or a params file and a key in it, with its value in a list. None
         stands for what is missing, and for what overlaps with one of the paths ``made``.
         """
         stage, found = self.stages[step.name], {}
-        recipes = [other for other in self.graph.successors(stage) if other.name.startswith(RECIPE)]
-        for dep in (dep for one in (stage, *recipes) for dep in one.deps):
+        for dep in stage.deps:
             name, value = str(dep), None
             if not any(f"{name}/".startswith(f"{out}/") or f"{out}/".startswith(f"{name}/") for out in made):
                 with contextlib.suppress(FileNotFoundError, DvcException):
@@ -289,10 +307,10 @@ class Repository:
         return found
 
     def record(self, step: Step, before: dict[str, Any] | None = None) -> None:
-        """Save a step that has run: its outputs into the cache, itself into the run cache and the next dvc.lock.
+        """Save a step that has run: its outputs into the cache, the step into the run cache and the next dvc.lock.
 
-        Raises Refused when an output is missing or an input is no longer what it was ``before``, DiskFull when the
-        cache cannot take it.
+        Raises Refused when an output is missing or an input is no longer what it was ``before``. Raises DiskFull when
+        the cache cannot take it.
         """
         stage = self.stages[step.name]
         try:
@@ -313,7 +331,10 @@ class Repository:
         self.waiting.append(stage)
 
     def write(self, every: float | None = None) -> None:
-        """Enter what waits into dvc.lock; on the way only ``every`` so many seconds. Raises DiskFull."""
+        """Write recorded stages into dvc.lock; with ``every``, only if the last time is that many seconds ago.
+
+        Raises DiskFull.
+        """
         if every is not None and (not self.waiting or time.monotonic() - self.written < every):
             return
         names = [stage.name for stage in self.stages.values()]
@@ -322,7 +343,7 @@ class Repository:
                 for path, file in self.files.items():
                     stages = [stage for stage in self.waiting if stage.dvcfile.path == path]
                     if stages or (every is None and file.quick):
-                        # copies, since values that stages share would be written once and referred to
+                        # copies: YAML would write a value that stages share once, and refer to it elsewhere
                         entries = {k: copy.deepcopy(v) for stage in stages for k, v in to_lockfile(stage).items()}
                         file.update(entries, names, quick=every is not None)
                         self.repo.scm_context.track_file(str(file.path))

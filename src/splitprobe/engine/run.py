@@ -1,6 +1,6 @@
 """The loop of a build: start what is ready, take in what has ended, go on until nothing is left.
 
-Where steps run is a :class:`Pool`'s affair, what is due and what is recorded a :class:`Book`'s.
+A :class:`Pool` runs the steps. A :class:`Book` knows what is due and what is recorded.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from splitprobe.artifacts import read_json, write_json
+from splitprobe.core.artifacts import read_json, write_json
 from splitprobe.engine.forkserver import remove
 from splitprobe.engine.launcher import Job, Outcome
 from splitprobe.engine.steps import DiskFull, Refused, Step
 from splitprobe.engine.view import View
 
-ATTEMPTS = 3  # of a step whose process is killed
+ATTEMPTS = 3  # times that a step is started whose process is killed
 EVERY = 20.0  # seconds between two writings of dvc.lock
 SHOWN = 40  # lines of a failed step's log
 
@@ -34,20 +34,23 @@ class Pool(Protocol):
     ended: queue.SimpleQueue
 
     def slots(self) -> int:
-        """Steps that run at a time."""
+        """The number of steps that run at a time."""
 
     def submit(self, job: Job, priority: float, gpu: bool) -> None:
-        """Start a step once there is room, those of higher priority first."""
+        """Queue a step; those of higher priority start first."""
 
     def forget(self, name: str) -> None:
-        """Drop a step that has ended."""
+        """Drop what is kept of a step that has ended."""
 
     def stop(self) -> None:
-        """Stop all that runs, and wait for it."""
+        """Stop all steps that run, and wait until they have ended."""
 
 
 class Book(Protocol):
-    """What is due and what is done; :mod:`splitprobe.engine.repository` and :mod:`splitprobe.engine.plan` keep one."""
+    """What is due and what is done.
+
+    :mod:`splitprobe.engine.repository` and :mod:`splitprobe.engine.plan` have one.
+    """
 
     root: Path
 
@@ -58,16 +61,16 @@ class Book(Protocol):
         """Whether a step has to be built."""
 
     def restore(self, step: Step) -> bool:
-        """Take a step's outputs from an earlier build; False when there is none."""
+        """Take a step's outputs from an earlier build; False when there are none."""
 
     def inputs(self, step: Step) -> dict[str, Any]:
-        """Digests and values of all that a step reads; raises Refused when it must not run with these."""
+        """Digests and values of all that a step reads. Raises Refused when the step must not run with them."""
 
     def record(self, step: Step, before: dict[str, Any]) -> None:
-        """Note a step that has run; raises Refused when its inputs are not those from ``before`` it ran."""
+        """Note a step that has run. Raises Refused when its inputs are no longer those ``before`` it ran."""
 
     def write(self, every: float | None = None) -> None:
-        """Write down what was recorded, if the last time is long enough ago."""
+        """Write down what was recorded; with ``every``, only if the last time is that many seconds ago."""
 
 
 @dataclass
@@ -80,7 +83,7 @@ class Build:
     environment: dict[str, str] = field(default_factory=dict)
     fail_fast: bool = False
     steps: dict[str, Step] = field(default_factory=dict)
-    waiting: dict[str, set[str]] = field(default_factory=dict)  # and what each waits for
+    waiting: dict[str, set[str]] = field(default_factory=dict)  # steps that wait, and the steps that each waits for
     running: set[str] = field(default_factory=set)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
@@ -88,31 +91,34 @@ class Build:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     urgency: dict[str, float] = field(default_factory=dict)
-    signal: int = 0  # that asks to stop
+    signal: int = 0  # the signal that asked to stop; 0 for none
 
     def prepare(self, due: list[Step]) -> None:
-        """Note what waits for what, and how long the longest way from each step to the end is."""
+        """Note what each due step waits for, and how many seconds the longest way from it to the end takes."""
         self.steps = {step.name: step for step in due}
         self.waiting = {step.name: {*step.needs} & self.steps.keys() for step in due}
         self.view.left = set(self.steps)
         self.urgency = dict.fromkeys(self.steps, 0.0)
-        for step in reversed(due):  # what needs a step comes after it
+        for step in reversed(due):  # a step comes before those that need it
             self.urgency[step.name] += self.view.estimates.get(step.name, 1.0)
             for name in self.waiting[step.name]:
                 self.urgency[name] = max(self.urgency[name], self.urgency[step.name])
 
     def ready(self) -> list[Step]:
-        """What can start now, the most urgent first; what must run alone only when there is nothing else."""
-        found = [self.steps[name] for name, needs in self.waiting.items() if not needs]
-        beside = [step for step in found if not step.alone]
-        if not beside and not self.running:
-            beside = found[:1]
-        return sorted(beside, key=lambda step: -self.urgency[step.name])
+        """The steps that can start now, the most urgent first.
+
+        A step that must run alone is among them only when nothing else can start and nothing runs.
+        """
+        startable = [self.steps[name] for name, needs in self.waiting.items() if not needs]
+        chosen = [step for step in startable if not step.alone]
+        if not chosen and not self.running:
+            chosen = startable[:1]
+        return sorted(chosen, key=lambda step: -self.urgency[step.name])
 
     def run(self, pool: Pool) -> None:
-        """Build all that waits, until a signal or, with ``fail_fast``, a failure.
+        """Build all that waits, until a signal comes or, with ``fail_fast``, a step fails.
 
-        Raises DiskFull. In any case what has ended well is recorded, and the rest stopped.
+        In any case what has ended well is recorded, and the rest is stopped. Raises DiskFull.
         """
         with self.interruptible():
             try:
@@ -130,7 +136,10 @@ class Build:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Note Ctrl-C and signals that ask to stop, which the loop obeys where nothing is half done."""
+        """Within the block, only note Ctrl-C and signals that ask to stop.
+
+        The loop obeys them where nothing is half done. Outside the main thread, signals are left as they are.
+        """
 
         def note(number: int, _: object) -> None:
             self.signal = number
@@ -146,7 +155,8 @@ class Build:
                 signal.signal(number, handler)
 
     def start(self, pool: Pool) -> None:
-        """Hand out what is ready: to each worker one step more than it runs, so that it need not wait for the next."""
+        """Hand out the steps that are ready, up to twice as many as run at a time."""
+        # each worker has one step more than it runs, so that it need not wait for the next
         room = 2 * max(1, pool.slots())
         while not self.over and len(self.running) < room:
             if any(self.steps[name].alone for name in self.running):
@@ -161,7 +171,10 @@ class Build:
             self.submit(pool, step)
 
     def must_run(self, step: Step) -> bool:
-        """Settle a step that has not changed, or whose outputs an earlier build has left; note what another reads."""
+        """Whether a step has to run; if so, note its inputs.
+
+        A step that has not changed, or whose outputs an earlier build has left, is settled instead.
+        """
         with self.book.locked():
             try:
                 if not self.book.changed(step):
@@ -176,7 +189,7 @@ class Build:
         return False
 
     def settled(self) -> bool:
-        """Settle steps until one must run; whether none has to, so that no workers are needed."""
+        """Settle steps until one has to run; returns whether none has to, so that no workers are needed."""
         try:
             while step := next(iter(self.ready()), None):
                 if self.must_run(step):
@@ -189,9 +202,10 @@ class Build:
         """Hand a step to the workers."""
         self.attempts[step.name] = self.attempts.get(step.name, 0) + 1
         log = self.log(step.name)
+        # later attempts add to the log of the first
         if self.attempts[step.name] == 1:
-            for old in (log, log.with_suffix(".progress")):
-                old.unlink(missing_ok=True)
+            for stale in (log, log.with_suffix(".progress")):
+                stale.unlink(missing_ok=True)
         environment = {"DVC_ROOT": str(self.book.root), "DVC_STAGE": step.name, **self.environment}
         environment["SPLITPROBE_PROGRESS"] = str(log.with_suffix(".progress"))
         self.view.start(step.name, log)
@@ -199,15 +213,15 @@ class Build:
         pool.submit(job, self.urgency[step.name], step.gpu)
 
     def log(self, name: str) -> Path:
-        """The file with a step's output."""
+        """Path of the file with a step's output."""
         return self.logs / f"{name.replace('/', '~')}.log"
 
     def take(self, pool: Pool, timeout: float) -> None:
-        """Wait for the end of a step and deal with all that have ended."""
+        """Wait for the end of a step, for at most ``timeout`` seconds, and deal with all that have ended."""
         with contextlib.suppress(queue.Empty):
             while self.running:
                 name, outcome = pool.ended.get(timeout=timeout)
-                timeout = 0.001
+                timeout = 0.001  # the first end was waited for; others are taken only if they are there
                 pool.forget(name)
                 if name in self.running:
                     self.end(pool, self.steps[name], outcome)
@@ -218,10 +232,11 @@ class Build:
             self.fail(step, f"could not be run: {outcome!r}")
         elif outcome.killed and self.over:
             self.running.discard(step.name)
+            # the build itself has stopped it
             remove(list(step.outs), step.folder)
         elif outcome.killed and not self.log(step.name).exists() and self.unbegun.get(step.name, 0) < ATTEMPTS:
             self.unbegun[step.name] = self.unbegun.get(step.name, 0) + 1
-            self.attempts[step.name] -= 1  # it had not begun: the worker that it waited for is gone
+            self.attempts[step.name] -= 1  # it had not begun: only the worker that it waited for is gone
             self.submit(pool, step)
         elif outcome.killed and self.attempts[step.name] < ATTEMPTS:
             self.view.say(f"{step.name}: its process was killed (signal {-outcome.status}); it is run again")
@@ -238,7 +253,7 @@ class Build:
                 self.fail(step, str(error), outcome.seconds)
 
     def settle(self, step: Step, how: str, seconds: float | None = None) -> None:
-        """A step is done: what waited for it need not any more."""
+        """Note that a step is done, so that others need not wait for it; ``how`` is shown."""
         self.waiting.pop(step.name, None)
         self.running.discard(step.name)
         for needs in self.waiting.values():
@@ -246,7 +261,7 @@ class Build:
         self.view.end(step.name, how, seconds)
 
     def fail(self, step: Step, why: str, seconds: float | None = None) -> None:
-        """A step is lost, and so is what depends on it."""
+        """Note that a step is lost, with all steps that depend on it, and remove what it has written."""
         self.waiting.pop(step.name, None)
         self.running.discard(step.name)
         remove(list(step.outs), step.folder)
@@ -263,6 +278,7 @@ class Build:
 
     def finish(self, pool: Pool) -> None:
         """Record what has ended by now, stop the rest, leave nothing half-written."""
+        # a full disk must not keep the rest from being stopped
         with contextlib.suppress(DiskFull):
             self.take(pool, timeout=0.001)
         pool.stop()
@@ -271,7 +287,7 @@ class Build:
         self.book.write()
 
     def report(self) -> bool:
-        """Say what failed and what was skipped for it, with the ends of the logs; whether all went well."""
+        """Show what failed, the ends of the logs, and what was skipped for it; returns whether all went well."""
         for name, why in self.failed.items():
             log = self.log(name)
             lines = log.read_text(errors="replace").splitlines()[-SHOWN:] if log.is_file() else []
@@ -284,7 +300,7 @@ class Build:
 
 
 def known_seconds(file: Path) -> dict[str, float]:
-    """How long each stage took the last time; nothing where no build has noted it."""
+    """Seconds that each stage took the last time; empty where no build has noted any."""
     try:
         return {name: float(value) for name, value in read_json(file).items()}
     except (FileNotFoundError, ValueError, AttributeError, TypeError):
@@ -292,6 +308,6 @@ def known_seconds(file: Path) -> dict[str, float]:
 
 
 def note_stages(file: Path, seconds: dict[str, float]) -> None:
-    """Keep these for the next build's estimate."""
+    """Keep the seconds that stages took, for the next build's estimates."""
     if seconds:
         write_json(file, known_seconds(file) | {name: round(value, 2) for name, value in seconds.items()})

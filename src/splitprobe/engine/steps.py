@@ -1,4 +1,4 @@
-"""What the parts of a build share: its steps, and the ways in which one can be lost."""
+"""What the parts of a build share: its steps, and the errors by which a step can be lost."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import errno
 import os
 from dataclasses import dataclass
 
+# errors after which nothing more can be written
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "a file grew too large"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of the graph, as far as running it goes.
+    """One stage of the graph, with what is needed to run it.
 
-    ``outs`` are paths below ``folder``, which are removed before it runs; ``needs`` the names of the steps whose
-    outputs it reads; ``gpu`` says that it uses the device, ``alone`` that nothing may run beside it.
+    ``outs`` are paths below ``folder``, which are removed before it runs. ``needs`` are the names of the steps whose
+    outputs it reads. ``gpu`` says that it uses the device, ``alone`` that nothing may run beside it, ``first`` that it
+    is quick and decides which others are due.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Step:
     needs: frozenset[str]
     gpu: bool
     alone: bool
+    first: bool = False
 
 
 class Busy(Exception):
@@ -39,13 +42,16 @@ class DiskFull(Exception):
 
 
 def check_disk(error: OSError, place: object) -> None:
-    """Raise DiskFull when that is what an error says; ``place`` is named where the error has no file."""
+    """Raise DiskFull if that is what an OSError says; ``place`` is named where the error has no file."""
     if error.errno in FULL:
         raise DiskFull(f"{FULL[error.errno]}: {error.filename or os.fspath(place)}") from error
 
 
 def compare(before: dict[str, object], after: dict[str, object]) -> None:
-    """Raise Refused naming the inputs of a step that are no longer what they were when it started."""
+    """Raise Refused if inputs of a step have changed since it started; the message names them.
+
+    ``before`` and ``after`` map names of inputs to digests or values.
+    """
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if names:
         raise Refused(f"{', '.join(names)} changed while it ran: not recorded, run it again")

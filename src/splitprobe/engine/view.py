@@ -1,4 +1,4 @@
-"""What one sees of a build: a live view on a terminal, a line for each stage in a log file, a summary at the end."""
+"""What is shown of a build: a live view on a terminal, a line for each stage in a log file, a summary at the end."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-LONGEST = 5  # stages named at the end
+LONGEST = 5  # the number of longest stages that the summary names
 
 
 def duration(seconds: float) -> str:
-    """``48 s``, ``3 min 05 s`` or ``2 h 10 min``."""
+    """Seconds in words: ``48 s``, ``3 min 05 s`` or ``2 h 10 min``."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -27,25 +27,30 @@ def duration(seconds: float) -> str:
 
 
 def last_line(path: Path) -> str:
-    """The last state of a progress bar that writes into a file."""
+    """The last state of a progress bar that writes into a file; empty where there is none."""
     with contextlib.suppress(OSError):
         with open(path, "rb") as stream:
             stream.seek(max(0, path.stat().st_size - 500))
+            # a bar ends each of its states with a carriage return
             parts = stream.read().decode("utf-8", "replace").replace("\n", "\r").split("\r")
         return next((part.strip() for part in reversed(parts) if part.strip()), "")
     return ""
 
 
 class View:
-    """Counts stages and prints them. ``estimates`` are seconds of earlier builds, by stage; ``slots`` how many run."""
+    """Counts stages and prints them.
+
+    ``estimates`` are seconds of earlier builds, by stage. ``slots`` is how many stages run at a time. ``live`` asks for
+    the live view; None asks for it on a terminal.
+    """
 
     def __init__(self, total: int, estimates: dict[str, float], live: bool | None = None) -> None:
         self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self.live = self.console.is_terminal if live is None else live
         self.total, self.estimates, self.slots = total, estimates, 1
         self.done, self.failed = 0, 0
-        self.logs: dict[str, Path] = {}  # of the stages that workers have
-        self.running: dict[str, float] = {}  # and since when those run that have begun to write
+        self.logs: dict[str, Path] = {}  # logs of the stages that workers have
+        self.running: dict[str, float] = {}  # when a stage was first seen to have a log
         self.left: set[str] = set()
         self.seconds: dict[str, float] = {}
         self.begun = time.monotonic()
@@ -54,7 +59,7 @@ class View:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """The live view, where there is a terminal."""
+        """Show the live view within the block, if it was asked for."""
         if not self.live:
             yield
             return
@@ -62,15 +67,15 @@ class View:
             yield
 
     def say(self, text: str) -> None:
-        """Print a line."""
+        """Print a line of text as it is, without markup."""
         self.console.print(text, markup=False)
 
     def start(self, name: str, log: Path) -> None:
-        """A stage has been handed to the workers."""
+        """Note that a stage has been handed to the workers, with the log that it writes."""
         self.logs[name] = log
 
     def end(self, name: str, how: str, seconds: float | None = None) -> None:
-        """A stage is finished, one way or another; ``how`` is a word for it."""
+        """Note and print that a stage is finished; ``how`` is a word for it, ``seconds`` its time if it ran."""
         self.logs.pop(name, None)
         self.running.pop(name, None)
         self.left.discard(name)
@@ -81,11 +86,14 @@ class View:
         self.say(f"[{self.done}/{self.total}] {name} {how}{took}")
 
     def skip(self, count: int) -> None:
-        """Stages that did not change: counted, not listed."""
+        """Count stages that did not change; they are not listed."""
         self.done += count
 
     def remaining(self) -> float:
-        """Seconds left, by what the stages that are left took the last time; one without a record counts as average."""
+        """Seconds left, from what the stages that are left took the last time.
+
+        A stage without a record counts as average.
+        """
         known = [self.estimates[name] for name in self.left if name in self.estimates] or list(self.seconds.values())
         average = sum(known) / len(known) if known else 0.0
         now = time.monotonic()
@@ -97,7 +105,7 @@ class View:
         self.bar.update(self.task, completed=self.done, total=self.total)
         table = Table.grid(padding=(0, 2))
         for name, log in list(self.logs.items()):
-            if log.exists():
+            if log.exists():  # a stage that still waits for a worker has no log
                 begun = self.running.setdefault(name, time.monotonic())
                 table.add_row(name, f"{time.monotonic() - begun:.0f} s", last_line(log.with_suffix(".progress")))
         left = f"{duration(time.monotonic() - self.begun)} so far, about {duration(self.remaining())} left"
@@ -105,14 +113,14 @@ class View:
         return Group(self.bar, table, left + failed)
 
     def summary(self) -> None:
-        """Seconds of work and of overhead, and the longest stages."""
+        """Print the seconds of work and of overhead, and the longest stages."""
         wall, work = time.monotonic() - self.begun, sum(self.seconds.values())
         if not self.seconds:
             return
-        share = 100 * (1 - work / (wall * max(1, self.slots)))
+        idle_percent = 100 * (1 - work / (wall * max(1, self.slots)))
         self.say(
             f"built {len(self.seconds)} stages in {duration(wall)}: {duration(work)} of work, "
-            f"{share:.0f} % of {self.slots} x {wall:.0f} s were overhead or waiting"
+            f"{idle_percent:.0f} % of {self.slots} x {wall:.0f} s were overhead or waiting"
         )
         longest = sorted(self.seconds.items(), key=lambda item: -item[1])[:LONGEST]
         self.say("longest: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in longest))

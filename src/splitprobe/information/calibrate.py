@@ -1,8 +1,8 @@
 """Every measure of information on data whose answer is known: the stage ``calibrate_information``.
 
-Correlated Gaussians of an image's shape for mutual information and distance correlation, quantized ones for entropy;
-estimators run with the budget that the scale gives them on real features, so that the file tells what they can see at
-this scale, not what they could with more.
+The data are correlated Gaussians of an image's shape for mutual information and distance correlation, and quantized
+Gaussians for entropy. Estimators run with the budget that the scale gives them on real features. The file thus tells
+what they can see at this scale, not what they could see with more.
 """
 
 from __future__ import annotations
@@ -16,24 +16,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitprobe.artifacts import provenance, write_json
-from splitprobe.cells import Paths
+from splitprobe.core.artifacts import provenance, write_json
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params, bounded
+from splitprobe.core.runtime import Runtime, derive
 from splitprobe.information import gaussian
 from splitprobe.information.bound import decoder_bound
 from splitprobe.information.dependence import dependence
 from splitprobe.information.entropy import Quantizer, entropy
 from splitprobe.information.mine import Pairs, Plan, Settings, estimate_calibrated, estimate_paper
 from splitprobe.information.settings import Information
-from splitprobe.losses import distance_correlation
-from splitprobe.params import Params, bounded
-from splitprobe.runtime import Runtime, derive
+from splitprobe.learning.losses import distance_correlation
 
 log = logging.getLogger("splitprobe")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The section ``calibration``: shape and correlations of the pairs, sizes and widths of what is coded."""
+    """The section ``calibration``.
+
+    ``channels`` and ``side`` are the shape of x and z, ``rho`` the correlations. ``images``, ``entries`` of each, and
+    ``widths`` (standard deviations in quantization steps) are those of the coded Gaussians.
+    """
 
     channels: int = bounded(1, 1024)
     side: int = bounded(1, 1024)
@@ -44,35 +48,36 @@ class Calibration:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of x and of z."""
+        """Shape of each x and z: (channels, side, side)."""
         return self.channels, self.side, self.side
 
 
 def calibrate_information(params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
-    """Truth beside every estimate; writes calibration.json and returns it.
+    """Run every measure beside its true value; writes calibration.json and returns its content.
 
     ``mutual_information`` and ``dependence`` have one record for each correlation, ``entropy`` one for each width.
     """
     begin = time.perf_counter()
-    known = params.section("calibration", Calibration)
+    calibration = params.section("calibration", Calibration)
     settings, plan = params.section("mine", Settings), params.scaled("mine", Plan)
     information = params.section("information", Information)
     result: dict[str, Any] = {
         "provenance": provenance(params.scale, params.seed, runtime.name),
-        "shape": known.shape,
+        "shape": calibration.shape,
         "mutual_information": [],
         "dependence": [],
         "entropy": [],
     }
-    for rho in known.rho:
-        fit, held = pairs(rho, known, plan, runtime, params.seed)
-        truth = gaussian.mutual_information(rho, math.prod(known.shape))
-        found = estimates(rho, fit, held, (settings, plan), information, runtime, params.seed)
-        result["mutual_information"].append({"rho": rho, "truth_nats": truth, **found})
+    for rho in calibration.rho:
+        fit, held = pairs(rho, calibration, plan, runtime, params.seed)
+        truth = gaussian.mutual_information(rho, math.prod(calibration.shape))
+        records = estimates(rho, fit, held, (settings, plan), information, runtime, params.seed)
+        result["mutual_information"].append({"rho": rho, "truth_nats": truth, **records})
         result["dependence"].append({"rho": rho, **dependent(rho, held.first(information.dependence_images))})
-        log.info("  rho %g: %.3f nats; %s", rho, truth, ", ".join(f"{k} {v['mi_nats']:.3f}" for k, v in found.items()))
-    for width in known.widths:
-        record = coded(width, known, information, runtime, params.seed)
+        values = ", ".join(f"{name} {record['mi_nats']:.3f}" for name, record in records.items())
+        log.info("  rho %g: %.3f nats; %s", rho, truth, values)
+    for width in calibration.widths:
+        record = coded(width, calibration, information, runtime, params.seed)
         result["entropy"].append({"width": width, **record})
         log.info("  width %g: %s bits an entry", width, ", ".join(f"{k[:-5]} {v:.3f}" for k, v in record.items()))
     write_json(paths.calibration, result)
@@ -81,17 +86,18 @@ def calibrate_information(params: Params, paths: Paths, runtime: Runtime) -> dic
 
 
 def pairs(rho: float, known: Calibration, plan: Plan, runtime: Runtime, seed: int) -> tuple[Pairs, Pairs]:
-    """Gaussian pairs to fit on and held-out ones, as many as the scale gives images to either estimator."""
+    """Gaussian pairs to fit on and held-out ones, as many as the scale gives images to the larger of the estimators."""
     budgets = (plan.paper, plan.calibrated)
     fit, held = (max(getattr(budget, name) for budget in budgets) for name in ("fit_images", "held_out_images"))
-    # on the CPU, so that every device sees the same numbers
-    source = torch.Generator().manual_seed(derive(seed, "calibration", rho))
-    x, z = (t.to(runtime.device) for t in gaussian.correlated_pairs(fit + held, known.shape, rho, source))
-    made = (Pairs(x[part], z[part], _as_it_is, nn.Identity()) for part in (slice(fit), slice(fit, None)))
-    return next(made), next(made)
+    # drawn on the CPU, so that every device sees the same numbers
+    generator = torch.Generator().manual_seed(derive(seed, "calibration", rho))
+    x, z = (t.to(runtime.device) for t in gaussian.correlated_pairs(fit + held, known.shape, rho, generator))
+    halves = (Pairs(x[part], z[part], _release_unchanged, nn.Identity()) for part in (slice(fit), slice(fit, None)))
+    return next(halves), next(halves)
 
 
-def _as_it_is(z: Tensor, generator: torch.Generator) -> Tensor:
+def _release_unchanged(z: Tensor, generator: torch.Generator) -> Tensor:
+    """The release of these pairs: z without a change."""
     return z
 
 
@@ -99,7 +105,10 @@ def estimates(
     rho: float, fit: Pairs, held: Pairs, mine: tuple[Settings, Plan], information: Information, runtime: Runtime,
     seed: int,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """All estimates of I by name; ``decoder_mmse`` knows rho, ``decoder_fitted`` is linear, fitted on the fit pairs."""
+    """All estimates of I, by name.
+
+    ``decoder_mmse`` knows rho. ``decoder_fitted`` is a linear decoder, fitted on the fit pairs.
+    """
     settings, plan = mine
     paper, _ = estimate_paper(fit, held, settings, plan.paper, runtime, seed, f"rho {rho:g}")
     trained, _ = estimate_calibrated(fit, held, settings, plan.calibrated, runtime, seed, f"rho {rho:g}")
@@ -111,7 +120,7 @@ def estimates(
 
 
 def dependent(rho: float, pairs: Pairs) -> dict[str, Any]:
-    """Distance correlation, bias-corrected and plain, beside its closed form."""
+    """Distance correlation of the pairs, bias-corrected and plain, beside its closed form."""
     return {
         "truth_dcor_squared": gaussian.distance_correlation(rho, pairs.x[0].numel()),
         "plain_dcor_squared": distance_correlation(pairs.x, pairs.z).item(),
@@ -120,13 +129,13 @@ def dependent(rho: float, pairs: Pairs) -> dict[str, Any]:
 
 
 def coded(width: float, known: Calibration, information: Information, runtime: Runtime, seed: int) -> dict[str, float]:
-    """Bits an entry of a Gaussian whose quantization steps are 1: closed form, static code, deflate."""
+    """Bits per entry of a Gaussian whose quantization steps are 1: closed form, static code, deflate."""
     levels = information.levels
-    source = torch.Generator().manual_seed(derive(seed, "calibration entropy", width))
-    parts = [torch.randn(known.images, 1, known.entries, generator=source).to(runtime.device) for _ in range(2)]
+    generator = torch.Generator().manual_seed(derive(seed, "calibration entropy", width))
+    parts = [torch.randn(known.images, 1, known.entries, generator=generator).to(runtime.device) for _ in range(2)]
     fit, test = (part.mul_(width).add_((levels - 1) / 2) for part in parts)
-    # a range of its own, not the data's: else every width would span the same steps
+    # a fixed range, not the data's own: otherwise every width would span the same steps
     ends = (torch.tensor([end], device=runtime.device) for end in (0.0, levels - 1.0))
     bits, _ = entropy(Quantizer(*ends, levels), [fit], [test], information.smoothing, information.deflate_images)
-    found = {f"{name}_bits": bits[f"{name}_bits_per_image"] / known.entries for name in ("coded", "deflate")}
-    return {"truth_bits": gaussian.quantized_entropy(width, levels), **found}
+    per_entry = {f"{name}_bits": bits[f"{name}_bits_per_image"] / known.entries for name in ("coded", "deflate")}
+    return {"truth_bits": gaussian.quantized_entropy(width, levels), **per_entry}

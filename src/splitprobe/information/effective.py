@@ -1,4 +1,4 @@
-"""Effective information: the mean number of non-zero entries of z per image (the paper's |z|), and what it hides."""
+"""Effective information: the mean number of non-zero entries of z per image (the paper's |z|)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,16 +7,17 @@ from torch import Tensor
 
 
 def effective_information(batches: Iterable[Tensor]) -> dict[str, Any]:
-    """Counts over batches of released features (B, c, h, w): non-zeros per image, capacity c h w, ratio, dead channels.
+    """Counts over batches of released features (B, c, h, w).
 
-    A dead channel is zero in every image and position. The count is exact and therefore blind to scale: noise makes it
-    maximal, and after a ReLU it mostly counts live channels. Raises ValueError when there is no feature at all.
+    Gives non-zeros per image, the capacity c h w, their ratio, and the number of channels and of dead ones. A dead
+    channel is zero in every image and position. The count is exact and therefore blind to scale: noise makes it
+    maximal, and after a ReLU it mostly counts live channels. Raises ValueError when there is no image at all.
     """
     images, nonzero, live, shape = 0, 0, False, None
     for z in batches:
-        alive = z != 0
-        images, nonzero = images + len(z), nonzero + int(alive.sum())
-        live, shape = alive.transpose(0, 1).flatten(1).any(1) | live, z.shape[1:]
+        is_nonzero = z != 0
+        images, nonzero = images + len(z), nonzero + int(is_nonzero.sum())
+        live, shape = is_nonzero.transpose(0, 1).flatten(1).any(1) | live, z.shape[1:]
     if not images:
         raise ValueError("effective information of no feature at all: give at least one image")
     return {

@@ -1,9 +1,8 @@
-"""All information measures of one cell: one half of the stage ``probe_target``."""
+"""All information measures of one cell, as a part of the stage ``train_mine``."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from splitprobe.artifacts import note_seconds, provenance, write_csv, write_json, write_npz
-from splitprobe.cells import Paths
-from splitprobe.datasets.prepare import open_dataset
+from splitprobe.core.artifacts import provenance, write_csv, write_json, write_npz
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params
+from splitprobe.core.runtime import Runtime
+from splitprobe.datasets.base import open_dataset
 from splitprobe.information.bound import decoder_bound
 from splitprobe.information.dependence import dependence
 from splitprobe.information.effective import effective_information
 from splitprobe.information.entropy import Quantizer, entropy
 from splitprobe.information.mine import Pairs, Plan, Settings, estimate_calibrated, estimate_paper
 from splitprobe.information.settings import Information
-from splitprobe.params import Params
-from splitprobe.runtime import Runtime
-from splitprobe.target import Target, load_target
+from splitprobe.targets.target import Target
 
 log = logging.getLogger("splitprobe")
 
@@ -32,23 +31,25 @@ CURVE = ("epoch", "paper_nats", "calibrated_nats", "calibrated_fit_nats", "infon
 
 
 def pairs(target: Target, images: torch.Tensor) -> Pairs:
-    """Resident uint8 images beside their z, released anew each time; the edge's first step normalizes."""
+    """Pairs of uint8 images (N, C, H, W) on the device and their z, with the target's release and normalization."""
     return Pairs(images, target.features(images), target.defense.release, target.edge[0])
 
 
-Rebuild = Callable[[torch.Tensor], torch.Tensor]  # x_hat (N, C, H, W) in [0, 1] out of what is sent of uint8 x
+# gives x_hat (N, C, H, W) in [0, 1], rebuilt from what is sent of uint8 x (N, C, H, W)
+Rebuild = Callable[[torch.Tensor], torch.Tensor]
 
 
-def measure_information(cell: str, params: Params, paths: Paths, runtime: Runtime, rebuild: Rebuild) -> dict[str, Any]:
-    """Every measure: fitted, where it must be, on the target's training images, read on test images.
+def measure_information(target: Target, params: Params, paths: Paths, rebuild: Rebuild) -> dict[str, Any]:
+    """Run every measure on a cell's target; what must be fitted learns from training images, all read test images.
 
-    ``rebuild`` is an attack on one release of each image, whose error bounds the information from below. Writes
-    information.json, the estimator curve and histograms.npz, returns the first. The last says how often each level of
-    the quantized z occurs on training images: ``counts`` (channels, levels), between ``low`` and ``high`` (channels,).
+    ``rebuild`` is an attack on one release of each image; its error gives a lower bound on the information. Writes
+    information.json, the estimator's curve and information.npz. Returns the content of the first.
+
+    information.npz says how often each level of the quantized z occurs on training images: ``counts`` (channels,
+    levels), between ``low`` and ``high`` (channels,).
     """
-    begin = time.perf_counter()
     settings, plan = params.section("mine", Settings), params.scaled("mine", Plan)
-    target = load_target(paths.target(cell), runtime)
+    cell, runtime = target.cell.name, target.runtime
     dataset, _ = open_dataset(paths, target.cell.dataset)
     fit_images = max(plan.paper.fit_images, plan.calibrated.fit_images)
     fit = pairs(target, runtime.images(dataset.role("train")[0][:fit_images]))
@@ -59,7 +60,8 @@ def measure_information(cell: str, params: Params, paths: Paths, runtime: Runtim
     estimates, rows = estimate_calibrated(fit, test, settings, plan.calibrated, *arguments)
     effective = effective_information(released(test, runtime, params.seed, "effective"))
     information = params.section("information", Information)
-    contents, histograms = _contents(fit, test, information, runtime, params.seed)
+    contents, histograms = _entropy_and_dependence(fit, test, information, runtime, params.seed)
+    # training images: the basis must come from other images than those that the bound is about
     basis = fit.x[: information.bound_images]
     bound = decoder_bound(basis, test.x, rebuild(test.x), information.bound_components)
     result = {
@@ -69,27 +71,27 @@ def measure_information(cell: str, params: Params, paths: Paths, runtime: Runtim
         "effective": effective,
         **contents,
     }
-    write_csv(paths.curve(cell, "mine"), _curve(paper_rows, rows), CURVE)
-    write_npz(paths.result(cell, "histograms.npz"), **histograms)
+    write_csv(paths.curve(cell, "information"), _join_curves(paper_rows, rows), CURVE)
+    write_npz(paths.result(cell, "information.npz"), **histograms)
     write_json(paths.result(cell, "information.json"), result)
-    note_seconds(paths.seconds(cell, "information"), begin)
-    _tell(result, paths.result(cell, "information.json"))
+    _log_result(result, paths.result(cell, "information.json"))
     return result
 
 
 def released(pairs: Pairs, runtime: Runtime, seed: int, purpose: str) -> Iterator[torch.Tensor]:
-    """z as it is sent, in batches; the same draws for the same purpose."""
+    """Yield z as it is sent, in batches (B, c, h, w); the same seed and purpose give the same draws."""
     noise = runtime.generator(seed, purpose)
     return (pairs.release(part, noise) for part in pairs.z.split(BATCH))
 
 
-def _contents(
+def _entropy_and_dependence(
     fit: Pairs, test: Pairs, settings: Information, runtime: Runtime, seed: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Entropy and dependence of z, and the histograms behind the former."""
-    on_fit, on_test = (partial(released, p, runtime, seed, f"entropy {i}") for i, p in enumerate((fit, test)))
-    quantizer = Quantizer.fit(on_fit(), settings.levels)
-    bits, counts = entropy(quantizer, on_fit(), on_test(), settings.smoothing, settings.deflate_images)
+    """Entropy and dependence of z for the result, and the histograms behind the entropy."""
+    fit_z, test_z = (partial(released, p, runtime, seed, f"entropy {i}") for i, p in enumerate((fit, test)))
+    # functions, not batches: the fit images are released twice, with the same noise
+    quantizer = Quantizer.fit(fit_z(), settings.levels)
+    bits, counts = entropy(quantizer, fit_z(), test_z(), settings.smoothing, settings.deflate_images)
     first = test.first(settings.dependence_images)
     z = torch.cat(list(released(first, runtime, seed, "dependence")))
     arrays = {"counts": counts.int(), "low": quantizer.low, "high": quantizer.high}
@@ -97,8 +99,8 @@ def _contents(
     return {"entropy": bits, "dependence": dependence(first.x, z)}, histograms
 
 
-def _tell(result: dict[str, Any], path: Path) -> None:
-    """The result in the log."""
+def _log_result(result: dict[str, Any], path: Path) -> None:
+    """Write the result to the log."""
     for name, value in result["mine"].items():
         log.info("  mutual information, %s: %.4f nats of at most %.4f", name, value["mi_nats"], value["cap_nats"])
     effective, bits = result["effective"], result["entropy"]
@@ -112,8 +114,11 @@ def _tell(result: dict[str, Any], path: Path) -> None:
     )  # fmt: skip
 
 
-def _curve(paper: list[dict[str, float]], calibrated: list[dict[str, float]]) -> list[dict[str, float]]:
-    """One line per epoch of the longer run; the shorter one's fields stay empty after its end."""
+def _join_curves(paper: list[dict[str, float]], calibrated: list[dict[str, float]]) -> list[dict[str, float]]:
+    """One row per epoch of the longer of two trainings.
+
+    The fields of the shorter one stay empty after its end.
+    """
     lines = [{"epoch": epoch} for epoch in range(1, max(len(paper), len(calibrated)) + 1)]
     for line, row in zip(lines, paper, strict=False):
         line["paper_nats"] = row["nats"]

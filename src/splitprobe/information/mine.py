@@ -1,14 +1,14 @@
 """MINE, the neural estimate of I(x; z) in nats: the paper's form, and one calibrated on data with a known answer.
 
-Both maximize the Donsker-Varadhan bound E[T] - log E[exp T] (the paper's equations 10 and 11) over a critic, on the
-images the target was trained on, and are read on held-out images: mean and spread over the last epochs, never the best
-one. For a deterministic edge on continuous data I is infinite; the estimate says what its critic can see of it, up to
-its cap. Differs from the authors: they print the best epoch on auxiliary images (kept as ``best_epoch_nats``) and halve
-the learning rate while the estimate improves; here it falls linearly to zero, so that the last epochs agree.
+Both maximize the Donsker-Varadhan bound E[T] - log E[exp T] (the paper's equations 10 and 11) over a critic T. They are
+fitted on the images that the target was trained on and read on held-out images. What counts is mean and spread over the
+last epochs, never the best epoch. For a deterministic edge on continuous data I is infinite; the estimate says what its
+critic can see of it, up to its cap. Differs from the authors: they print the best epoch on auxiliary images (kept as
+``best_epoch_nats``) and halve the learning rate while the estimate improves.
 
-InfoNCE (van den Oord et al. 2018; Poole et al. 2019) is read off the calibrated critic beside it, without training of
-its own: it is a lower bound for any critic, and the critic that is best for Donsker-Varadhan, the log ratio of the
-densities, is best for it too.
+InfoNCE (van den Oord et al. 2018; Poole et al. 2019) is computed from the scores of the calibrated critic, without
+training of its own. It is a lower bound for any critic. The critic that is best for Donsker-Varadhan, the log ratio of
+the densities, is best for InfoNCE too.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR, LRScheduler
 
-from splitprobe import optimizers
+from splitprobe.core.params import bounded
+from splitprobe.core.runtime import Runtime, progress
 from splitprobe.information.critics import PaperCritic, SeparableCritic, log_mean_exp, off_diagonal, paper_cap
-from splitprobe.params import bounded
-from splitprobe.runtime import Runtime, progress
-from splitprobe.schedule import enough
+from splitprobe.learning import optimizers
+from splitprobe.learning.schedule import enough
 
 Release = Callable[[Tensor, torch.Generator], Tensor]
-LIKE = 2048  # fit images behind the statistics that x and z are standardized with
+LIKE = 2048  # fit images whose statistics standardize x and z
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What both variants share: AdamW."""
+    """Settings of AdamW for one of the two estimators, and its batch size."""
 
     lr: float = bounded(1e-7, 1.0)
     betas: tuple[float, ...] = bounded(0.0, 0.99999)
@@ -44,7 +44,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Separable:
-    """The calibrated critic's size: channels of its hidden layer, cells a side of the common grid."""
+    """The calibrated critic's size: channels of its hidden layer, and the most cells a side of the common grid."""
 
     width: int = bounded(1, 1024)
     grid: int = bounded(1, 64)
@@ -62,7 +62,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Budget:
-    """Epochs and images of one variant."""
+    """Epochs and images of one estimator.
+
+    A small set gets more epochs, so that there are at least ``least_steps``.
+    """
 
     epochs: int = bounded(1, 10000)
     least_steps: int = bounded(0, 100_000_000)
@@ -72,7 +75,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Plan:
-    """The section ``scales.<scale>.mine``."""
+    """The section ``scales.mine``."""
 
     paper: Budget
     calibrated: Budget
@@ -82,8 +85,8 @@ class Plan:
 class Pairs:
     """x (N, C, H, W), uint8 or float, and z (N, c, h, w) before release, on the device.
 
-    ``release`` is drawn anew each time a batch is taken; ``normalize`` is the edge's own first step, on x in [0, 1]
-    (uint8 is divided by 255, float is taken as it is).
+    ``release`` is drawn anew each time a batch is taken. ``normalize`` is the edge's first step, on x in [0, 1] (uint8
+    is divided by 255, float is taken as it is).
     """
 
     x: Tensor
@@ -97,18 +100,19 @@ class Pairs:
 
     @torch.no_grad()
     def take(self, part: Tensor | slice, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Normalized float32 x and freshly released z at the given places."""
+        """Normalized float32 x and freshly released z of the pairs that ``part`` selects."""
         x = self.x[part]
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         return self.normalize(x), self.release(self.z[part], noise)
 
 
 def bound(joint: Tensor, log_marginal: Tensor, share: float) -> Tensor:
-    """The Donsker-Varadhan value in nats, of T on joint pairs and the log-mean-exp of T on marginal ones.
+    """The Donsker-Varadhan value in nats, from T on joint pairs (B,) and the log-mean-exp of T on marginal ones.
 
-    ``share`` is the weight of joint pairs in the product of the marginals. Of n images, each of x paired with each of
-    z, it is 1/n, and the value cannot pass log n whatever T is (by Jensen): what n samples can certify. With a share
-    of 0 (the paper's equation 11) a T without limits has no cap at all once it tells joint pairs from all others.
+    ``share`` is the weight of joint pairs in the product of the marginals. When each of n images is paired with each of
+    n z, it is 1/n, and the value cannot pass log n whatever T is (by Jensen): that is what n samples can certify. With
+    a share of 0 (the paper's equation 11), a T without limits has no cap at all once it tells joint pairs from all
+    others.
     """
     if share:
         with_joint = log_mean_exp(joint) + math.log(share)
@@ -117,18 +121,19 @@ def bound(joint: Tensor, log_marginal: Tensor, share: float) -> Tensor:
 
 
 def infonce(joint: Tensor, by_x: Tensor, by_z: Tensor) -> Tensor:
-    """E[T(x_i, z_i) - log 1/n sum_j exp T(x_i, z_j)] in nats, and the same over x_j, averaged: both are lower bounds.
+    """The InfoNCE value in nats: the mean of its form over z_j and its form over x_j, which are both lower bounds.
 
-    Takes T on the n joint pairs and the log-sum-exp over the others of each x and of each z, as the critic's ``sums``.
-    In expectation over n independent pairs it is at most I(x; z) for any T, and in each sample at most log n. By
-    Jensen it is never below :func:`bound` of the same scores with a share of 1/n.
+    The first is E[T(x_i, z_i) - log 1/n sum_j exp T(x_i, z_j)]. Takes T on the n joint pairs, and the log-sum-exp over
+    the marginal pairs of each x and of each z, as the critic's ``sums`` gives them. In expectation over n independent
+    pairs the value is at most I(x; z) for any T; in each sample it is at most log n. By Jensen it is never below
+    :func:`bound` of the same scores with a share of 1/n.
     """
-    joint, count = joint.float(), math.log(len(joint))
-    return torch.stack([(joint - torch.logaddexp(joint, others)).mean() for others in (by_x, by_z)]).mean() + count
+    joint, log_count = joint.float(), math.log(len(joint))
+    return torch.stack([(joint - torch.logaddexp(joint, others)).mean() for others in (by_x, by_z)]).mean() + log_count
 
 
 class Mine:
-    """One critic in training."""
+    """A critic, its optimizer, and the generators of its training; ``name`` keeps the estimators' draws apart."""
 
     def __init__(self, critic: nn.Module, settings: Optimizer, runtime: Runtime, seed: int, name: str) -> None:
         self.critic, self.settings, self.runtime, self.seed, self.name = critic, settings, runtime, seed, name
@@ -137,36 +142,37 @@ class Mine:
         )
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A generator of this estimator's own."""
+        """A random generator of this estimator's own, by purpose."""
         return self.runtime.generator(self.seed, "mine", self.name, purpose)
 
     def value(self, x: Tensor, z: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        """The bound on one batch of released z out of a set of n images."""
+        """The bound in nats on a batch of x and released z from a set of n images."""
         with self.runtime.autocast():
             joint, log_marginal = self.critic(x, z, generator)
         return bound(joint, log_marginal, 1 / n if self.critic.counts_joint else 0)
 
     def epoch(self, fit: Pairs, order: torch.Generator, noise: torch.Generator, decay: LRScheduler) -> float:
-        """One pass; the mean bound on the fit batches, each before its own step."""
+        """Train for one pass over the fit pairs; returns the mean of the batches' bounds, each before its own step."""
         self.critic.train()
-        size = self.batch(fit)
+        batch_size = self.batch(fit)
         index = torch.randperm(len(fit.x), device=order.device, generator=order)
         values = []
-        for part in index[: len(index) - len(index) % size].split(size):
+        # full batches only: what a batch can certify depends on its size
+        for part in index[: len(index) - len(index) % batch_size].split(batch_size):
             value = self.value(*fit.take(part, noise), len(fit.x), order)
             self.optimizer.zero_grad(set_to_none=True)
-            (-value).backward()
+            (-value).backward()  # the bound is maximized
             self.optimizer.step()
             decay.step()
             values.append(value.detach())
         return torch.stack(values).mean().item()
 
     def batch(self, pairs: Pairs) -> int:
-        """The batch size, or all pairs when they are fewer."""
+        """The batch size: that of the settings, or the number of pairs where they are fewer."""
         return min(self.settings.batch_size, len(pairs.x))
 
     def readings(self, x: Tensor, z: Tensor, order: torch.Generator) -> dict[str, Tensor]:
-        """The bound on one held-out batch of released z and, from a critic that scores all pairs, InfoNCE too."""
+        """The bound on a held-out batch of x and released z and, where the critic scores all pairs, InfoNCE too."""
         if not self.critic.counts_joint:
             return {"nats": self.value(x, z, len(x), order)}
         with self.runtime.autocast():
@@ -175,18 +181,23 @@ class Mine:
 
     @torch.no_grad()
     def held_out(self, pairs: Pairs, size: int) -> dict[str, float]:
-        """Readings on held-out pairs, averaged over full batches of ``size``; the same noise and pairs every epoch."""
+        """Readings on held-out pairs, averaged over full batches of ``size``.
+
+        The noise and the marginal pairs are the same in every epoch.
+        """
         self.critic.eval()
+        # generators of the same key in every epoch, hence the same noise and pairs
         noise, order = self.generator("held-out noise"), self.generator("held-out pairs")
         starts = range(0, len(pairs.x) - size + 1, size)
-        found = [self.readings(*pairs.take(slice(start, start + size), noise), order) for start in starts]
-        return {name: torch.stack([one[name] for one in found]).mean().item() for name in found[0]}
+        batches = [self.readings(*pairs.take(slice(start, start + size), noise), order) for start in starts]
+        return {name: torch.stack([batch[name] for batch in batches]).mean().item() for name in batches[0]}
 
     def run(self, fit: Pairs, held: Pairs, budget: Budget, held_out_batch: int, label: str) -> list[dict[str, float]]:
-        """All epochs: fit and held-out nats of each, InfoNCE's where the critic gives it."""
+        """Train for all epochs; a row for each, with fit and held-out nats, and InfoNCE where the critic gives it."""
         epochs = enough(budget.epochs, budget.least_steps, len(fit.x), self.batch(fit))
         order, noise, rows = self.generator("order"), self.generator("noise"), []
         steps = epochs * (len(fit.x) // self.batch(fit))
+        # the authors halve the rate while the estimate improves; here it falls to zero, so that the last epochs agree
         decay = LinearLR(self.optimizer, 1, 0, steps)
         bar = progress(range(1, epochs + 1), label)
         for epoch in bar:
@@ -197,13 +208,16 @@ class Mine:
 
 
 def averaged(rows: list[dict[str, float]], average: int, column: str) -> dict[str, Any]:
-    """Mean and spread of a column over the last epochs; the spread of a single one is NaN."""
+    """Mean and standard deviation of a column over the last ``average`` epochs; the deviation of one epoch is NaN."""
     last = torch.tensor([row[column] for row in rows[-average:]], dtype=torch.float64)
     return {"mi_nats": last.mean().item(), "mi_nats_std": last.std().item() if len(last) > 1 else math.nan}
 
 
 def summary(rows: list[dict[str, float]], average: int, **facts: object) -> dict[str, Any]:
-    """Mean and spread of the last epochs on held-out images, their mean on fit images, the best epoch, ``facts``."""
+    """What the result states of a training, by name, with ``facts`` added.
+
+    Mean and deviation over the last epochs on held-out images, their mean on fit images, and the best epoch.
+    """
     last = rows[-average:]
     return {
         **averaged(rows, average, "nats"),
@@ -218,14 +232,14 @@ def summary(rows: list[dict[str, float]], average: int, **facts: object) -> dict
 def estimate_paper(
     fit: Pairs, held: Pairs, settings: Settings, budget: Budget, runtime: Runtime, seed: int, label: str
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """The paper's estimator on normalized x: its summary with the cap, and its curve.
+    """The paper's estimator on normalized x: its summary, with the cap, and its training curve.
 
     Raises ValueError for a feature larger than the image.
     """
-    fit, held, how = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.paper
+    fit, held, optimizer = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.paper
     with runtime.seeded(seed, "mine paper"):
         critic = runtime.place(PaperCritic(tuple(fit.x.shape[1:]), tuple(fit.z.shape[1:])))
-    mine = Mine(critic, how, runtime, seed, "paper")
+    mine = Mine(critic, optimizer, runtime, seed, "paper")
     rows = mine.run(fit, held, budget, mine.batch(held), f"{label} paper")
     facts = {"batch_size": mine.batch(fit), "fit_images": len(fit.x), "held_out_images": len(held.x)}
     return summary(rows, settings.average, cap_nats=paper_cap(mine.batch(held)), **facts), rows
@@ -234,21 +248,22 @@ def estimate_paper(
 def estimate_calibrated(
     fit: Pairs, held: Pairs, settings: Settings, budget: Budget, runtime: Runtime, seed: int, label: str
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, float]]]:
-    """The summaries ``calibrated`` and ``infonce`` of one critic, and the curve with both.
+    """The summaries ``calibrated`` and ``infonce`` of one critic, and its training curve with both values.
 
-    All held-out pairs give one value of each, which cannot pass log n of the n held-out images. Raises ValueError for
-    fewer than 2 held-out images.
+    All held-out pairs together give one value of each kind. It cannot pass log n for n held-out images. Raises
+    ValueError for fewer than 2 held-out images.
     """
-    fit, held, how = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.calibrated
+    fit, held, optimizer = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.calibrated
     like = fit.take(slice(LIKE), runtime.generator(seed, "mine statistics"))
-    limit = math.log(max(len(fit.x), 2))  # no larger T pays on the fit images
+    limit = math.log(max(len(fit.x), 2))  # a larger T gains nothing on the fit images
     with runtime.seeded(seed, "mine calibrated"):
         critic = runtime.place(SeparableCritic(like, settings.critic.width, settings.critic.grid, limit))
-    mine = Mine(critic, how, runtime, seed, "calibrated")
+    mine = Mine(critic, optimizer, runtime, seed, "calibrated")
+    # one batch of all held-out pairs, because the cap is the log of its size
     rows = mine.run(fit, held, budget, len(held.x), f"{label} calibrated")
     facts = {"cap_nats": math.log(len(held.x)), "batch_size": mine.batch(fit)}
     facts |= {"fit_images": len(fit.x), "held_out_images": len(held.x)}
     calibrated = summary(rows, settings.average, **facts)
-    read = averaged(rows, settings.average, "infonce_nats")
-    same = {key: calibrated[key] for key in ("epochs", "averaged_epochs", *facts)}
-    return {"calibrated": calibrated, "infonce": read | same}, rows
+    values = averaged(rows, settings.average, "infonce_nats")
+    shared = {key: calibrated[key] for key in ("epochs", "averaged_epochs", *facts)}
+    return {"calibrated": calibrated, "infonce": values | shared}, rows

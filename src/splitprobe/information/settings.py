@@ -1,13 +1,18 @@
-"""The section ``information`` of params.yaml: sizes of the measures that stand beside MINE."""
+"""The section ``information`` of params.yaml: sizes of the measures other than MINE."""
 
 from dataclasses import dataclass
 
-from splitprobe.params import bounded
+from splitprobe.core.params import bounded
 
 
 @dataclass(frozen=True)
 class Information:
-    """Images behind the distance correlation, codes of the quantized z, principal components of the decoder bound."""
+    """Sizes of the measures.
+
+    ``dependence_images`` go into the distance correlation. ``levels``, ``smoothing`` and ``deflate_images`` are those
+    of the codes of quantized z. ``bound_images`` give the basis of the decoder bound, which has ``bound_components``
+    components.
+    """
 
     dependence_images: int = bounded(4, 100_000)
     levels: int = bounded(2, 256)

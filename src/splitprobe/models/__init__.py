@@ -1,6 +1,7 @@
-"""Networks as lists of blocks, cut into an edge and a cloud half; attention blocks; decoders.
+"""Networks as lists of blocks that can be cut into an edge and a cloud; attention blocks; decoders.
 
-A registry line names the module and class, imported when used: so a stage depends on the file of its own model only.
+MODELS maps a name to a module and class, imported only when used, so that a stage depends on its own model's file
+alone.
 """
 
 MODELS = {

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from splitprobe.core.params import ParamsError, bounded
 from splitprobe.models.layers import Block, deconv, deconv_tanh, narrow
-from splitprobe.params import ParamsError, bounded
 
 BLOCKS = 4
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The section ``model.cnn``."""
+    """The section ``model.cnn``; the head's hidden layer has ``hidden_per_class`` units for each class."""
 
     hidden_per_class: int = bounded(1, 100)
     dropout: float = bounded(0.0, 0.95)
 
 
 class Cnn:
-    """The network's family: its settings and its blocks."""
+    """The CNN's settings, blocks and decoders."""
 
     Settings = Settings
 
@@ -31,18 +31,22 @@ class Cnn:
     def blocks(settings: Settings, channels: int, side: int, classes: int, width: int) -> list[nn.Module]:
         """The four blocks and the head, for images (channels, side, side); the first block has ``width`` channels.
 
-        Raises ParamsError when the side is no multiple of 16, the network's total stride.
+        Raises ParamsError when the side is not a multiple of 16, the network's total stride.
         """
         if side % 2**BLOCKS:
             raise ParamsError(f"side = {side}: the cnn halves its images {BLOCKS} times, use a multiple of {2**BLOCKS}")
         blocks: list[nn.Module] = []
-        inside = channels
+        in_channels = channels
         for i in range(BLOCKS):
-            outside = width * 2**i
-            convolution = nn.Conv2d(inside, outside, 3, padding=1)
-            blocks.append(Block(inside, outside, 2, convolution, nn.BatchNorm2d(outside), nn.MaxPool2d(2), nn.ReLU()))
-            inside = outside
-        hidden, flat = settings.hidden_per_class * classes, inside * (side // 2**BLOCKS) ** 2
+            out_channels = width * 2**i
+            convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+            blocks.append(
+                Block(
+                    in_channels, out_channels, 2, convolution, nn.BatchNorm2d(out_channels), nn.MaxPool2d(2), nn.ReLU()
+                )
+            )
+            in_channels = out_channels
+        hidden, flat = settings.hidden_per_class * classes, in_channels * (side // 2**BLOCKS) ** 2
         # nothing but dropout between the two linear layers, as in the original
         head = [nn.Flatten(), nn.Linear(flat, hidden), nn.Dropout(settings.dropout), nn.Linear(hidden, classes)]
         return [*blocks, nn.Sequential(*head)]
@@ -53,12 +57,12 @@ class Cnn:
 
         530,819 parameters at cut 2, width 128.
         """
-        layers, inside = [], z_channels
+        layers, in_channels = [], z_channels
         for level in range(cut - 1, 0, -1):
-            outside = width * 2 ** (level - 1)
-            layers.append(deconv_tanh(inside, outside, 4))
-            inside = outside
-        return nn.Sequential(*layers, deconv(inside, channels, 4), nn.Sigmoid())
+            out_channels = width * 2 ** (level - 1)
+            layers.append(deconv_tanh(in_channels, out_channels, 4))
+            in_channels = out_channels
+        return nn.Sequential(*layers, deconv(in_channels, channels, 4), nn.Sigmoid())
 
     @staticmethod
     def funnel_decoder(z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:

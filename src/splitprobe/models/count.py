@@ -1,4 +1,4 @@
-"""Counting what a network costs: parameters by two rules, multiply-accumulates, bytes of a feature."""
+"""The cost of a network: parameters by two rules, multiply-accumulates, and what its layers are."""
 
 import copy
 from typing import Any
@@ -9,12 +9,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(module: nn.Module) -> int:
-    """Unique trainable parameters."""
+    """The number of parameters; one that several layers share counts once."""
     return sum(p.numel() for p in module.parameters())
 
 
 def parameters_per_call(module: nn.Module, x: Tensor) -> int:
-    """Parameters by the paper's rule (torchsummary's): a layer counts once for each time that it is called."""
+    """Parameters by the paper's rule (torchsummary's): a layer counts once each time that it is called."""
+    # a copy in evaluation mode: hooks and BatchNorm statistics of the original stay as they are
     total, module = 0, copy.deepcopy(module).eval()
 
     def count(layer: nn.Module, *_: object) -> None:
@@ -29,28 +30,28 @@ def parameters_per_call(module: nn.Module, x: Tensor) -> int:
 
 
 def macs(module: nn.Module, x: Tensor) -> int:
-    """Multiply-accumulates of one forward pass of x (1, C, H, W), by torch's own counter (2 FLOPs each), on a copy."""
+    """Multiply-accumulates of one forward pass of x (1, C, H, W), by torch's own counter, on a copy."""
     module = copy.deepcopy(module).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)
-    return counter.get_total_flops() // 2
+    return counter.get_total_flops() // 2  # torch counts 2 FLOPs for each
 
 
 def describe(half: nn.Sequential, x: Tensor) -> list[dict[str, Any]]:
-    """What each element of an edge or a cloud is made of, for diagrams: layers in words, output shape, parameters.
+    """A row for each element of an edge or a cloud, for diagrams: layers in words, output shape, parameters.
 
     ``x`` is one input (1, ...); shapes are without the batch.
     """
     rows = []
     for block in half:
         x = block(x)
-        leaves = [_words(m) for m in block.modules() if not list(m.children())]
+        leaves = [_describe_layer(m) for m in block.modules() if not list(m.children())]
         rows.append({"layers": leaves, "shape": list(x.shape[1:]), "parameters": parameters(block)})
     return rows
 
 
-def _words(layer: nn.Module) -> str:
-    """A layer for readers: ``Conv2d 3→64, 3×3``, ``Linear 256→10``, ``BatchNorm``."""
+def _describe_layer(layer: nn.Module) -> str:
+    """A layer in words: ``Conv2d 3→64, 3×3``, ``Linear 256→10``, ``BatchNorm``."""
     name = type(layer).__name__
     if isinstance(layer, nn.Conv2d):
         kernel = "×".join(map(str, layer.kernel_size))

@@ -17,20 +17,21 @@ class Block(nn.Sequential):
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std per channel, for x in [0, 1]; the edge's own first step, so attackers work in [0, 1]."""
+    """(x - mean) / std per channel, for x in [0, 1]. It is the edge's own first step, so attackers work in [0, 1]."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
+        # not persistent: the blueprint in a checkpoint already holds the statistics
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Normalize x (B, C, H, W); the shape stays."""
         return (x - self.mean) / self.std
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gates out of the channel means; 2 c floor(c/r) parameters."""
+    """Scales each channel by a gate computed from all channel means; 2 c floor(c/r) parameters for reduction r."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class SqueezeExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c, h, w) to the same shape."""
+        """Scale the channels of x (B, c, h, w); the shape stays."""
         return x * self.gate(x.mean((2, 3)))[:, :, None, None]
 
 
@@ -59,22 +60,22 @@ class _PlaneGate(nn.Module):
 
 
 class TripletAttention(nn.Module):
-    """The feature times the mean of three gates, of the (H, W), (C, W) and (C, H) planes; 300 parameters."""
+    """Multiplies the feature by the mean of three gates, for the (H, W), (C, W) and (C, H) planes; 300 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gates = nn.ModuleList(_PlaneGate(axis) for axis in (1, 2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c, h, w) to the same shape."""
-        planes = sum(gate(x) for gate in self.gates)  # (B, c, h, w): the gates' own planes are broadcast
+        """Gate x (B, c, h, w); the shape stays."""
+        planes = sum(gate(x) for gate in self.gates)  # broadcast: each gate is 1 wide along its axis
         return x * (planes / len(self.gates))
 
 
 class Cbam(nn.Module):
-    """Channel gate out of shared 1x1 convolutions on mean and max, then a spatial gate.
+    """A channel gate from shared 1x1 convolutions on mean and max, then a spatial gate.
 
-    2 c floor(c/r) + 98 parameters; torchsummary counts the two shared convolutions twice.
+    2 c floor(c/r) + 98 parameters for reduction r; torchsummary counts the two shared convolutions twice.
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -86,7 +87,7 @@ class Cbam(nn.Module):
         self.spatial = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, c, h, w) to the same shape."""
+        """Gate x (B, c, h, w), first by channel, then by place; the shape stays."""
         x = x * torch.sigmoid(self.shared(x.mean((2, 3), keepdim=True)) + self.shared(x.amax((2, 3), keepdim=True)))
         return x * torch.sigmoid(self.spatial(torch.cat((x.mean(1, keepdim=True), x.amax(1, keepdim=True)), 1)))
 
@@ -106,14 +107,15 @@ class ChannelExpand(nn.Sequential):
 
 
 class InverseResidual(nn.Module):
-    """A basic block run backwards, the unit of the paper's ResNet decoders: two transposed convolutions and a shortcut.
+    """A basic block run backwards, the unit of the paper's ResNet decoders.
 
-    ``stride`` 2 doubles the size. The shortcut is the identity, or a transposed convolution where size or channels
-    change; there is no activation after the sum, as published.
+    Two transposed convolutions stand beside a shortcut. ``stride`` 2 doubles the size. The shortcut is the identity, or
+    a transposed convolution where size or channels change. There is no activation after the sum, as published.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
+        # kernel 2 + stride with padding 1: stride 1 keeps the size, stride 2 doubles it
         first = nn.ConvTranspose2d(in_channels, out_channels, 2 + stride, stride, padding=1, bias=False)
         second = nn.ConvTranspose2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.body = nn.Sequential(
@@ -121,27 +123,25 @@ class InverseResidual(nn.Module):
         )  # fmt: skip
         self.shortcut = nn.Identity()
         if stride > 1 or in_channels != out_channels:
-            across = nn.ConvTranspose2d(in_channels, out_channels, stride, stride, bias=False)
-            self.shortcut = nn.Sequential(across, nn.BatchNorm2d(out_channels))
+            projection = nn.ConvTranspose2d(in_channels, out_channels, stride, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, in, h, w) to (B, out, h stride, w stride)."""
+        """Map (B, in_channels, h, w) to (B, out_channels, h stride, w stride)."""
         return self.body(z) + self.shortcut(z)
 
 
 def narrow(channels: int, released: int) -> int:
-    """Channels behind SiftFunnel's first convolution: a quarter, as published, but no fewer than it releases.
-
-    With narrow networks a quarter would be fewer: z would only repeat them.
-    """
+    """Channels behind SiftFunnel's first convolution: a quarter, as published, but at least those that it releases."""
+    # in narrow networks a quarter would be fewer channels than z has: z would only repeat them
     return max(channels // 4, released)
 
 
 def deconv(in_channels: int, out_channels: int, kernel: int) -> nn.ConvTranspose2d:
-    """A transposed convolution with padding 1: kernel 3 keeps the size, kernel 4 doubles it."""
+    """A transposed convolution with padding 1; kernel 3 keeps the size, kernel 4 doubles it."""
     return nn.ConvTranspose2d(in_channels, out_channels, kernel, stride=kernel - 2, padding=1)
 
 
 def deconv_tanh(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
-    """:func:`deconv`, BatchNorm, Tanh: the unit of the paper's decoders."""
+    """A :func:`deconv` with BatchNorm and Tanh behind it: the unit of the paper's decoders."""
     return nn.Sequential(deconv(in_channels, out_channels, kernel), nn.BatchNorm2d(out_channels), nn.Tanh())

@@ -1,18 +1,18 @@
-"""Building a network and cutting it: ``logits = cloud(edge(x))`` for x (B, C, H, W) in [0, 1]."""
+"""Building a network and cutting it in two: ``logits = cloud(edge(x))`` for x (B, C, H, W) in [0, 1]."""
 
 from dataclasses import dataclass
 
 from torch import nn
 
+from splitprobe.core.params import ParamsError, bounded
+from splitprobe.core.registry import lookup
 from splitprobe.models import MODELS
 from splitprobe.models.layers import Normalize
-from splitprobe.params import ParamsError, bounded
-from splitprobe.registry import lookup
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation of x per channel."""
+    """Mean and standard deviation of x for each channel, in [0, 1]."""
 
     mean: tuple[float, ...] = bounded(0.0, 1.0)
     std: tuple[float, ...] = bounded(1e-3, 1.0)
@@ -20,13 +20,13 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Normalization:
-    """The section ``normalization``."""
+    """The section ``normalization``: statistics of color and of gray images."""
 
     rgb: Statistics
     gray: Statistics
 
     def layer(self, channels: int) -> Normalize:
-        """The edge's first step for images of 1 or 3 channels."""
+        """The edge's first step, for images of 1 or 3 channels."""
         chosen = self.gray if channels == 1 else self.rgb
         return Normalize(chosen.mean, chosen.std)
 
@@ -43,8 +43,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a decoder must fit: the network's family, the channels of z, the cut, the first block's width, the image's
-    channels.
+    """What a decoder must fit.
+
+    The family of the network, the channels of z, the cut, the width of the first block, and the image's channels.
     """
 
     model: str
@@ -54,28 +55,32 @@ class Layout:
     channels: int
 
     def mirror(self, z_channels: int) -> nn.Sequential:
-        """The family's decoder of the plain cut; only its first layer adapts to other channels than the plain z's."""
+        """The family's decoder for the plain cut, from features of ``z_channels`` channels.
+
+        Only its first layer depends on that number.
+        """
         family = lookup(MODELS, self.model, "model")
         return family.decoder(z_channels, self.cut, self.width, self.channels)
 
     def funnel_decoder(self) -> nn.Sequential:
-        """The family's decoder of SiftFunnel's z, whose architecture it knows."""
+        """The family's decoder for SiftFunnel's z, which mirrors the funnel."""
         family = lookup(MODELS, self.model, "model")
         return family.funnel_decoder(self.z_channels, self.cut, self.width, self.channels)
 
 
 def build(model: str, settings: object, normalization: Normalization, shape: Shape) -> nn.Sequential:
-    """The whole plain network: its normalization, then its blocks, the last one being the classifier head."""
+    """The whole plain network: its normalization, then its blocks, of which the last is the classifier head."""
     family = lookup(MODELS, model, "model")
     blocks = family.blocks(settings, shape.channels, shape.side, shape.classes, shape.width)
     return nn.Sequential(normalization.layer(shape.channels), *blocks)
 
 
 def split(net: nn.Sequential, cut: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Edge (normalization and the first ``cut`` blocks) and cloud (the rest), sharing the network's layers.
+    """Edge (normalization and the first ``cut`` blocks) and cloud (the rest); they share the network's layers.
 
     Raises ParamsError for a cut that leaves no block on one side.
     """
+    # the normalization is no block, and the last block (the head) stays in the cloud
     last = len(net) - 2
     if not 1 <= cut <= last:
         raise ParamsError(f"cut = {cut}: this network can be cut after block 1 to {last}")

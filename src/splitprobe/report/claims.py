@@ -1,17 +1,48 @@
-"""The paper's claims, judged by rules on our numbers: reproduced, not reproduced, or not to be judged, and why."""
+"""The paper's claims, each a rule on numbers, judged by the same rule on the paper's numbers and on ours.
+
+A claim is reproduced, not reproduced, or not to be judged, and then the table says why; nobody writes a verdict.
+``CLAIMS`` is all of them.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from splitprobe.cells import Paths
-from splitprobe.params import Params
-from splitprobe.report.claim_rules import CLAIMS, OPEN, REFUTED, REPRODUCED, Claim, judge
-from splitprobe.report.claim_values import LEAST, Ours, Theirs
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params
+from splitprobe.report import paper
+from splitprobe.report.attacks import NETWORKS
+from splitprobe.report.captions import data, origin
+from splitprobe.report.claim_values import BLACK, CLOUD, GRAY, INFORMED, LEAST, Source, Unknown
 from splitprobe.report.markdown import NONE, Notes, bullets, document, grid
-from splitprobe.report.results import Results, collect, data, origin
-from splitprobe.report.table import Flat, Table
+from splitprobe.report.rows import open_numbers
+from splitprobe.report.tables import Flat, Table
 
-STAGES = ("target", "information", "generator", "mle")
+DECIBELS, POINTS, RANK, TIMES = 1.0, 1.0, 0.5, 0.05  # margins: dB, points, correlation, share of a ratio
+REPRODUCED, REFUTED, OPEN = "reproduced", "not reproduced", "cannot be judged"
+GROUPS = {"cnn": "Table II", "resnet18": "Table III", "faces": "Table IV"}
+HARMLESS = {"mid": "MID", "nls": "NLS", "dpsgd": "DP-SGD"}  # rows that are said not to help
+COSTLY = {"gaussian_noise": "Gaussian noise", "dropout": "Dropout"}
+PARTS = {
+    "no_funnel": "the funnel", "no_attention": "the attention blocks", "no_kl": "KL and label smoothing",
+    "no_dcor": "distance correlation", "no_pearson": "the Pearson term", "no_l1": "the L1 term",
+}  # fmt: skip
+# Figure 2's trends over the cuts: what is on either axis, what is said of it, and whether it rises
+TRENDS = (
+    ("cut", "mi_calibrated", "mutual information (calibrated) falls with depth.", False),
+    ("cut", "mi_paper", "mutual information (paper's estimator) falls with depth.", False),
+    ("cut", "nonzero", "effective information falls with depth.", False),
+    ("mi_calibrated", "generator", "the PSNR of the generator falls with mutual information (calibrated).", True),
+    ("nonzero", "generator", "the PSNR of the generator falls with effective information.", True),
+    ("mi_calibrated", "mle", "the PSNR of MLE falls with mutual information (calibrated).", True),
+    ("nonzero", "mle", "the PSNR of MLE falls with effective information.", True),
+)
+RATIO = {"unit": "", "threshold": 1, "margin": TIMES}  # what claims on a ratio to one share
+CHEAP = "SiftFunnel costs less than 3 points of accuracy"
+# items and quantities of the table of numbers
+CHANGE, NONZERO = ("network", "accuracy_change_points"), ("effective", "nonzero_per_image")
+PARAMETERS, LATENCY = ("target", "edge_parameters_paper"), ("cost cpu", "edge_latency_ms")
 NOTES = (
     "A claim holds where its rule does. The rule is applied to the paper's printed numbers and to ours alike; "
     "no verdict is written by hand.",
@@ -26,53 +57,199 @@ ONE_SEED = "One run with one seed each: a difference near a margin may turn with
 SEEDS = "Values are means over the seeds that ran; one near a margin may turn with another seed."
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper: it holds where the measure is above (or below) a threshold, by more than a margin.
+
+    ``quantity`` says what the measure is, in ``unit``; where it is no farther from the threshold than ``margin``, the
+    claim cannot be judged.
+    """
+
+    name: str
+    table: str
+    sentence: str
+    quantity: str
+    measure: Callable[[Source], float]
+    unit: str = "dB"
+    above: bool = True
+    threshold: float = 0
+    margin: float = DECIBELS
+
+    @property
+    def rule(self) -> str:
+        """The rule for readers."""
+        unit = f" {self.unit}" if self.unit else ""
+        margin = f", margin {self.margin:g}" if self.margin else ""
+        return f"{self.quantity} {'>' if self.above else '<'} {self.threshold:g}{unit}{margin}"
+
+    def verdict(self, value: float) -> str:
+        """What a value of the measure says about the claim."""
+        slack = value - self.threshold if self.above else self.threshold - value
+        if self.margin and abs(slack) <= self.margin:
+            return OPEN
+        return REPRODUCED if slack > 0 else REFUTED
+
+    def judge(self, source: Source) -> tuple[float | None, str, str]:
+        """The claim by one source: (value or None, verdict, reason where it cannot be judged)."""
+        try:
+            value = self.measure(source)
+        except Unknown as why:
+            return None, OPEN, str(why)
+        except ZeroDivisionError:
+            return None, OPEN, "what it is divided by is zero"
+        verdict = self.verdict(value)
+        unit = self.unit.removesuffix("s") if self.margin == 1 else self.unit
+        near = f"no farther than {self.margin:g}{f' {unit}' if unit else ''} from the threshold"
+        return value, verdict, near if verdict == OPEN else ""
+
+
+# ---------------------------------------------------------------- the claims
+
+
+def _lost(cell: str, above: bool, points: float) -> dict[str, Any]:
+    """What a claim on the accuracy that a cell loses is made of."""
+
+    def measure(source: Source) -> float:
+        return -source.value(cell, *CHANGE)
+
+    place = {"quantity": "accuracy lost", "measure": measure, "unit": "points", "margin": POINTS}
+    return place | {"above": above, "threshold": points}
+
+
+def _table(group: str, table: str) -> Iterator[Claim]:
+    """The claims on the rows of one of Tables II to IV."""
+    prefix, plain, ae, funnel = paper.GROUPS[group], f"{group}/unprotected", f"{group}/ae", f"{group}/siftfunnel"
+    others = [f"{group}/{row}" for row in dict.fromkeys(line["row"] for line in paper.load(prefix))]
+    others.remove(funnel)
+    yield Claim(
+        f"{prefix}_lowest_psnr", table, "SiftFunnel leaves a decoder less of the image than any other defense.",
+        "lowest PSNR of another row's strongest decoder - SiftFunnel's",
+        lambda source: min(map(source.decoder, others)) - source.decoder(funnel),
+    )  # fmt: skip
+    small = Claim(
+        f"{prefix}_small_edge", table, "SiftFunnel's edge is at least 10 times smaller than the plain one.",
+        "unprotected parameters / SiftFunnel's",
+        lambda source: source.value(plain, *PARAMETERS) / source.value(funnel, *PARAMETERS),
+        unit="", threshold=10, margin=0,
+    )  # fmt: skip
+    sparsest = Claim(
+        f"{prefix}_fewest_nonzero", table, "SiftFunnel sends the fewest non-zero entries.",
+        "fewest non-zero entries of another row / SiftFunnel's",
+        lambda source: min(source.value(cell, *NONZERO) for cell in others) / source.value(funnel, *NONZERO), **RATIO,
+    )  # fmt: skip
+    yield small if group == "faces" else sparsest  # AE sends fewer in Table IV
+    yield Claim(f"{prefix}_siftfunnel_cheap", table, f"{CHEAP}.", **_lost(funnel, False, 3))
+    yield Claim(
+        f"{prefix}_ae_gray_stronger", table, "Knowing the edge makes the attack on AE stronger.",
+        "gray-box PSNR - black-box PSNR", lambda source: source.decoder(ae, GRAY) - source.decoder(ae, BLACK),
+    )  # fmt: skip
+    for row, title in HARMLESS.items():
+        # in Table III, DP-SGD lowers the paper's own PSNR by 7.7 dB; Table IV has no such row
+        if row != "dpsgd" or group == "cnn":
+            # the claim is itself that two values agree within 1 dB, so that there is no margin besides
+            yield Claim(
+                f"{prefix}_{row}_no_help", table, f"{title} does not lower the decoder's PSNR by more than 1 dB.",
+                "unprotected PSNR - its PSNR",
+                lambda source, row=row: source.decoder(plain, BLACK) - source.decoder(f"{group}/{row}", BLACK),
+                above=False, threshold=DECIBELS, margin=0,
+            )  # fmt: skip
+    if group == "cnn":
+        yield small  # ResNet-18's is only half the plain one in the paper too
+        for row, title in COSTLY.items():
+            sentence = f"{title} costs more than 10 points of accuracy."
+            yield Claim(f"{prefix}_{row}_costs", table, sentence, **_lost(f"cnn/{row}", True, 10))
+
+
+def _latency_step(source: Source) -> float:
+    """By how much the latencies are apart: the smaller of two ratios."""
+    plain, funnel, ae = (source.value(f"cnn/{row}", *LATENCY) for row in ("unprotected", "siftfunnel", "ae"))
+    return min(funnel / plain, ae / funnel)
+
+
+def _all() -> Iterator[Claim]:
+    for group, table in GROUPS.items():
+        yield from _table(group, table)
+    funnel = "resnet18/siftfunnel"
+    for row, part in PARTS.items():
+        yield Claim(
+            f"table5_{row}", "Table V", f"Without {part}, the gray-box decoder sees more.",
+            "its PSNR - SiftFunnel's",
+            lambda source, row=row: source.decoder(f"ablation/{row}", INFORMED) - source.decoder(funnel, INFORMED),
+        )  # fmt: skip
+    yield Claim(
+        "table5_cloud_side", "Table V", "An attack on the feature that the cloud widens gets more than one on z.",
+        "its PSNR - gray-box PSNR",
+        lambda source: source.decoder(funnel, CLOUD) - source.decoder(funnel, INFORMED),
+    )  # fmt: skip
+    lost = _lost("vgg16/siftfunnel", False, 3)
+    yield Claim("table6_vgg16_cheap", "Table VI", f"{CHEAP} on VGG16.", **lost)
+    for network in ("cnn", "resnet18"):
+        for x, y, sentence, rises in TRENDS:
+            yield Claim(
+                f"figure2_{network}_{y}_{x}", "Figure 2", f"{NETWORKS[network]}: {sentence}",
+                "Spearman's correlation over the cuts",
+                lambda source, network=network, x=x, y=y: source.trend(f"depth_{network}", x, y), "", rises,
+                margin=RANK,
+            )  # fmt: skip
+    yield Claim(
+        "latency_order", "Section 6.3",
+        "On the CPU the edge takes longest with AE and shortest unprotected, SiftFunnel between.",
+        "smaller of SiftFunnel / unprotected and AE / SiftFunnel", _latency_step, **RATIO,
+    )  # fmt: skip
+    for group, title in (("faces", "faces"), ("xray", "X-rays")):
+        yield Claim(
+            f"figure5_{group}", "Figure 5", f"SiftFunnel on VGG16 holds a decoder at about 15 dB on {title}.",
+            "distance of its strongest decoder's PSNR from 15 dB",
+            lambda source, group=group: abs(source.decoder(f"{group}_vgg16/siftfunnel") - 15),
+            above=False, threshold=2, margin=0,
+        )  # fmt: skip
+
+
+CLAIMS = tuple(_all())
+
+# ---------------------------------------------------------------- the table
+
+
 def build(params: Params, paths: Paths) -> Table:
     """The table of CLAIMS, on the cells that ``rows.claims`` lists."""
-    results = collect(params, paths, "claims", STAGES, optional=("cost",))
-    lines = [_line(claim, results) for claim in CLAIMS]
-    page = document(
-        "The paper's claims",
-        [f"**Scale {params.scale}: {_counted(lines)}.** {data(results)}. {origin(results, spreads=False)}."],
-        _page(lines),
-        ["## Notes", "", *bullets([*NOTES, SEEDS if max(len(r.seeds) for r in results) > 1 else ONE_SEED])],
+    numbers = open_numbers(params, paths, "claims", ["costs"])
+    ours, theirs = Source(numbers), Source.printed()
+    lines = [_line(claim, ours, theirs) for claim in CLAIMS]
+    several = any(len(numbers.seeds(cell)) > 1 for cell in numbers.cells)
+    counts = Counter(line["verdict"] for line in lines)
+    summary = (
+        f"**Scale {params.scale}: of {len(lines)} claims {counts[REPRODUCED]} are reproduced, {counts[REFUTED]} "
+        f"are not, {counts[OPEN]} cannot be judged.** {data(numbers)}. {origin(numbers, spreads=False)}."
     )
+    notes = bullets([*NOTES, SEEDS if several else ONE_SEED])
+    page = document("The paper's claims", [summary], _page(lines), ["## Notes", "", *notes])
     keys = ("ours", "paper", "difference", "verdict")
-    return Table({str(line["claim"]): {key: line[key] for key in keys} for line in lines}, lines, page)
+    return Table({line["claim"]: {key: line[key] for key in keys} for line in lines}, lines, page)
 
 
-def _line(claim: Claim, results: Sequence[Results]) -> Flat:
+def _line(claim: Claim, ours: Source, theirs: Source) -> Flat:
     """A claim's CSV line: its rule, both values and both verdicts."""
-    ours, verdict, why = judge(claim, Ours(results))
-    theirs, printed, reason = judge(claim, Theirs())
+    value, verdict, reason = claim.judge(ours)
+    printed, paper_verdict, paper_reason = claim.judge(theirs)
     return {
         **{"claim": claim.name, "table": claim.table, "sentence": claim.sentence, "rule": claim.rule},
-        **{"unit": claim.unit, "paper": theirs, "ours": ours},
-        "difference": None if None in (ours, theirs) else ours - theirs,
-        **{"verdict": verdict, "reason": why, "paper_verdict": printed, "paper_reason": reason},
+        **{"unit": claim.unit, "paper": printed, "ours": value},
+        "difference": None if None in (value, printed) else value - printed,
+        **{"verdict": verdict, "reason": reason, "paper_verdict": paper_verdict, "paper_reason": paper_reason},
     }
-
-
-def _counted(lines: Sequence[Flat]) -> str:
-    counts = Counter(line["verdict"] for line in lines)
-    return (
-        f"of {len(lines)} claims {counts[REPRODUCED]} are reproduced, {counts[REFUTED]} are not, "
-        f"{counts[OPEN]} cannot be judged"
-    )
 
 
 def _page(lines: Sequence[Flat]) -> list[str]:
     """The table for readers, reasons below it."""
     notes, shown = Notes(), []
     for line in lines:
-        theirs = NONE if line["paper"] is None else f"{float(line['paper']):.2f}"
+        formats = {"paper": ".2f", "ours": ".2f", "difference": "+.2f"}
+        values = [NONE if line[key] is None else f"{line[key]:{how}}" for key, how in formats.items()]
         if line["paper"] is not None and line["paper_verdict"] == REFUTED:
-            theirs += notes.mark("the paper's own numbers do not bear the claim out")
-        ours = NONE if line["ours"] is None else f"{float(line['ours']):.2f}"
-        difference = NONE if line["difference"] is None else f"{line['difference']:+.2f}"
+            values[0] += notes.mark("the paper's own numbers do not bear the claim out")
         verdict = line["verdict"] if line["verdict"] != REPRODUCED else f"**{line['verdict']}**"
         verdict += notes.mark(line["reason"]) if line["reason"] else ""
         # a bar would end the table's cell
-        where = [line["table"], line["sentence"], line["rule"].replace("|", "/")]
-        shown.append([*where, theirs, ours, difference, verdict])
+        shown.append([line["table"], line["sentence"], line["rule"].replace("|", "/"), *values, verdict])
     header = ["Where", "Claim", "Rule", "Paper", "Ours", "Difference", "Verdict"]
     return [*grid(header, shown, left=3), "", *notes.lines()]

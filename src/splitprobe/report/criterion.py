@@ -4,33 +4,27 @@ The paper states it (equation (8)) and shows it on the cuts of two networks. Her
 with those of the attacks' gains over every cell, and at fixed architecture; all verdicts follow from stated rules.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from splitprobe.cells import Paths
-from splitprobe.params import Params
+import pandas as pd
+
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params
+from splitprobe.report import criterion_values as values
 from splitprobe.report import fano
-from splitprobe.report.criterion_values import (
-    ALL,
-    FIXED,
-    OUTCOMES,
-    STAGES,
-    Architecture,
-    Finding,
-    Series,
-    architecture,
-    architecture_title,
-    conclusion,
-    examine,
-    failures,
-    gains,
-)
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, number
-from splitprobe.report.results import Results, collect, data, distinct, origin
+from splitprobe.report.attacks import STAGES
+from splitprobe.report.captions import data, distinct, origin
+from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, OUTCOMES, Key, conclusion
+from splitprobe.report.markdown import NONE, Notes, bullets, document, grid
+from splitprobe.report.numbers import Numbers
+from splitprobe.report.rows import open_numbers
 from splitprobe.report.statistics import CONTRADICTED, SUPPORTED, UNTESTED, Correlation, Settings
-from splitprobe.report.table import Flat, Table
+from splitprobe.report.tables import Flat, Table, identity
 
 SIGNS = {1: "+", -1: "-"}
-# the claim's sentence, and which series speak to it: by their part
+SCOPES = {ALL: "all cells", FIXED: "fixed architecture"}
+PLACES = [(outcome, scope) for outcome in OUTCOMES for scope in SCOPES]
+# the claim's sentence, and which factors speak to it: by their part
 CLAIMS = {
     "More I(x; z), an easier attack": "I",
     "More H(z), an easier attack": "H",
@@ -39,129 +33,102 @@ CLAIMS = {
     "I, H(z) and size together": "I, H, size",
 }
 
-Tests = Mapping[tuple[str, str, str | Architecture], Finding]  # by series, outcome and scope
+Tests = Mapping[Key, Correlation]
+Counts = Mapping[str, int]  # by factor
 
 
 def build(params: Params, paths: Paths) -> Table:
     """The table for the cells that ``rows.criterion`` lists."""
     settings = params.section("criterion", Settings)
-    results = collect(params, paths, "criterion", STAGES)
-    findings = examine(results, settings)
-    tests = {(f.series.key, f.outcome, f.scope): f for f in findings}
-    named = [fano.identification(r) for r in results]
+    numbers = open_numbers(params, paths, "criterion")
+    tests, named = values.examine(numbers, settings), fano.identifications(numbers)
+    capped = values.at_cap(numbers).sum().to_dict()
+    strongest = {key: [tests[key, "strongest", scope].verdict for scope in SCOPES] for key in FACTORS}
+    judged = {key: conclusion(*strongest[key]) for key, factor in FACTORS.items() if factor.part}
+    counts = [list(judged.values()).count(word) for word in (SUPPORTED, CONTRADICTED)]
+    caption = (
+        f"**Scale {params.scale}, {len(numbers.cells)} cells, {len(set(values.architectures(numbers)))} architectures. "
+        f"Of {len(judged)} forms of the criterion's factors, supported with the strongest attack both over all cells "
+        f"and at fixed architecture: {counts[0]}; contradicted in both: {counts[1]}.** {data(numbers)}. "
+        f"{origin(numbers, spreads=False)}."
+    )
     page = document(
         "The paper's criterion, over all cells",
-        _caption(params.scale, results, tests),
-        ["## Which of the paper's claims the data support", "", *bullets([*_claims(tests), fano.claim(named)])],
+        [caption],
+        ["## Which of the paper's claims the data support", "", *bullets([*_claims(judged), fano.claim(named)])],
         ["## Verdicts on the criterion's factors", "", *_verdicts(tests)],
-        *(_correlations(tests, outcome, title) for outcome, (title, _) in OUTCOMES.items()),
-        ["## Within one architecture, strongest attack", "", *_within(findings, results)],
-        ["## Fano's bound on naming the image", "", *fano.page(results, named)],
-        ["## Notes", "", *bullets(_notes(results, settings, tests))],
+        *(_correlations(tests, capped, outcome) for outcome in OUTCOMES),
+        ["## Within one architecture, strongest attack", "", *_within(numbers, tests)],
+        ["## Fano's bound on naming the image", "", *fano.page(named)],
+        ["## Notes", "", *bullets(_notes(numbers, settings, tests))],
     )
-    rows = {series.key: _row(tests, series) for series in _series(tests)} | {"fano": fano.row(named)}
-    lines = [_test_line(f, results) for f in findings]
-    lines += [_cell_line(i, r, tests, results, one) for i, (r, one) in enumerate(zip(results, named, strict=True))]
-    return Table(rows, lines, page)
+    shown = [(*place, part) for place in PLACES for part in ("rho", "verdict")]
+    rows = {key: {"_".join(own): getattr(tests[(key, *own[:2])], own[2]) for own in shown} for key in FACTORS}
+    rows["fano"] = fano.row(named)
+    return Table(rows, [*_test_lines(tests, capped), *_cell_lines(numbers, named)], page)
 
 
-def _series(tests: Tests) -> list[Series]:
-    """All factors and combinations, once each."""
-    return list({f.series.key: f.series for f in tests.values()}.values())
-
-
-def _conclusion(tests: Tests, series: Series, outcome: str) -> str:
-    return conclusion(tests[series.key, outcome, ALL].verdict, tests[series.key, outcome, FIXED].verdict)
-
-
-def _caption(scale: str, results: Sequence[Results], tests: Tests) -> list[str]:
-    judged = [_conclusion(tests, series, "strongest") for series in _series(tests) if series.part]
-    counts = [judged.count(word) for word in (SUPPORTED, CONTRADICTED)]
-    count = len({architecture(r) for r in results})
-    return [
-        f"**Scale {scale}, {len(results)} cells, {count} architectures. Of {len(judged)} forms of the criterion's "
-        f"factors, supported with the strongest attack both over all cells and at fixed architecture: {counts[0]}; "
-        f"contradicted in both: {counts[1]}.** {data(results)}. {origin(results, spreads=False)}."
-    ]
-
-
-def _claims(tests: Tests) -> list[str]:
+def _claims(judged: Mapping[str, str]) -> list[str]:
     """A sentence for each claim, from the verdicts on the strongest attack; forms with the same verdict together."""
-    lines = []
-    for claim, part in CLAIMS.items():
-        said: dict[str, list[str]] = {}
-        for series in _series(tests):
-            if series.part == part:
-                said.setdefault(_conclusion(tests, series, "strongest"), []).append(series.title)
-        parts = [f"**{verdict}** with {', '.join(titles)}" for verdict, titles in said.items()]
-        lines.append(f"{claim}: {'; '.join(parts)}.")
-    return lines
+    table = pd.DataFrame([(FACTORS[k].part, verdict, FACTORS[k].title) for k, verdict in judged.items()])
+    forms = table.groupby([0, 1], sort=False)[2].agg(", ".join)
+    return [
+        f"{claim}: {'; '.join(f'**{verdict}** with {titles}' for verdict, titles in forms[part].items())}."
+        for claim, part in CLAIMS.items()
+    ]
 
 
 def _verdicts(tests: Tests) -> list[str]:
     """The criterion's factors by outcome and scope, in words."""
-    header = ["Factor"]
-    header += [f"{title}, {scope}" for title, _ in OUTCOMES.values() for scope in ("all cells", "fixed architecture")]
-    lines = []
-    for series in _series(tests):
-        if series.part:
-            scopes = [tests[series.key, outcome, scope] for outcome in OUTCOMES for scope in (ALL, FIXED)]
-            lines.append([series.label, *(_word(f.verdict) for f in scopes)])
-    return grid(header, lines)
+    header = ["Factor", *(f"{OUTCOMES[outcome][0]}, {SCOPES[scope]}" for outcome, scope in PLACES)]
+    return grid(header, [[f.label, *(_word(tests[(k, *own)]) for own in PLACES)] for k, f in FACTORS.items() if f.part])
 
 
-def _word(verdict: str) -> str:
-    return f"**{verdict}**" if verdict in (SUPPORTED, CONTRADICTED) else verdict
+def _word(test: Correlation, text: str = "") -> str:
+    """A verdict, or a text in its place, in bold where it says something."""
+    return f"**{text or test.verdict}**" if test.verdict in (SUPPORTED, CONTRADICTED) else text or test.verdict
 
 
-def _correlations(tests: Tests, outcome: str, title: str) -> list[str]:
+def _correlations(tests: Tests, capped: Counts, outcome: str) -> list[str]:
     """One line per factor and combination against an outcome."""
     notes, lines = Notes(), []
     header = ["Factor", "In the criterion", "Expected", "Cells", "At cap", "All cells: rho", "Verdict"]
     header += ["Fixed architecture: rho", "Degrees of freedom", "Verdict"]
-    for series in _series(tests):
-        whole, fixed = tests[series.key, outcome, ALL], tests[series.key, outcome, FIXED]
-        line = [series.label, series.part or NONE, SIGNS[series.expected], number(whole.found.count, 0)]
-        line += [NONE if series.capped is None else number(series.capped, 0)]
-        line += [_interval(notes, whole.found), _word(whole.verdict)]
-        lines.append([*line, _interval(notes, fixed.found), number(fixed.found.degrees, 0), _word(fixed.verdict)])
-    return [f"## Rank correlation with the gain of the {title}", "", *grid(header, lines, left=2), "", *notes.lines()]
+    for key, factor in FACTORS.items():
+        whole, fixed = (tests[key, outcome, scope] for scope in SCOPES)
+        line = [factor.label, factor.part or NONE, SIGNS[factor.expected], str(whole.count), str(capped.get(key, NONE))]
+        line += [_interval(notes, whole), _word(whole), _interval(notes, fixed), str(fixed.degrees), _word(fixed)]
+        lines.append(line)
+    title = f"## Rank correlation with the gain of the {OUTCOMES[outcome][0]}"
+    return [title, "", *grid(header, lines, left=2), "", *notes.lines()]
 
 
-def _interval(notes: Notes, found: Correlation) -> str:
+def _interval(notes: Notes, correlation: Correlation) -> str:
     """A correlation with its interval, or n/a with the reason."""
-    if found.rho is None:
-        return notes.absent(found.reason)
-    if found.low is None:
-        return f"{found.rho:.2f}{notes.mark(found.reason)}"
-    return f"{found.rho:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return correlation.text + (notes.mark(correlation.reason) if correlation.reason else "")
 
 
-def _within(findings: Sequence[Finding], results: Sequence[Results]) -> list[str]:
+def _within(numbers: Numbers, tests: Tests) -> list[str]:
     """One column per architecture with enough cells."""
-    own = {(f.series.key, f.scope): f for f in findings if f.outcome == "strongest" and f.scope not in (ALL, FIXED)}
-    groups = list(dict.fromkeys(scope for _, scope in own))
+    groups = [name for name in dict.fromkeys(scope for _, _, scope in tests) if name not in SCOPES]
     if not groups:
         return ["No architecture has enough cells."]
-    notes, lines = Notes(), []
-    for series in {f.series.key: f.series for f in own.values()}.values():
-        line = [series.label, SIGNS[series.expected]]
-        for group in groups:
-            f = own[series.key, group]
-            text = _interval(notes, f.found)
-            line.append(f"**{text}**" if f.verdict in (SUPPORTED, CONTRADICTED) else text)
-        lines.append(line)
-    titles = [f"{architecture_title(g, results)}: {[architecture(r) for r in results].count(g)} cells" for g in groups]
+    notes, lines, cells = Notes(), [], values.architectures(numbers)
+    for key, factor in FACTORS.items():
+        own = [tests[key, "strongest", group] for group in groups]
+        texts = [_word(test, _interval(notes, test)) for test in own]
+        lines.append([factor.label, SIGNS[factor.expected], *texts])
+    titles = [f"{group}: {cells.count(group)} cells" for group in groups]
     why = "Bold: the interval lies on one side of zero."
     return [*grid(["Factor", "Expected", *titles], lines), "", why, "", *notes.lines()]
 
 
-def _notes(results: Sequence[Results], settings: Settings, tests: Tests) -> list[str]:
-    counted = [(title, *failures(results, outcome)) for outcome, (title, _) in OUTCOMES.items()]
-    failed = "; ".join(f"{title} {bad} of {count}" for title, bad, count in counted)
-    images = [distinct(r[stage]["images"] for r in results) for stage in ("generator", "mle")]
-    aside = tests["nonzero", "strongest", FIXED].found.aside
-    ran = [f for f in tests.values() if f.verdict != UNTESTED and f.scope in (ALL, FIXED)]
+def _notes(numbers: Numbers, settings: Settings, tests: Tests) -> list[str]:
+    counted = {title: values.failures(numbers, outcome) for outcome, (title, _) in OUTCOMES.items()}
+    failed = "; ".join(f"{title} {bad} of {count}" for title, (bad, count) in counted.items())
+    images = [distinct(numbers.value(cell, stage, "images") for cell in numbers.cells) for stage in STAGES]
+    aside = tests["nonzero", "strongest", FIXED].aside
+    ran = [key for key, test in tests.items() if test.verdict != UNTESTED and key[2] in SCOPES]
     return [
         "Gain: mean PSNR less that of the mean auxiliary image on the same images "
         f"(generator: {images[0]}, MLE: {images[1]}), in dB. Strongest: the highest gain among a cell's decoders and "
@@ -198,42 +165,27 @@ def _notes(results: Sequence[Results], settings: Settings, tests: Tests) -> list
     ]
 
 
-def _row(tests: Tests, series: Series) -> Flat:
-    """A factor's JSON."""
-    made: Flat = {}
-    for outcome in OUTCOMES:
-        for scope in (ALL, FIXED):
-            f = tests[series.key, outcome, scope]
-            made |= {f"{outcome}_{scope}_rho": f.found.rho, f"{outcome}_{scope}_verdict": f.verdict}
-    return made
+def _test_lines(tests: Tests, capped: Counts) -> Iterator[Flat]:
+    """The CSV lines of tests."""
+    for (key, outcome, scope), test in tests.items():
+        factor = FACTORS[key]
+        yield {
+            **{"line": "test", "factor": key, "title": factor.title, "unit": factor.unit, "part": factor.part},
+            **{"outcome": outcome, "scope": scope, "expected": SIGNS[factor.expected], "cells": test.count},
+            **{"at_cap": capped.get(key), "rho": test.rho, "low": test.low, "high": test.high},
+            **{"degrees_of_freedom": test.degrees, "left_aside": test.aside, "verdict": test.verdict},
+            "absent": test.reason,
+        }
 
 
-def _test_line(f: Finding, results: Sequence[Results]) -> Flat:
-    """A test's CSV line."""
-    scope = f.scope if isinstance(f.scope, str) else architecture_title(f.scope, results)
-    found = f.found
-    return {
-        **{
-            "line": "test",
-            "factor": f.series.key,
-            "title": f.series.title,
-            "unit": f.series.unit,
-            "part": f.series.part,
-        },
-        **{"outcome": f.outcome, "scope": scope, "expected": SIGNS[f.series.expected], "cells": found.count},
-        **{"at_cap": f.series.capped, "rho": found.rho, "low": found.low, "high": found.high},
-        **{"degrees_of_freedom": found.degrees, "left_aside": found.aside, "verdict": f.verdict},
-        "absent": found.reason,
-    }
-
-
-def _cell_line(i: int, r: Results, tests: Tests, results: Sequence[Results], one: fano.Identification) -> Flat:
-    """A cell's CSV line: all values that the tests and the bound are computed from."""
-    line: Flat = {"line": "cell", **r.identity("target")}
-    line |= {series.key: float(series.values[i]) for series in _series(tests) if not series.key.startswith("fit_")}
-    for outcome, (_, find) in OUTCOMES.items():
-        attack = find(r)
-        line |= {f"{outcome}_gain_db": float(gains([r], outcome)[0])}
-        line |= {f"{outcome}_access": attack.record["access"] if attack else None}
-        line |= {f"{outcome}_failed": attack.record["failed"] if attack else None}
-    return line | fano.columns(one)
+def _cell_lines(numbers: Numbers, named: Mapping[str, Flat]) -> Iterator[Flat]:
+    """The CSV lines of cells: all values that the tests and the bound are computed from."""
+    table, gained = values.values(numbers), {outcome: values.gains(numbers, outcome) for outcome in OUTCOMES}
+    for i, cell in enumerate(numbers.cells):
+        line: Flat = {"line": "cell", **identity(numbers, cell), **table.loc[cell].to_dict()}
+        for outcome, gains in gained.items():
+            item = values.attack(numbers, cell, outcome)
+            line[f"{outcome}_gain_db"] = float(gains[i])
+            line[f"{outcome}_access"] = item and numbers.text(cell, item, "access")
+            line[f"{outcome}_failed"] = item and bool(numbers.number(cell, item, "failed").highest)
+        yield line | named[cell]

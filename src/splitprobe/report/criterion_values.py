@@ -5,149 +5,44 @@ size of z. A gain is an attack's PSNR less that of the mean auxiliary image on t
 differ in what that floor scores.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from splitprobe.report import statistics
-from splitprobe.report.entries import saturated
-from splitprobe.report.results import UNPROTECTED, Results
-from splitprobe.report.scores import decoders, edge, network
-from splitprobe.report.spread import over
-from splitprobe.report.statistics import Correlation, Settings, correlate, left_out, verdict
+from splitprobe.report.attacks import best, edge, network
+from splitprobe.report.entries import distinguished, saturated
+from splitprobe.report.numbers import UNPROTECTED, Numbers
+from splitprobe.report.statistics import Correlation, Settings, correlate, left_out, product
 
-STAGES = ("target", "information", "generator", "mle")
-ESTIMATORS = {
-    "paper": "paper's MINE", "calibrated": "calibrated", "infonce": "InfoNCE", "decoder": "decoder bound",
-}  # fmt: skip
 ALL, FIXED = "all", "fixed"  # over all cells; at fixed architecture
-
-Architecture = tuple[str, str, int, tuple]  # data set, model, cut, and the edge's layers
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A quantity of a cell; ``part``: what it stands for in the criterion, empty for none; ``expected``: its sign.
-
-    ``estimate``: of ``information.mine``, the record behind it, so that values at its cap are known.
-    """
-
-    key: str
-    title: str
-    unit: str
-    part: str
-    read: Callable[[Results], float | None]
-    expected: int = 1
-    log: bool = False
-    estimate: str = ""
-
-
-def estimate(r: Results, name: str) -> Mapping[str, Any]:
-    """A cell's record of an estimate of I(x; z); empty where an older result has none."""
-    return r["information"]["mine"].get(name) or {}
-
-
-def _mi(name: str) -> Callable[[Results], float | None]:
-    def read(r: Results) -> float | None:
-        found = estimate(r, name)
-        # estimates at the cap differ by chance alone: they are one rank
-        return found["cap_nats"] if saturated(found) else found.get("mi_nats")
-
-    return read
-
-
-def _probed(section: str, key: str) -> Callable[[Results], float | None]:
-    """A value of the information stage; None where an older result has no such section."""
-    return lambda r: (r["information"].get(section) or {}).get(key)
-
-
-def _dead_share(r: Results) -> float | None:
-    z = r["information"]["effective"]
-    return None if z["dead_channels"] is None else z["dead_channels"] / z["channels"]
-
-
-def _estimate(name: str, part: str = "I") -> Factor:
-    return Factor(f"mi_{name}", f"MI ({ESTIMATORS[name]})", "nats", part, _mi(name), estimate=name)
-
-
-# part: I, H and size are the criterion's factors; the others are shown beside them. So is the paper's estimate of I: it
-# is capped below 1 nat, sees a corner of the image and gets few steps
-FACTORS = (
-    _estimate("paper", part=""),
-    _estimate("calibrated"),
-    _estimate("infonce"),
-    Factor("entropy", "H(z)", "coded bits", "H", _probed("entropy", "coded_bits_per_image"), log=True),
-    Factor("nonzero", "Non-zero entries of z", "", "size", _probed("effective", "nonzero_per_image"), log=True),
-    Factor("entries", "Entries of z", "", "", _probed("effective", "capacity"), log=True),
-    Factor("bytes", "z", "bytes", "", lambda r: r["target"]["z_bytes"], log=True),
-    Factor("dependence", "Squared distance correlation", "", "", _probed("dependence", "dcor_squared")),
-    Factor("dead_share", "Dead channels", "share", "", _dead_share, expected=-1),
-    _estimate("decoder", part=""),
-)
 COMBINED = ("calibrated", "infonce")  # the estimates of I that combinations are made with
-
-
-@dataclass(frozen=True)
-class Attack:
-    """An attack's record beside its floor's and the number of images both are scored on."""
-
-    record: Mapping[str, Any]
-    floor: Mapping[str, Any]
-    images: int
-
-    @property
-    def gain(self) -> float | None:
-        """PSNR over that of the mean auxiliary image, in dB; None when either is absent."""
-        own, base = self.record["psnr_db"], self.floor["psnr_db"]
-        return None if None in (own, base) else own - base
-
-
-def attacks(r: Results, once: bool = False) -> list[Attack]:
-    """All attacks on what the edge sends; with ``once`` those alone that see one release of an image."""
-    found = []
-    for stage, records in (("generator", decoders(r)), ("mle", r["mle"]["variants"])):
-        seen = [record for record in records.values() if not once or record.get("queries", 1) == 1]
-        found += [Attack(record, r[stage]["floors"]["mean_image"], r[stage]["images"]) for record in seen]
-    return found
-
-
-def strongest(r: Results, once: bool = False) -> Attack | None:
-    """The attack with the highest PSNR, as in every table; None when no attack has a finite one."""
-    known = [attack for attack in attacks(r, once) if attack.record["psnr_db"] is not None]
-    return max(known, key=lambda attack: attack.record["psnr_db"], default=None)
-
-
-def _named(stage: str, records: str, name: str) -> Callable[[Results], Attack | None]:
-    def find(r: Results) -> Attack | None:
-        record = r[stage][records].get(name)
-        return None if record is None else Attack(record, r[stage]["floors"]["mean_image"], r[stage]["images"])
-
-    return find
-
-
-OUTCOMES: Mapping[str, tuple[str, Callable[[Results], Attack | None]]] = {
-    "strongest": ("strongest attack", strongest),
-    "generator": ("black-box generator", _named("generator", "decoders", "black_box")),
-    "mle": ("tuned MLE", _named("mle", "variants", "tuned")),
-    "strong": ("strong decoder", _named("generator", "decoders", "strong")),
-    "hybrid": ("hybrid", _named("mle", "variants", "hybrid")),
+# an outcome's title and its attack as an item; the strongest one differs from cell to cell
+OUTCOMES = {
+    "strongest": ("strongest attack", "strongest"),
+    "generator": ("black-box generator", "generator black_box"),
+    "mle": ("tuned MLE", "mle tuned"),
+    "strong": ("strong decoder", "generator strong"),
+    "hybrid": ("hybrid", "mle hybrid"),
 }
 
 
 @dataclass(frozen=True)
-class Series:
-    """A factor, or a combination of factors, over all cells; ``capped``: cells at the cap, None where there is none."""
+class Factor:
+    """A quantity of a cell, or several combined, which have no item.
 
-    key: str
+    ``part``: what it stands for in the criterion, empty for none; ``expected``: the sign of its correlation; ``log``:
+    whether an axis of it is logarithmic.
+    """
+
     title: str
-    unit: str
-    part: str
-    values: np.ndarray
+    unit: str = ""
+    part: str = ""
+    item: str = ""
+    quantity: str = ""
     expected: int = 1
     log: bool = False
-    capped: int | None = None
 
     @property
     def label(self) -> str:
@@ -155,116 +50,118 @@ class Series:
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
-def architecture(r: Results) -> Architecture:
-    """What a cell shares with those of the same data, network, cut and edge.
+# part: I, H and size are the criterion's factors; the others are shown beside them. So is the paper's estimate of I: it
+# is capped below 1 nat, sees a corner of the image and gets few steps
+FACTORS = {
+    "mi_paper": Factor("MI (paper's MINE)", "nats", "", "mi paper"),
+    "mi_calibrated": Factor("MI (calibrated)", "nats", "I", "mi calibrated"),
+    "mi_infonce": Factor("MI (InfoNCE)", "nats", "I", "mi infonce"),
+    "entropy": Factor("H(z)", "coded bits", "H", "entropy", "coded_bits_per_image", log=True),
+    "nonzero": Factor("Non-zero entries of z", "", "size", "effective", "nonzero_per_image", log=True),
+    "entries": Factor("Entries of z", "", "", "effective", "capacity", log=True),
+    "bytes": Factor("z", "bytes", "", "target", "z_bytes", log=True),
+    "dependence": Factor("Squared distance correlation", "", "", "dependence", "dcor_squared"),
+    "dead_share": Factor("Dead channels", "share", "", "effective", "dead_channels", expected=-1),
+    "mi_decoder": Factor("MI (decoder bound)", "nats", "", "mi decoder"),
+    "product_calibrated": Factor("I (calibrated) × H(z)", part="I, H", log=True),
+    "product_size_calibrated": Factor("I (calibrated) × H(z) × size", part="I, H, size", log=True),
+    "product_infonce": Factor("I (InfoNCE) × H(z)", part="I, H", log=True),
+    "product_size_infonce": Factor("I (InfoNCE) × H(z) × size", part="I, H, size", log=True),
+    "fit_calibrated": Factor("Fit on other networks (calibrated)", part="I, H, size"),
+    "fit_infonce": Factor("Fit on other networks (InfoNCE)", part="I, H, size"),
+}
+Key = tuple[str, str, str]  # of a test: factor, outcome, and scope: ALL, FIXED or the title of an architecture
+
+
+def values(numbers: Numbers) -> pd.DataFrame:
+    """FACTORS but for the fits by cell, NaN where a cell, or an older result, has none.
+
+    Products are our reading of the criterion: without size for MLE, with it for decoders.
+    """
+
+    def value(factor: Factor, cell: str) -> float | None:
+        if factor.item.startswith("mi "):
+            return distinguished(numbers, cell, factor.item.split()[1])
+        number = numbers.value(cell, factor.item, factor.quantity, missing="not measured")
+        share = number is not None and factor.quantity == "dead_channels"
+        return number / numbers.value(cell, factor.item, "channels") if share else number
+
+    columns = {key: [value(f, cell) for cell in numbers.cells] for key, f in FACTORS.items() if f.item}
+    table = pd.DataFrame(columns, numbers.cells, dtype=float)
+    for name in COMBINED:
+        table[f"product_{name}"] = product(table[f"mi_{name}"], table.entropy)
+        table[f"product_size_{name}"] = product(table[f"mi_{name}"], table.entropy, table.nonzero)
+    return table
+
+
+def at_cap(numbers: Numbers) -> pd.DataFrame:
+    """Which cells' estimates are at the most that their estimator can reach: a column for each factor that is one."""
+    names = {key: factor.item.split()[1] for key, factor in FACTORS.items() if factor.item.startswith("mi ")}
+    found = {key: [saturated(numbers, cell, name) for cell in numbers.cells] for key, name in names.items()}
+    return pd.DataFrame(found, numbers.cells)
+
+
+def architectures(numbers: Numbers) -> list[str]:
+    """What each cell shares with those of the same data, network, cut and edge, by its name for readers.
 
     The edge counts: defenses that shrink z would else bring the size of z back in, which is one of the factors.
     """
-    return (*r.network, r["target"]["cell"]["cut"], edge(r))
+    places = [(*numbers.network(c), numbers.value(c, "cell", "cut"), edge(numbers, c)) for c in numbers.cells]
+    titles: dict[tuple, str] = {}
+    for place in dict.fromkeys(places):
+        cells = [cell for cell, other in zip(numbers.cells, places, strict=True) if other == place]
+        others = {other for other in places if other[:3] == place[:3]} - {place}
+        title = f"{place[0]}, {network(numbers, cells[0])}, cut {place[2]:.0f}"
+        if others and not any(cell.partition("/")[2] == UNPROTECTED for cell in cells):
+            title += f", edge of {numbers.text(cells[0], 'target', 'title')}"
+        titles[place] = title if title not in titles.values() else f"{title} ({cells[0]})"
+    return [titles[place] for place in places]
 
 
-def architecture_title(of: Architecture, results: Sequence[Results]) -> str:
-    """An architecture's name for readers."""
-    cells = [r for r in results if architecture(r) == of]
-    edges = {architecture(r) for r in results if architecture(r)[:3] == of[:3]}
-    plain = len(edges) == 1 or any(r.row == UNPROTECTED for r in cells)
-    return f"{of[0]}, {network(cells[0])}, cut {of[2]}" + ("" if plain else f", edge of {cells[0].title}")
+def attack(numbers: Numbers, cell: str, outcome: str) -> str | None:
+    """A cell's attack that an outcome is about, as an item; None where it has none."""
+    item = OUTCOMES[outcome][1]
+    return best(numbers, cell) if item == "strongest" else item if item in numbers.items(cell) else None
 
 
-def gains(results: Sequence[Results], outcome: str) -> np.ndarray:
+def gains(numbers: Numbers, outcome: str) -> np.ndarray:
     """An outcome's gain in dB over all cells (n,), NaN where there is none; the mean over seeds, each with its own."""
+    item = OUTCOMES[outcome][1]
+    if item == "strongest":
+        return np.array([numbers.value(cell, item, "gain_db") for cell in numbers.cells], float)
+    items = (item, f"floor {item.split()[0]} mean_image")
+    psnr = [[numbers.value(cell, i, "psnr_db", missing="not run") for cell in numbers.cells] for i in items]
+    return np.subtract(*np.array(psnr, float))
 
-    def gain(run: Results) -> float | None:
-        attack = OUTCOMES[outcome][1](run)
-        return None if attack is None else attack.gain
 
-    return statistics.numbers([over(r.seeds, gain) for r in results])
-
-
-def failures(results: Sequence[Results], outcome: str) -> tuple[int, int]:
+def failures(numbers: Numbers, outcome: str) -> tuple[int, int]:
     """How many of an outcome's attacks failed (no better than gray or the mean image), and how many there are."""
-    found = [attack for attack in (OUTCOMES[outcome][1](r) for r in results) if attack is not None]
-    return sum(bool(attack.record["failed"]) for attack in found), len(found)
+    items = {cell: attack(numbers, cell, outcome) for cell in numbers.cells}
+    failed = [bool(numbers.number(cell, item, "failed").highest) for cell, item in items.items() if item]
+    return sum(failed), len(failed)
 
 
-def at_cap(r: Results, key: str) -> bool:
-    """Whether a factor's value is an estimate at the most that its estimator can reach."""
-    name = next((f.estimate for f in FACTORS if f.key == key), "")
-    return bool(name) and saturated(estimate(r, name))
-
-
-def factors(results: Sequence[Results]) -> list[Series]:
-    """FACTORS over all cells."""
-    made = []
-    for f in FACTORS:
-        values = statistics.numbers([f.read(r) for r in results])
-        capped = sum(at_cap(r, f.key) for r in results) if f.estimate else None
-        made.append(Series(f.key, f.title, f.unit, f.part, values, f.expected, f.log, capped))
-    return made
-
-
-def products(single: Sequence[Series]) -> list[Series]:
-    """The criterion's factors multiplied, which is our reading of it: without size for MLE, with it for decoders."""
-    by, made = {series.key: series for series in single}, []
-    for name in COMBINED:
-        mi, h, size = (by[key].values for key in (f"mi_{name}", "entropy", "nonzero"))
-        two, three = statistics.product(mi, h), statistics.product(mi, h, size)
-        title = f"I ({ESTIMATORS[name]}) × H(z)"
-        made.append(Series(f"product_{name}", title, "", "I, H", two, log=True))
-        made.append(Series(f"product_size_{name}", f"{title} × size", "", "I, H, size", three, log=True))
-    return made
-
-
-def fitted(single: Sequence[Series], outcome: np.ndarray, results: Sequence[Results]) -> list[Series]:
-    """What I, H(z) and size predict of an outcome by a fit on the other networks' cells, for each estimate of I."""
-    by, made = {series.key: series for series in single}, []
-    for name in COMBINED:
-        used = [by[key].values for key in (f"mi_{name}", "entropy", "nonzero")]
-        predicted = left_out(used, outcome, [r.network for r in results])
-        made.append(Series(f"fit_{name}", f"Fit on other networks ({ESTIMATORS[name]})", "", "I, H, size", predicted))
-    return made
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One test: a series against an outcome over a scope, which is ALL, FIXED or one architecture."""
-
-    series: Series
-    outcome: str
-    scope: str | Architecture
-    found: Correlation
-    verdict: str
-
-
-def examine(results: Sequence[Results], settings: Settings, outcomes: Sequence[str] = tuple(OUTCOMES)) -> list[Finding]:
+def examine(numbers: Numbers, settings: Settings, outcomes: Sequence[str] = tuple(OUTCOMES)) -> dict[Key, Correlation]:
     """All tests: every factor and combination against the outcomes, over all cells and at fixed architecture.
 
-    For architectures with at least ``settings.least`` cells, also among their cells alone.
+    For architectures with at least ``settings.least`` cells, also among their cells alone. A fit predicts an outcome
+    for each data set and network from I, H(z) and size on the cells of all others.
     """
-    single, groups = factors(results), [architecture(r) for r in results]
-    large = [group for group in dict.fromkeys(groups) if groups.count(group) >= settings.least]
-    made: list[Finding] = []
+    table, groups = values(numbers), np.array(architectures(numbers))
+    networks = [numbers.network(cell) for cell in numbers.cells]
+    every, own = np.ones(len(groups), bool), {group: groups == group for group in dict.fromkeys(groups.tolist())}
+    scopes = {ALL: (every, None), FIXED: (every, groups)}
+    scopes |= {group: (cells, None) for group, cells in own.items() if cells.sum() >= settings.least}
+    tests = {}
     for outcome in outcomes:
-        y = gains(results, outcome)
-        for series in [*single, *products(single), *fitted(single, y, results)]:
-            made += _tests(series, outcome, y, groups, large, settings)
-    return made
-
-
-def _tests(
-    series: Series, outcome: str, y: np.ndarray, groups: Sequence[Architecture], large: Sequence[Architecture],
-    settings: Settings,
-) -> Iterator[Finding]:  # fmt: skip
-    """A series against an outcome (n,), in every scope."""
-    scopes: list[tuple[str | Architecture, Correlation]] = [
-        (ALL, correlate(series.values, y, settings)),
-        (FIXED, correlate(series.values, y, settings, groups)),
-    ]
-    for group in large:
-        own = np.array([name == group for name in groups])
-        scopes.append((group, correlate(series.values[own], y[own], settings)))
-    for scope, found in scopes:
-        yield Finding(series, outcome, scope, found, verdict(found, series.expected))
+        y = gains(numbers, outcome)
+        for name in COMBINED:
+            table[f"fit_{name}"] = left_out(table[[f"mi_{name}", "entropy", "nonzero"]].T.values, y, networks)
+        for key, factor in FACTORS.items():
+            x = table[key].to_numpy()
+            for scope, (cells, within) in scopes.items():
+                tests[key, outcome, scope] = correlate(x[cells], y[cells], settings, within, factor.expected)
+    return tests
 
 
 def conclusion(overall: str, fixed: str) -> str:

@@ -1,25 +1,26 @@
 """Training curves, estimator curves and attack curves of several cells: six panels under one legend."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from splitprobe.artifacts import read_csv
-from splitprobe.cells import Paths
-from splitprobe.params import Params
-from splitprobe.report.results import Results, collect, data, labels, origin
-from splitprobe.report.style import QUIET, look
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params
+from splitprobe.report.captions import data, labels, origin
+from splitprobe.report.rows import open_numbers
+from splitprobe.report.style import LEFT, QUIET, look, panels
 
-WIDTH, PANELS_HEIGHT, LEFT = 12.4, 10.4, 0.25  # inches; LEFT is the margin of title and legend
+WIDTH, PANELS_HEIGHT = 12.4, 10.4  # inches
 MARKER = 5.0  # points
 SOLID, DASHED, DOTTED = "-", (0, (3, 1.6)), (0, (1, 1.6))
+STAGES = {"target": "train_target", "information": "train_mine", "generator": "train_generator", "mle": "run_mle"}
 
 
 @dataclass(frozen=True)
@@ -55,59 +56,54 @@ PANELS = (
 
 
 def draw(params: Params, paths: Paths) -> Figure:
-    """The figure for the cells that ``rows.curves`` lists; a panel skips cells without points."""
-    results = collect(params, paths, "curves", ("target",))
-    names = labels(results)
-    firsts = [r.seeds[0] for r in results]  # the curves are theirs
-    caption = textwrap.wrap(f"Scale {params.scale}: {data(results)}. {origin(firsts)}. {_reused(results, names)}", 165)
+    """The figure for the cells that ``rows.curves`` lists, of each its first seed; a panel skips cells without points.
+
+    Raises FileNotFoundError for a curve that is absent.
+    """
+    numbers = open_numbers(params, paths, "curves").first()
+    names = labels(numbers)
     columns = max(1, int((WIDTH - 2 * LEFT) / (0.55 + 0.066 * max(map(len, names.values())))))
-    # from above, in inches: title, caption, legend, then the panels with their own titles
-    legend = 0.48 + 0.17 * len(caption)
-    panels = legend + 0.2 * math.ceil(len(results) / columns) + 0.5
-    height = panels + PANELS_HEIGHT
-    figure = Figure((WIDTH, height))
-    places = {"left": 0.95 / WIDTH, "right": 1 - 0.25 / WIDTH, "top": 1 - panels / height, "bottom": 0.5 / height}
-    grid = figure.subplots(3, 2, gridspec_kw={**places, "hspace": 0.36, "wspace": 0.18})
+    lines = math.ceil(len(names) / columns)
+    source = numbers.frame[numbers.frame.quantity == "reused_from"].set_index("cell").text
+    reused = " ".join(f"{names[cell]} uses the weights of {source[cell]}." for cell in names if source.get(cell))
+    caption = f"Scale {params.scale}: {data(numbers)}. {origin(numbers)}. {reused}"
     title = "Training, estimators and attacks, epoch by epoch"
-    figure.text(LEFT / WIDTH, 1 - 0.28 / height, title, fontsize=13, weight="bold", va="center")
-    how = {"fontsize": 8.5, "color": QUIET, "va": "top", "linespacing": 1.3}
-    figure.text(LEFT / WIDTH, 1 - 0.43 / height, "\n".join(caption), **how)
-    lines = [Line2D([], [], label=names[r.cell], markersize=MARKER, **look(i)) for i, r in enumerate(results)]
-    place = {"loc": "upper left", "bbox_to_anchor": (LEFT / WIDTH, 1 - legend / height), "borderaxespad": 0}
-    figure.legend(handles=lines, ncols=columns, fontsize=8.5, frameon=False, borderpad=0, handlelength=2.4, **place)
-    for axes, panel in zip(grid.flat, PANELS, strict=True):
-        _panel(axes, panel, results)
+    above = 0.2 * lines + 0.5
+    size, margins, spaces = (WIDTH, above + PANELS_HEIGHT), (0.95, 0.25, above, 0.5), {"hspace": 0.36, "wspace": 0.18}
+    handles = [Line2D([], [], label=name, markersize=MARKER, **look(i)) for i, name in enumerate(names.values())]
+    figure, grid = panels(title, caption, size, (3, 2), margins, handles, columns, **spaces)
+    files = {cell: paths.seeded(numbers.seeds(cell)[0]) for cell in names}
+    for axes, panel in zip(grid, PANELS, strict=True):
+        _panel(axes, panel, [read(files[cell], cell, panel) for cell in names])
     return figure
 
 
-def _reused(results: Sequence[Results], names: Mapping[str, str]) -> str:
-    """Which cells have no training of their own."""
-    reused = {r.cell: r["target"]["training"]["reused_from"] for r in results}
-    return " ".join(f"{names[cell]} uses the weights of {source}." for cell, source in reused.items() if source)
+def read(own: Paths, cell: str, panel: Panel) -> dict[str, pd.Series]:
+    """The panel's columns that a cell's repetition has: values over epoch or step, points without one left out.
+
+    A file has a line per epoch or step, and none where nothing was trained. Raises FileNotFoundError without one.
+    """
+    file = own.curve(cell, panel.stage)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: stage {STAGES[panel.stage]}@{cell} writes it")
+    table = pd.read_csv(file, index_col=0)
+    # attacks of different lengths share a file: the shorter one leaves fields empty
+    series = {column: table[column].dropna() for column in panel.columns if column in table}
+    return {column: values for column, values in series.items() if len(values)}
 
 
-def read(r: Results, panel: Panel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The panel's columns that a cell has: positions and values, points without a value left out."""
-    lines, series = read_csv(r.curve(panel.stage)), {}
-    for column in panel.columns:
-        # attacks of different lengths share a file: the shorter one leaves fields empty
-        points = [(float(next(iter(line.values()))), float(line[column])) for line in lines if line.get(column)]
-        if points:
-            series[column] = tuple(np.array(points).T)
-    return series
-
-
-def _panel(axes: Axes, panel: Panel, results: Sequence[Results]) -> None:
-    for i, r in enumerate(results):
-        for column, (x, y) in read(r, panel).items():
+def _panel(axes: Axes, panel: Panel, found: Sequence[Mapping[str, pd.Series]]) -> None:
+    """The curves of all cells."""
+    for i, own in enumerate(found):
+        for column, values in own.items():
             # a few markers a line, each cell's at other points, so that lines that coincide can be told apart
-            every = max(1, len(x) // 4)
-            where = list(range(i % every, len(x), every))
-            axes.plot(x, y, linestyle=panel.columns[column], lw=1.2, ms=MARKER, markevery=where, **look(i))
+            every = max(1, len(values) // 4)
+            where = list(range(i % every, len(values), every))
+            line = {"linestyle": panel.columns[column], "lw": 1.2, "ms": MARKER, "markevery": where}
+            axes.plot(np.array(values.index, float), values.to_numpy(), **line, **look(i))
     axes.set_title(panel.title, pad=18 if panel.remark else 7)
     axes.text(0, 1.03, panel.remark, transform=axes.transAxes, fontsize=8, color=QUIET)
-    axes.set_ylabel(panel.unit)
-    axes.set_xlabel("step" if panel.stage == "mle" else "epoch")
+    axes.set(xlabel="step" if panel.stage == "mle" else "epoch", ylabel=panel.unit)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.margins(x=0.02)
     if panel.log:

@@ -4,12 +4,11 @@ The digits cannot agree, since data and scale differ; what can is which side of 
 whether an attack moved at all, and who is more private than SiftFunnel. ``RULES`` says it to readers.
 """
 
-from collections.abc import Sequence
-
+from splitprobe.report.captions import labels
 from splitprobe.report.markdown import bullets, number
-from splitprobe.report.results import Results, labels, reference
-from splitprobe.report.scores import SIFTFUNNEL, printed, strongest
+from splitprobe.report.numbers import UNPROTECTED, Numbers
 
+SIFTFUNNEL = "siftfunnel"  # the row of the paper's own defense
 DECIBELS, POINTS = 1.0, 1.0  # smaller differences from the unprotected row count as none
 RULES = (
     f"Compared are the black-box decoder's PSNR (the paper's convention; more than {DECIBELS:g} dB below or above the "
@@ -20,21 +19,24 @@ RULES = (
 SIDES = {-1: "lower than", 0: "equal to", 1: "higher than"}
 
 
-def differences(results: Sequence[Results]) -> list[str]:
+def differences(numbers: Numbers) -> list[str]:
     """The block's lines: the rules, a bullet for each row that differs, then the rows that do not."""
-    names, found = labels(results), {}
-    compared = [r for r in results if printed(r) and r.row != "unprotected"]
-    for r in compared:
-        reasons = (_decoder(results, r), _accuracy(results, r), _mle(r), _rank(results, r))
-        found[r.cell] = " ".join(reason for reason in reasons if reason)
-    listed = [f"**{names[cell]}.** {text}" for cell, text in found.items() if text]
-    same = [names[cell] for cell, text in found.items() if not text]
-    alone = [names[r.cell] for r in results if not printed(r)]
-    end = [f"Rows that reproduce all of this, as far as the paper prints it: {'; '.join(same) or 'none'}."]
-    end += [f"Rows that the paper does not have: {'; '.join(alone)}."] if alone else []
-    lonely = [names[r.cell] for r in compared if reference(results, r) is None]
-    end += [f"There is no unprotected row to compare these with: {'; '.join(lonely)}."] if lonely else []
-    return [RULES, "", *bullets(listed), *([""] if listed else []), " ".join(end)]
+    names = labels(numbers)
+    printed = [cell for cell in numbers.cells if numbers.items(cell, who="paper")]
+    compared = [cell for cell in printed if cell.partition("/")[2] != UNPROTECTED]
+    found = {cell: [reason(numbers, cell) for reason in (_decoder, _accuracy, _mle, _rank)] for cell in compared}
+    texts = {names[cell]: " ".join(filter(None, reasons)) for cell, reasons in found.items()}
+    listed = [f"**{name}.** {text}" for name, text in texts.items() if text]
+    same = [name for name, text in texts.items() if not text]
+    alone = [names[cell] for cell in numbers.cells if cell not in printed]
+    lonely = [names[cell] for cell in compared if numbers.reference(cell) is None]
+    ends = {
+        "Rows that reproduce all of this, as far as the paper prints it": same or ["none"],
+        "Rows that the paper does not have": alone,
+        "There is no unprotected row to compare these with": lonely,
+    }
+    end = " ".join(f"{text}: {'; '.join(rows)}." for text, rows in ends.items() if rows)
+    return [RULES, "", *bullets(listed), *([""] if listed else []), end]
 
 
 def side(value: float, base: float, margin: float) -> int:
@@ -42,14 +44,10 @@ def side(value: float, base: float, margin: float) -> int:
     return (value > base + margin) - (value < base - margin)
 
 
-def _decoder(results: Sequence[Results], r: Results) -> str:
+def _decoder(numbers: Numbers, cell: str) -> str:
     """The black-box decoder against the unprotected row's, in the paper and here."""
-    base = reference(results, r)
-    if base is None:
-        return ""
-    key = "generator_psnr_db_paper"
-    theirs = [printed(row, "black-box").get(key) for row in (r, base)]
-    ours = [row["generator"]["decoders"].get("black_box", {}).get("psnr_db_paper") for row in (r, base)]
+    pair, place = (cell, numbers.reference(cell)), ("generator black_box", "psnr_db_paper")
+    theirs, ours = ([row and numbers.value(row, *place, who) for row in pair] for who in ("paper", "ours"))
     if None in (*theirs, *ours) or side(*theirs, DECIBELS) == side(*ours, DECIBELS):
         return ""
     there, here = SIDES[side(*theirs, DECIBELS)], SIDES[side(*ours, DECIBELS)].split()[0]
@@ -59,13 +57,10 @@ def _decoder(results: Sequence[Results], r: Results) -> str:
     )
 
 
-def _accuracy(results: Sequence[Results], r: Results) -> str:
+def _accuracy(numbers: Numbers, cell: str) -> str:
     """The accuracy's change against the unprotected row, in the paper and here, in points."""
-    base, theirs = reference(results, r), printed(r).get("accuracy_change_points")
-    if base is None or None in (theirs, r["target"]["accuracy"], base["target"]["accuracy"]):
-        return ""
-    ours = 100 * (r["target"]["accuracy"] - base["target"]["accuracy"])
-    if side(theirs, 0, POINTS) == side(ours, 0, POINTS):
+    theirs, ours = (numbers.value(cell, "network", "accuracy_change_points", who) for who in ("paper", "ours"))
+    if None in (theirs, ours) or side(theirs, 0, POINTS) == side(ours, 0, POINTS):
         return ""
     return f"Accuracy {_moved(theirs, 2)} in the paper, {_moved(ours, 1)} here."
 
@@ -77,28 +72,30 @@ def _moved(change: float, decimals: int) -> str:
     return f"{verb} {number(abs(change), decimals)} points"
 
 
-def _mle(r: Results) -> str:
+def _mle(numbers: Numbers, cell: str) -> str:
     """The paper's MLE value where it lies below a constant gray: an attack that hardly left its start."""
-    theirs, gray = printed(r).get("mle_psnr_db_paper"), r["mle"]["floors"]["gray"]["psnr_db_paper"]
+    theirs = numbers.value(cell, "mle paper", "psnr_db_paper", "paper")
+    gray = numbers.value(cell, "floor mle gray", "psnr_db_paper")
     if theirs is None or theirs >= gray:
         return ""
-    start = r["mle"]["variants"].get("paper", {}).get("start_psnr_db")
+    start = numbers.value(cell, "mle paper", "start_psnr_db", missing="not run")
     near = "" if start is None else f" and {abs(theirs - start):.1f} dB from a random start ({start:.1f} dB here)"
     text = f"The paper's MLE value, {theirs:.2f} dB, is below the {gray:.1f} dB of a constant gray{near}: an attack "
     text += "that hardly moved"
-    tuned = r["mle"]["variants"].get("tuned", {})
-    if tuned.get("psnr_db") is None:
+    tuned, failed = (numbers.number(cell, "mle tuned", key, missing="not run") for key in ("psnr_db", "failed"))
+    if tuned.value is None:
         return f"{text}."
-    failed = ", no better than gray or the mean image" if tuned["failed"] else ""
-    return f"{text}; the tuned attack reaches {tuned['psnr_db']:.1f} dB here{failed}."
+    end = ", no better than gray or the mean image" if failed.highest else ""
+    return f"{text}; the tuned attack reaches {tuned.value:.1f} dB here{end}."
 
 
-def _rank(results: Sequence[Results], r: Results) -> str:
+def _rank(numbers: Numbers, cell: str) -> str:
     """Whether the row is more private than SiftFunnel here, while the paper has it the other way round."""
-    funnel = next((other for other in results if other.row == SIFTFUNNEL and other.network == r.network), None)
-    if funnel is None or r.row == SIFTFUNNEL:
+    funnel = numbers.reference(cell, SIFTFUNNEL)
+    if funnel in (None, cell):
         return ""
-    ours, theirs = [[measure(row) for row in (r, funnel)] for measure in (strongest, _worst)]
+    ours = [numbers.value(row, "strongest", "psnr_db") for row in (cell, funnel)]
+    theirs = [_printed_worst(numbers, row) for row in (cell, funnel)]
     if None in (*ours, *theirs) or ours[0] >= ours[1] or theirs[0] <= theirs[1]:
         return ""
     return (
@@ -107,8 +104,8 @@ def _rank(results: Sequence[Results], r: Results) -> str:
     )
 
 
-def _worst(r: Results) -> float | None:
-    """The highest PSNR that the paper prints for a decoder of this row, over its accesses."""
-    lines = [printed(r, access) for access in ("black-box", "gray-box")]
-    values = [line.get("generator_psnr_db_paper") for line in lines]
+def _printed_worst(numbers: Numbers, cell: str) -> float | None:
+    """The highest PSNR that the paper prints for a decoder of what this row's edge sends."""
+    items = ("generator black_box", "generator gray_box")
+    values = [numbers.value(cell, item, "psnr_db_paper", "paper", missing="not printed") for item in items]
     return max((value for value in values if value is not None), default=None)

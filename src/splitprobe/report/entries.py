@@ -1,12 +1,14 @@
-"""Texts of single entries that several tables have: a score, an accuracy with its change, an estimate; with marks."""
+"""Single entries that several tables have: a score, an accuracy with its change, an estimate; with their marks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from splitprobe.report.markdown import DAGGER, NONE, Notes, beside, number, signed
-from splitprobe.report.results import Results
-from splitprobe.report.scores import accuracy
-from splitprobe.report.spread import Mean, scaled
+from splitprobe.report.attacks import floors
+from splitprobe.report.frame import NO_REASON
+from splitprobe.report.markdown import DAGGER, NONE, Notes, number, printed, signed
+from splitprobe.report.numbers import UNPROTECTED, Numbers
 
+# estimates of mutual information, items ``mi <name>``, and what readers call them
+ESTIMATES = {"calibrated": "calibrated", "infonce": "InfoNCE", "decoder": "decoder's", "paper": "paper's estimator"}
 # an estimate this close to the most its estimator can reach is saturated: estimates bend well before it (see the figure
 # on known answers) and differ there by their own noise
 NEAR_CAP = 0.1  # nats
@@ -16,65 +18,88 @@ STANDARD = (("psnr_db", 2), ("ssim", 3), ("mse", 4))  # score and decimals
 PAPER = (("mse_paper", 4), ("psnr_db_paper", 2), ("ssim_paper", 3))
 
 
-def scored(notes: Notes, attack: Mapping, key: str, decimals: int) -> str:
-    """A score of an attack, marked when the attack failed."""
-    return notes.value(attack, key, decimals) + (DAGGER if attack.get("failed") else "")
-
-
-def share(notes: Notes, record: Mapping, key: str) -> str:
-    """A share of one as percent, with its spread over seeds."""
-    value = record.get(key)
-    return notes.value(record, key, 1) if value is None else number(scaled(value, 100), 1)
-
-
-def accurate(notes: Notes, results: Sequence[Results], r: Results) -> tuple[str, str]:
-    """Accuracy, and its change with a sign; the unprotected row itself has no change."""
-    record = accuracy(results, r)
-    # with its sign: a defense may also gain accuracy
-    change = record["accuracy_change_points"]
-    text = signed(change, 1) if change is not None else notes.value(record, "accuracy_change_points", 1)
-    return notes.value(record, "accuracy_percent", 1), NONE if r.row == "unprotected" else text
-
-
-def estimated(notes: Notes, estimate: Mapping) -> str:
-    """Mutual information ± its spread over seeds or else over the last epochs, marked when it sits at the cap."""
-    value, spread = estimate.get("mi_nats"), estimate.get("mi_nats_std")
-    text = notes.value(estimate, "mi_nats", 3)
-    if None not in (value, spread) and not isinstance(value, Mean):
-        text += f" ± {number(spread, 3)}"
-    return text + (SATURATED if saturated(estimate) else "")
-
-
-def saturated(estimate: Mapping) -> bool:
-    """Whether mutual information sits at the most that its estimator can reach."""
-    value, cap = estimate.get("mi_nats"), estimate.get("cap_nats")
+def saturated(numbers: Numbers, cell: str, name: str) -> bool:
+    """Whether a cell's estimate sits at the most that its estimator can reach; ``name``: one of ESTIMATES."""
+    value, cap = (numbers.value(cell, f"mi {name}", key, missing="none") for key in ("mi_nats", "cap_nats"))
     return None not in (value, cap) and value > cap - NEAR_CAP
+
+
+def distinguished(numbers: Numbers, cell: str, name: str) -> float | None:
+    """A cell's estimate in nats for rankings: estimates at the cap differ by chance alone, so they are the cap."""
+    key = "cap_nats" if saturated(numbers, cell, name) else "mi_nats"
+    return numbers.value(cell, f"mi {name}", key, missing="none")
+
+
+class Entries:
+    """Writes the entries of one table; ``notes`` collects why some are absent."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self.numbers, self.notes = numbers, Notes()
+
+    def value(self, cell: str, item: str, key: str, decimals: int, missing: str = "") -> str:
+        """A quantity of a cell; ``missing``: why it is absent where there is no line of it."""
+        return self.notes.value(self.numbers.number(cell, item, key, missing=missing), decimals)
+
+    def scores(self, cell: str, item: str, keys: Sequence[tuple[str, int]]) -> list[str]:
+        """Scores (each with its decimals) of an attack, marked when it failed."""
+        missing = f"no {item.split()[-1]} variant was run"
+        failed = self.numbers.number(cell, item, "failed", missing=missing).highest
+        return [self.value(cell, item, key, d, missing) + (DAGGER if failed else "") for key, d in keys]
+
+    def floors(self, columns: Sequence[tuple[str, str, int]], after: int) -> list[list[str]]:
+        """A line for each floor, ``after`` empty entries at its end; ``columns``: stage, score and decimals."""
+        return [
+            [
+                *(f"*Floor: {label}*", "", "", ""),
+                *(self.value(cell, f"floor {stage} {name}", key, decimals) for stage, key, decimals in columns),
+                *[""] * after,
+            ]
+            for label, cell, name in floors(self.numbers)
+        ]
+
+    def share(self, cell: str, item: str, key: str) -> str:
+        """A share of one as percent."""
+        return self.notes.value(self.numbers.number(cell, item, key, missing=NO_REASON).times(100), 1)
+
+    def accurate(self, cell: str) -> list[str]:
+        """Accuracy, and its change with a sign, since a defense may gain some; the unprotected row has no change."""
+        change = self.numbers.number(cell, "network", "accuracy_change_points")
+        text = self.notes.absent(change.reason) if change.value is None else signed(change, 1)
+        percent = self.value(cell, "network", "accuracy_percent", 1)
+        return [percent, NONE if cell.partition("/")[2] == UNPROTECTED else text]
+
+    def estimated(self, cell: str, name: str) -> str:
+        """Mutual information ± its spread over seeds or else over the last epochs, marked when it sits at the cap."""
+        value = self.numbers.number(cell, f"mi {name}", "mi_nats", missing=NO_REASON)
+        spread = self.numbers.value(cell, f"mi {name}", "mi_nats_std", missing=NO_REASON)
+        text = self.notes.value(value, 3)
+        if None not in (value.value, spread) and value.sd is None:
+            text += f" ± {number(spread, 3)}"
+        return text + (SATURATED if saturated(self.numbers, cell, name) else "")
+
+    def beside(self, cell: str, item: str, key: str, decimals: int, ours: str = "") -> str:
+        """A quantity of a cell, written as ``ours`` or else plainly, with the paper's number in parentheses."""
+        theirs = self.numbers.value(cell, item, key, "paper", missing=NONE)
+        return f"{ours or self.value(cell, item, key, decimals)} ({printed(theirs, decimals)})"
+
+    def scores_beside(self, cell: str, item: str) -> list[str]:
+        """An attack's three scores in the paper's conventions, each beside the paper's."""
+        ours = self.scores(cell, item, PAPER)
+        return [self.beside(cell, item, *score, text) for score, text in zip(PAPER, ours, strict=True)]
+
+    def accurate_beside(self, cell: str) -> list[str]:
+        """Accuracy and its change, each beside the paper's."""
+        percent, change = self.accurate(cell)
+        theirs = self.numbers.value(cell, "network", "accuracy_change_points", "paper", missing=NONE)
+        percent = self.beside(cell, "network", "accuracy_percent", 2, percent)
+        return [percent, change if theirs is None else f"{change} ({theirs:+.2f})"]
+
+    def information_beside(self, cell: str) -> list[str]:
+        """Mutual information by the paper's estimator and non-zero entries of z, each beside the paper's."""
+        # the calibrated estimator measures on another scale
+        return [self.beside(cell, "mi paper", "mi_nats", 4), self.beside(cell, "effective", "nonzero_per_image", 0)]
 
 
 def capped(lines: Sequence[Sequence[str]]) -> list[str]:
     """The paragraph that explains the mark of a saturated estimate, where a table's lines have one."""
-    return [CAPPED, ""] if any(SATURATED in cell for line in lines for cell in line) else []
-
-
-def compared(notes: Notes, prefix: str, attack: Mapping, theirs: Mapping) -> list[str]:
-    """An attack's three scores in the paper's conventions, each beside the paper's."""
-    return [beside(scored(notes, attack, key, d), theirs.get(f"{prefix}_{key}"), d) for key, d in PAPER]
-
-
-def accurate_beside(notes: Notes, results: Sequence[Results], r: Results, theirs: Mapping) -> list[str]:
-    """Accuracy and its change, each beside the paper's."""
-    percent, change = accurate(notes, results, r)
-    their_change = theirs.get("accuracy_change_points")
-    if their_change is not None:
-        change += f" ({their_change:+.2f})"
-    return [beside(percent, theirs.get("accuracy_percent"), 2), change]
-
-
-def information_beside(notes: Notes, r: Results, theirs: Mapping) -> list[str]:
-    """Mutual information by the paper's estimator and non-zero entries of z, each beside the paper's."""
-    # the calibrated estimator measures on another scale
-    mi, z = r["information"]["mine"]["paper"], r["information"]["effective"]
-    return [
-        beside(notes.value(mi, "mi_nats", 4), theirs.get("mi_nats"), 4),
-        beside(notes.value(z, "nonzero_per_image", 0), theirs.get("nonzero_per_image"), 0),
-    ]
+    return [CAPPED, ""] if any(SATURATED in entry for line in lines for entry in line) else []

@@ -7,17 +7,14 @@ was is, on average over sets of n images, at most I(x; z), and never more than l
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
-from splitprobe.report.criterion_values import estimate, strongest
+from splitprobe.report.attacks import best
 from splitprobe.report.markdown import NONE, Notes, grid
-from splitprobe.report.results import Results
-from splitprobe.report.spread import mean
-from splitprobe.report.table import Flat
+from splitprobe.report.numbers import Number, Numbers
+from splitprobe.report.tables import Flat
 
-HOLDS, VACUOUS, VIOLATED = "holds", "vacuous", "violated"
+HOLDS, VACUOUS, VIOLATED = KINDS = ("holds", "vacuous", "violated")
 ESTIMATES = {"infonce": "InfoNCE", "calibrated": "the calibrated estimator"}  # of I
 LEAST = 3  # images: of two, log(n - 1) is zero
 NO_SHARE = "this attack's record has no share of images identified"
@@ -40,33 +37,6 @@ TEXT = (
 )
 
 
-@dataclass(frozen=True)
-class Identification:
-    """How often a cell's strongest attack that sees one release of z names the image, among ``images`` of them.
-
-    Of several seeds these may be several numbers, where the strongest attacks are not the same one.
-
-    ``error`` and ``proven``, in nats, are None with a ``reason``. ``bounds``: estimate to the least error it allows,
-    None where the estimate is absent.
-    """
-
-    access: str
-    images: tuple[int, ...]
-    error: float | None
-    proven: float | None
-    bounds: Mapping[str, float | None]
-    reason: str = ""
-
-    def status(self, name: str) -> str | None:
-        """Whether the error keeps the bound that an estimate of I gives; None when one of them is absent."""
-        bound = self.bounds.get(name)
-        if bound is None or self.error is None:
-            return None
-        if bound <= 0:
-            return VACUOUS
-        return HOLDS if self.error >= bound else VIOLATED
-
-
 def least_error(information: float, images: int) -> float:
     """The paper's bound (7) for ``images`` equally likely images and I in nats; zero or less says nothing."""
     return 1 - (information + math.log(2)) / math.log(images)
@@ -77,77 +47,85 @@ def least_information(error: float, images: int) -> float:
     return max(0.0, (1 - error) * math.log(images) - math.log(2))
 
 
-def identification(r: Results) -> Identification:
-    """A cell's measured error beside the bounds, means over its seeds where each has them."""
-    runs = [_identification(run) for run in r.seeds]
-    absent = next((one for one in runs if one.error is None), None)
-    if absent or len(runs) == 1:
-        return absent or runs[0]
-    access = " / ".join(dict.fromkeys(one.access for one in runs))
-    bounds = {name: mean([one.bounds[name] for one in runs]) for name in ESTIMATES}
-    images = tuple(dict.fromkeys(count for one in runs for count in one.images))
-    error, proven = mean([one.error for one in runs]), mean([one.proven for one in runs])
-    return Identification(access, images, error, proven, bounds)
+def status(bound: float | None, error: float | None) -> str | None:
+    """Whether an error keeps a bound; None when one of them is absent."""
+    if bound is None or error is None:
+        return None
+    return VACUOUS if bound <= 0 else HOLDS if error >= bound else VIOLATED
 
 
-def _identification(r: Results) -> Identification:
-    """The same for one seed. Several releases of an image may say more than I(x; z) of one, so they are left out."""
-    attack = strongest(r, once=True)
-    if attack is None:
-        return Identification("", (), None, None, {}, NO_ATTACK)
-    access, images, share = attack.record["access"], attack.images, attack.record.get("identified")
-    if share is None or images < LEAST:
-        why = attack.record.get("identified_reason", NO_SHARE) if share is None else f"{images} images are too few"
-        return Identification(access, (images,), None, None, {}, why)
-    bounds = {name: _bound(estimate(r, name), images) for name in ESTIMATES}
-    return Identification(access, (images,), 1 - share, least_information(1 - share, images), bounds)
+def identifications(numbers: Numbers) -> dict[str, Flat]:
+    """How often a cell's strongest attack that sees one release of z names the image, as its columns of the CSV.
+
+    ``naming_error`` among ``named_images`` and ``proven_nats`` are means over seeds, absent with the reason
+    ``naming_absent``; the strongest attacks of several seeds may differ. For each of ESTIMATES the ``least_error_`` it
+    allows and whether the error keeps it, ``bound_``; both None where the estimate is absent.
+    """
+    own = {seed: numbers.of_seed(seed) for seed in {seed for cell in numbers.cells for seed in numbers.seeds(cell)}}
+    named = {}
+    for cell in numbers.cells:
+        runs = [_of_seed(own[seed], cell) for seed in numbers.seeds(cell)]
+        line = next((run for run in runs if run["naming_absent"]), None) or {
+            key: " / ".join(dict.fromkeys(values)) if isinstance(values[0], str) else Number.over(values).value
+            for key, values in ((key, [run[key] for run in runs]) for key in runs[0])
+        }
+        kept = {f"bound_{name}": status(line[f"least_error_{name}"], line["naming_error"]) for name in ESTIMATES}
+        named[cell] = line | kept
+    return named
 
 
-def _bound(record: Mapping[str, Any], images: int) -> float | None:
-    """The least error that an estimate allows; an estimate below zero counts as zero."""
-    value = record.get("mi_nats")
-    return None if value is None else least_error(max(0.0, value), images)
+def _of_seed(numbers: Numbers, cell: str) -> Flat:
+    """The numbers of one seed. Several releases of an image may say more than I(x; z) of one, so they are left out."""
+    item = best(numbers, cell, once=True)
+    line: Flat = {"named_by": "", "named_images": "", "naming_error": None}
+    line |= dict.fromkeys([*(f"least_error_{name}" for name in ESTIMATES), "proven_nats"])
+    if item is None:
+        return line | {"naming_absent": NO_ATTACK}
+    images = int(numbers.value(cell, item.split()[0], "images"))
+    share = numbers.number(cell, item, "identified", missing=NO_SHARE)
+    line |= {"named_by": numbers.text(cell, item, "access"), "named_images": str(images)}
+    if share.value is None or images < LEAST:
+        return line | {"naming_absent": share.reason if share.value is None else f"{images} images are too few"}
+    error = 1 - share.value
+    for name in ESTIMATES:
+        nats = numbers.value(cell, f"mi {name}", "mi_nats", missing="not estimated")
+        # an estimate below zero counts as zero
+        line[f"least_error_{name}"] = None if nats is None else least_error(max(0.0, nats), images)
+    return line | {"naming_error": error, "proven_nats": least_information(error, images), "naming_absent": ""}
 
 
-def claim(named: Sequence[Identification]) -> str:
+def row(named: Mapping[str, Flat]) -> Flat:
+    """How many cells keep the bound, by estimate."""
+    counts = {name: Counter(line[f"bound_{name}"] for line in named.values()) for name in ESTIMATES}
+    return {f"{name}_{kind}": counts[name][kind] for name in ESTIMATES for kind in KINDS}
+
+
+def claim(named: Mapping[str, Flat]) -> str:
     """What became of the bound, counted."""
     parts = []
     for name, label in ESTIMATES.items():
-        counts = Counter(status for status in (one.status(name) for one in named) if status)
-        kinds = ", ".join(f"**{kind}** in {counts[kind]}" for kind in (HOLDS, VACUOUS, VIOLATED))
+        counts = {kind: row(named)[f"{name}_{kind}"] for kind in KINDS}
+        kinds = ", ".join(f"**{kind}** in {count}" for kind, count in counts.items())
         known = sum(counts.values())
         parts.append(f"with I by {label} " + (f"of {known} cells {kinds}" if known else "no cell has its terms"))
     return f"Fano's bound on naming the image: {'; '.join(parts)}."
 
 
-def row(named: Sequence[Identification]) -> Flat:
-    """How many cells keep the bound, by estimate."""
-    kinds = (HOLDS, VACUOUS, VIOLATED)
-    return {f"{name}_{kind}": sum(one.status(name) == kind for one in named) for name in ESTIMATES for kind in kinds}
-
-
-def page(results: Sequence[Results], named: Sequence[Identification]) -> list[str]:
+def page(named: Mapping[str, Flat]) -> list[str]:
     """One line per cell, below what the bound says and does not say."""
     notes, lines = Notes(), []
     header = ["Cell", "Attack", "Images", "Error in naming"]
     header += [text for label in ESTIMATES.values() for text in (f"Least error, I by {label}", "Verdict")]
-    for r, one in zip(results, named, strict=True):
-        line = [r.cell, one.access or NONE, " / ".join(f"{count:,}" for count in one.images) or NONE]
-        if one.error is None or one.proven is None:
-            lines.append([*line, notes.absent(one.reason), *[NONE] * (2 * len(ESTIMATES) + 1)])
+    for cell, line in named.items():
+        images = " / ".join(f"{int(count):,}" for count in line["named_images"].split(" / ") if count)
+        shown = [cell, line["named_by"] or NONE, images or NONE]
+        if line["naming_absent"]:
+            lines.append([*shown, notes.absent(line["naming_absent"]), *[NONE] * (2 * len(ESTIMATES) + 1)])
             continue
-        line.append(f"{one.error:.3f}")
+        shown.append(f"{line['naming_error']:.3f}")
         for name, label in ESTIMATES.items():
-            bound = one.bounds[name]
+            bound = line[f"least_error_{name}"]
             absent = f"no estimate by {label} in this cell's results"
-            line += [notes.absent(absent) if bound is None else f"{bound:.3f}", one.status(name) or NONE]
-        lines.append([*line, f"{one.proven:.2f}"])
+            shown += [notes.absent(absent) if bound is None else f"{bound:.3f}", line[f"bound_{name}"] or NONE]
+        lines.append([*shown, f"{line['proven_nats']:.2f}"])
     return [*TEXT, *grid([*header, "I that the attack proves, nats"], lines, left=2), "", *notes.lines()]
-
-
-def columns(one: Identification) -> Flat:
-    """A cell's part of a CSV line."""
-    line: Flat = {"named_by": one.access, "named_images": " / ".join(map(str, one.images)), "naming_error": one.error}
-    for name in ESTIMATES:
-        line |= {f"least_error_{name}": one.bounds.get(name), f"bound_{name}": one.status(name)}
-    return line | {"proven_nats": one.proven, "naming_absent": one.reason}

@@ -4,133 +4,125 @@ Not a figure of the paper, whose attacker always has the whole auxiliary set. A 
 set, and a star for as many images of another data set as there are.
 """
 
-import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from splitprobe.artifacts import read_json
-from splitprobe.cells import Paths
-from splitprobe.params import Params
-from splitprobe.report.results import Results, absent, collect, data, distinct, labels
-from splitprobe.report.scores import FLOORS
-from splitprobe.report.style import QUIET, look
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params, ParamsError
+from splitprobe.report.attacks import FLOORS
+from splitprobe.report.captions import data, distinct, labels
+from splitprobe.report.numbers import Numbers
+from splitprobe.report.rows import open_numbers
+from splitprobe.report.style import QUIET, look, panels
 
-WIDTH, HEIGHT, LEFT = 12.4, 5.6, 0.25  # inches; LEFT is the margin of title and legend
+SIZE = (12.4, 4.3)  # inches: the figure's width, and its height below the caption
 OWN, OTHER = 6.5, 12.0  # size of a marker in points: a share of the auxiliary images, another data set
 DASHED, DOTTED = (0, (5, 3)), (0, (1, 2))
-# score, its name on the axis, and what it is multiplied with
-PANELS = (
-    ("psnr_db", "PSNR, dB", 1),
-    ("identified", "identified among the test images, %", 100),
-    ("recognized", "recognized by the judge, %", 100),
-)
-
-Line = tuple[Results, Mapping[str, Any]]  # a cell, and its knowledge/<cell>.json
+# score and title
+SCORES = {
+    "psnr_db": "PSNR, dB",
+    "identified": "Identified among the test images, %",
+    "recognized": "Recognized by the judge, %",
+}
 
 
 def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.knowledge`` lists.
 
-    Raises ParamsError naming the row and the stage whose result is absent.
+    Raises ParamsError for a cell that the attacks with fewer images were not run on.
     """
-    lines = [(r, known(r)) for r in collect(params, paths, "knowledge", ("target",))]
-    figure = Figure((WIDTH, HEIGHT))
-    caption = textwrap.wrap(_caption(params.scale, lines), 184)
-    title = "What the attacker's images are worth"
-    figure.text(LEFT / WIDTH, 1 - 0.25 / HEIGHT, title, fontsize=13, weight="bold", va="center")
-    how = {"fontsize": 8.5, "color": QUIET, "va": "top", "linespacing": 1.3}
-    figure.text(LEFT / WIDTH, 1 - 0.4 / HEIGHT, "\n".join(caption), **how)
-    head = 0.45 + 0.17 * len(caption)  # inches above the legend
-    place = {"loc": "upper left", "bbox_to_anchor": (LEFT / WIDTH, 1 - head / HEIGHT), "borderaxespad": 0}
-    handles = _legend(lines)
-    figure.legend(handles=handles, ncols=len(handles), fontsize=8.5, frameon=False, borderpad=0, **place)
-    edges = {"left": 0.65 / WIDTH, "right": 1 - 0.2 / WIDTH, "top": 1 - (head + 0.6) / HEIGHT, "bottom": 0.5 / HEIGHT}
-    for axes, (key, name, factor) in zip(
-        figure.subplots(1, len(PANELS), gridspec_kw={**edges, "wspace": 0.2}), PANELS, strict=True
-    ):
-        _panel(axes, lines, key, factor)
-        axes.set_title(name[0].upper() + name[1:])
+    numbers = open_numbers(params, paths, "knowledge", ["knowledge"])
+    for cell in numbers.cells:
+        if not numbers.quantities(cell, "knowledge"):
+            raise ParamsError(
+                f"rows.knowledge: {cell!r} has no line in {paths.numbers('knowledge')}; stage measure_knowledge@{cell} "
+                f"measures it, provided that dvc.yaml lists it, and collect_numbers@knowledge writes it"
+            )
+    points = tried(numbers)
+    title, caption = "What the attacker's images are worth", _caption(params.scale, numbers, points)
+    shape, margins, handles = (1, len(SCORES)), (0.65, 0.2, 0.6, 0.5), _legend(numbers)
+    figure, grid = panels(title, caption, SIZE, shape, margins, handles, len(handles), wspace=0.2)
+    for axes, (key, title) in zip(grid, SCORES.items(), strict=True):
+        _panel(axes, numbers.cells, points, key)
+        axes.set_title(title)
+    ceiling = 100 * numbers.value(numbers.cells[0], "judge knowledge", "accuracy_on_originals")
+    grid[-1].axhline(ceiling, color=QUIET, lw=1.0, linestyle=DOTTED, zorder=1)
     return figure
 
 
-def known(r: Results) -> Mapping[str, Any]:
-    """A cell's knowledge/<cell>.json; raises ParamsError where the stage has not run."""
-    file = r.paths.knowledge(r.cell)
-    if not file.is_file():
-        raise absent(r.key, r.cell, "measure_knowledge", file)
-    return read_json(file)
+def tried(numbers: Numbers) -> pd.DataFrame:
+    """The scores of each attack, shares in percent: a column for each quantity, lines by cell, floor and point.
+
+    A point is ``shares <i>`` or ``other``; the attacker's own scores stand under the empty name of a floor.
+    """
+    table = numbers.frame
+    named = table.item.str.extract(r"^knowledge (?P<point>shares \d+|other)(?: floors )?(?P<floor>\w*)$")
+    found = table.join(named).dropna(subset="point")
+    wide = found.pivot(index=["cell", "floor", "point"], columns="quantity", values="value")
+    return wide.assign(identified=100 * wide.identified, recognized=100 * wide.recognized)
 
 
-def _caption(scale: str, lines: Sequence[Line]) -> str:
-    records = [record for _, record in lines]
-    sources, others = [record["provenance"] for record in records], [record["other"] for record in records]
-    shares = [point["share"] for record in records for point in record["shares"]]
-    named = [record["decoder"].replace("_", "-") for record in records]
-    shared = [other["shared_classes"] for other in others]
-    overlap = f" ({distinct(shared)} of its classes are also the target's)" if any(shared) else ""
+def _caption(scale: str, numbers: Numbers, points: pd.DataFrame) -> str:
+    def texts(item: str, key: str) -> list[str]:
+        return [numbers.text(cell, item, key) for cell in numbers.cells]
+
+    def values(item: str, key: str) -> list[float | None]:
+        return [numbers.value(cell, item, key) for cell in numbers.cells]
+
+    shares = points.xs("", level="floor").loc[numbers.cells].share.dropna()
+    classes = values("knowledge other", "shared_classes")
+    overlap = f" ({distinct(classes)} of its classes are also the target's)" if any(classes) else ""
+    right = values("judge knowledge", "accuracy_on_originals")[0]
+    color = values("knowledge shares 0 floors mean_color", "recognized")[0]
     return (
-        f"Scale {scale}: {data([r for r, _ in lines])}. Seed {distinct(s['seed'] for s in sources)}; "
-        f"{distinct(s['device'] for s in sources)}. A {distinct(named)} decoder, fitted on "
+        f"Scale {scale}: {data(numbers)}. Seed {distinct(values('provenance knowledge', 'seed'))}; "
+        f"{distinct(texts('provenance knowledge', 'device'))}. A "
+        f"{distinct(name.replace('_', '-') for name in texts('knowledge', 'decoder'))} decoder, fitted on "
         f"{' / '.join(dict.fromkeys(f'{100 * share:g} %' for share in shares))} of the auxiliary images, each time "
-        f"with the same number of optimizer steps, and scored on the same {distinct(r['images'] for r in records)} "
-        f"test images. Stars: fitted on {distinct(other['auxiliary_images'] for other in others)} auxiliary images of "
-        f"another data set, {distinct(other['title'] for other in others)}{overlap}. Identified: nearest to its own "
-        f"original (MSE). Recognized: given its class by the judge, a classifier trained apart, {_judged(lines)}. "
-        "Hollow: an attack that ended no better (MSE) than the mean of its own auxiliary images, which needs no z "
-        "(dashed)."
+        f"with the same number of optimizer steps, and scored on the same {distinct(values('knowledge', 'images'))} "
+        f"test images. Stars: fitted on {distinct(values('knowledge other', 'auxiliary_images'))} auxiliary images of "
+        f"another data set, {distinct(texts('knowledge other', 'title'))}{overlap}. Identified: nearest to its own "
+        "original (MSE). Recognized: given its class by the judge, a classifier trained apart, which gives it to "
+        f"{100 * right:.1f} % of the originals and to {100 * color:.1f} % of their mean colors. Hollow: an attack that "
+        "ended no better (MSE) than the mean of its own auxiliary images, which needs no z (dashed)."
     )
 
 
-def _judged(lines: Sequence[Line]) -> str:
-    """What the judge makes of the originals and of their mean colors alone."""
-    _, first = lines[0]
-    right, color = first["judge"]["accuracy_on_originals"], first["shares"][0]["floors"]["mean_color"]["recognized"]
-    return f"which gives it to {100 * right:.1f} % of the originals and to {100 * color:.1f} % of their mean colors"
-
-
-def _legend(lines: Sequence[Line]) -> list[Line2D]:
-    names = labels([r for r, _ in lines])
-    handles = [Line2D([], [], label=names[r.cell], ms=OWN, lw=1.2, **look(i)) for i, (r, _) in enumerate(lines)]
+def _legend(numbers: Numbers) -> list[Line2D]:
+    names = labels(numbers)
     star = {"marker": "*", "color": QUIET, "linestyle": "none", "ms": OTHER}
     return [
-        *handles,
+        *(Line2D([], [], label=names[cell], ms=OWN, lw=1.2, **look(i)) for i, cell in enumerate(names)),
         Line2D([], [], label="another data set's images", **star),
         Line2D([], [], label=f"floor: {FLOORS['mean_image']}", color=QUIET, lw=1.0, linestyle=DASHED),
         Line2D([], [], label="the judge on the originals", color=QUIET, lw=1.0, linestyle=DOTTED),
     ]
 
 
-def _panel(axes: Axes, lines: Sequence[Line], key: str, factor: float) -> None:
-    """One score of all cells over the number of auxiliary images, with its floor."""
-    for i, (_, record) in enumerate(lines):
-        color = look(i)["color"]
-        _series(axes, record["shares"], key, factor, color=color, marker=look(i)["marker"], ms=OWN)
-        _series(axes, [record["other"]], key, factor, color=color, marker="*", ms=OTHER)
-    _, first = lines[0]  # the floors are those of the images, not of the cell
-    points = [*first["shares"], first["other"]]
-    floors = [(p["auxiliary_images"], p["floors"]["mean_image"].get(key)) for p in first["shares"]]
-    floors = [(x, factor * y) for x, y in floors if y is not None]
-    if floors:
-        axes.plot(*zip(*floors, strict=True), color=QUIET, lw=1.0, linestyle=DASHED, zorder=1)
-    if key == "recognized":
-        ceiling = factor * first["judge"]["accuracy_on_originals"]
-        axes.axhline(ceiling, color=QUIET, lw=1.0, linestyle=DOTTED, zorder=1)
+def _panel(axes: Axes, cells: Sequence[str], points: pd.DataFrame, key: str) -> None:
+    """One score of all cells over the number of auxiliary images, with its floor; hollow where the attack failed."""
+    for i, cell in enumerate(cells):
+        color, marker = look(i)["color"], look(i)["marker"]
+        known = points.loc[(cell, "")].dropna(subset=key).sort_values("auxiliary_images")
+        shares = known.drop("other", errors="ignore")
+        axes.plot(shares.auxiliary_images.to_numpy(), shares[key].to_numpy(), color=color, lw=1.2)
+        for point in known.itertuples():
+            how = {"marker": "*", "ms": OTHER} if point.Index == "other" else {"marker": marker, "ms": OWN}
+            face = "white" if point.failed else color
+            axes.plot(point.auxiliary_images, getattr(point, key), color=color, markerfacecolor=face, zorder=4, **how)
+    sizes = points.loc[(cells[0], "")].auxiliary_images  # the floors are those of the images, not of the cell
+    floors = points.loc[(cells[0], "mean_image")].drop("other", errors="ignore")[key].dropna()
+    if len(floors):
+        line = pd.Series(floors.to_numpy(), sizes[floors.index]).sort_index()
+        axes.plot(line.index, line.to_numpy(), color=QUIET, lw=1.0, linestyle=DASHED, zorder=1)
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
-    ticks = sorted({point["auxiliary_images"] for point in points})
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    ticks = sorted(set(sizes))
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     axes.set_xlabel("auxiliary images: pairs (x, z) that the attacker has")
     axes.margins(0.06)
-
-
-def _series(axes: Axes, points: Sequence[Mapping], key: str, factor: float, **how: Any) -> None:
-    """Points of one cell joined by a line, absent scores left out; hollow where the attack failed."""
-    found = [(p["auxiliary_images"], factor * p[key], p["failed"]) for p in points if p[key] is not None]
-    axes.plot([x for x, *_ in found], [y for _, y, _ in found], color=how["color"], lw=1.2)
-    for x, y, failed in found:
-        axes.plot([x], [y], **how, markerfacecolor="white" if failed else how["color"], zorder=4)

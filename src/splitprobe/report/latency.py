@@ -4,136 +4,133 @@ The paper gives three edge latencies (end of Section 6.3) without naming the net
 compared by their ratio to the unprotected one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
 
-from splitprobe.cells import Paths
-from splitprobe.params import Params
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params
 from splitprobe.report import paper
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, number
-from splitprobe.report.results import NO_REFERENCE, Results, collect, data, distinct, labels, origin, reference
-from splitprobe.report.table import Flat, Table, flat, reasons
+from splitprobe.report.captions import data, devices, distinct, labels
+from splitprobe.report.frame import NO_REASON
+from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, number, printed
+from splitprobe.report.numbers import NO_REFERENCE, UNPROTECTED, Number, Numbers
+from splitprobe.report.rows import open_numbers
+from splitprobe.report.tables import Flat, Table, flat, identity, reasons
 
-DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+DEVICES = {"cpu": "cpu", "cuda": "gpu"}  # as PyTorch and as columns name them
 HALVES = ("edge", "cloud")
+NOTES = (
+    "One forward pass in float32; the edge includes what the defense does to z before sending it.",
+    "MACs: multiply-accumulates of one image; z: bytes of one image's feature as float32.",
+    "Timings differ between machines and, a little, between runs; parameters, MACs and bytes do not.",
+)
+BESIDE = (
+    "Edge alone, one image. The paper names neither the network nor the machine behind its milliseconds, so only the "
+    f"ratios to the unprotected row can be compared ({NONE}: not in the paper)."
+)
 SIZES = ("edge_parameters", "edge_macs", "z_bytes")
 
 
 def build(params: Params, paths: Paths) -> Table:
     """The latency table for the cells that ``rows.latency`` lists."""
-    results = collect(params, paths, "latency", ("target", "cost"))
+    numbers = open_numbers(params, paths, "latency", extra=["costs"])
+    # timed once, with the first seed's weights
+    seeds = distinct(sorted({numbers.seeds(cell)[0] for cell in numbers.cells}))
     page = document(
         "Latency of edge and cloud",
-        [f"**Scale {params.scale}: {data(results)}.** {origin([r.seeds[0] for r in results])}."],
-        _ours(results),
-        ["## Beside the paper", "", *_beside(results)],
-        ["## Notes", "", *bullets(_remarks(results))],
+        [f"**Scale {params.scale}: {data(numbers)}.** Seed {seeds}; {devices(numbers)}."],
+        *_blocks(numbers),
+        ["## Notes", "", *bullets([*_budgets(numbers), *NOTES])],
     )
-    return Table({r.cell: _row(results, r) for r in results}, [_line(results, r) for r in results], page)
+    rows = {cell: _row(numbers, cell) for cell in numbers.cells}
+    return Table(rows, [_line(numbers, cell) for cell in numbers.cells], page)
 
 
-def _timing(r: Results, device: str) -> Mapping:
-    """A device's timings; only reasons where it was not there."""
-    cost = r["cost"]
-    if cost[device] is not None:
-        return cost[device]
-    why = cost.get(f"{device}_reason", "no reason was recorded")
-    return {f"{half}_latency{part}_ms_reason": why for half in HALVES for part in ("", "_p95")}
+def _timings(numbers: Numbers, cell: str, device: str) -> dict[str, Number]:
+    """What was timed on a device, and ``edge_ratio``: the edge's latency as a multiple of the unprotected row's.
+
+    Where the device was not there, all are absent with that reason.
+    """
+    item, base = f"cost {device}", numbers.reference(cell)
+    why = numbers.number(cell, "cost", device, missing=NO_REASON).reason
+    keys = [f"{half}_latency{part}_ms" for half, part in product(HALVES, ("", "_p95"))]
+    timings = {key: numbers.number(cell, item, key, missing=why) for key in keys}
+    ratio = own = timings["edge_latency_ms"]
+    if own.value is not None:
+        # both of one device: a ratio across devices would say nothing about the defense
+        usual = base and numbers.value(base, item, "edge_latency_ms", missing=why)
+        ratio = Number(own.value / usual) if usual else Number(None, reason=NO_REFERENCE)
+    return timings | {"edge_ratio": ratio}
 
 
-def _ratio(results: Sequence[Results], r: Results, device: str) -> Flat:
-    """Edge latency as a multiple of the unprotected row's, or the reason why there is none."""
-    own, base = _timing(r, device), reference(results, r)
-    # both of one device: a ratio across devices would say nothing about the defense
-    if own.get("edge_latency_ms") is None:
-        return {"ratio": None, "ratio_reason": own.get("edge_latency_ms_reason", "no reason was recorded")}
-    if base is None or not _timing(base, device).get("edge_latency_ms"):
-        return {"ratio": None, "ratio_reason": NO_REFERENCE}
-    return {"ratio": own["edge_latency_ms"] / _timing(base, device)["edge_latency_ms"]}
+def _printed(cell: str, device: str) -> dict[str, float | None]:
+    """The paper's edge latency in ms, and as a multiple of its unprotected row's, under the keys of our timings."""
+    key = f"edge_{DEVICES[device]}_ms"
+    own, base = paper.find("latency", cell.partition("/")[2]).get(key), paper.find("latency", UNPROTECTED)[key]
+    return {"edge_latency_ms": own, "edge_ratio": None if own is None else own / base}
 
 
-def _printed_ratio(r: Results, device: str) -> float | None:
-    """The paper's latency as a multiple of its unprotected row's."""
-    key = f"edge_{DEVICES[device].lower()}_ms"
-    own, base = paper.find("latency", r.row).get(key), paper.find("latency", "unprotected")[key]
-    return None if own is None else own / base
+def _named(timings: Mapping[str, Any], device: str, prefix: str = "") -> Flat:
+    """Timings under the names of our columns: ``edge_cpu_ms`` for ``edge_latency_ms``."""
+    label = f"_{DEVICES[device]}_"
+    return {f"{prefix}{key.replace('_', label, 1).replace('latency_', '')}": value for key, value in timings.items()}
 
 
-def _row(results: Sequence[Results], r: Results) -> Flat:
+def _row(numbers: Numbers, cell: str) -> Flat:
     """The row's JSON."""
-    row: Flat = {key: r["target"][key] for key in SIZES}
-    for device, label in DEVICES.items():
-        for half in HALVES:
-            timing, short = _timing(r, device), f"{half}_{label.lower()}"
-            row[f"{short}_ms"] = timing.get(f"{half}_latency_ms")
-            row[f"{short}_p95_ms"] = timing.get(f"{half}_latency_p95_ms")
-        row[f"edge_{label.lower()}_ratio"] = _ratio(results, r, device)["ratio"]
+    row: Flat = {key: numbers.number(cell, "target", key) for key in SIZES}
+    for device in DEVICES:
+        row |= _named(_timings(numbers, cell, device), device)
     return row
 
 
-def _line(results: Sequence[Results], r: Results) -> Flat:
+def _line(numbers: Numbers, cell: str) -> Flat:
     """The row's CSV line: sizes, all timings with their settings, the paper's values and ratios."""
-    line = r.identity("cost") | {key: r["target"][key] for key in (*SIZES, "cloud_parameters", "cloud_macs")}
-    why = []
-    for device, label in DEVICES.items():
-        timing, ratio = _timing(r, device), _ratio(results, r, device)
-        line |= flat(f"{device}_", timing) | {f"{device}_edge_ratio": ratio["ratio"]}
-        why += [*reasons(f"{device}_", timing), *reasons(f"{device}_edge_", ratio)]
-        line[f"paper_edge_{label.lower()}_ms"] = paper.find("latency", r.row).get(f"edge_{label.lower()}_ms")
-        line[f"paper_edge_{label.lower()}_ratio"] = _printed_ratio(r, device)
-    return line | {"absent": "; ".join(why)}
+    line = identity(numbers, cell, "cost")
+    line |= {key: numbers.number(cell, "target", key) for key in (*SIZES, "cloud_parameters", "cloud_macs")}
+    every: Flat = {}
+    for device in DEVICES:
+        timings = {f"{device}_{key}": value for key, value in _timings(numbers, cell, device).items()}
+        ratio = f"{device}_edge_ratio"
+        line |= flat(numbers, cell, f"cost {device}", f"{device}_") | {ratio: timings[ratio]}
+        line |= _named(_printed(cell, device), device, "paper_")
+        every |= timings
+    return line | {"absent": reasons(every)}
 
 
-def _ours(results: Sequence[Results]) -> list[str]:
-    header = ["Method", "Edge parameters", "Edge MACs", "z, bytes"]
-    header += [f"{label} {half}, ms" for label in DEVICES.values() for half in HALVES]
-    notes, names, lines = Notes(), labels(results), []
-    for r in results:
-        line = [names[r.cell], *(notes.value(r["target"], key, 0) for key in SIZES)]
+def _blocks(numbers: Numbers) -> tuple[list[str], list[str]]:
+    """Our sizes and timings; then the edge's timings and ratios beside the paper's."""
+    header, header_beside = ["Method", "Edge parameters", "Edge MACs", "z, bytes"], ["Method"]
+    for label in map(str.upper, DEVICES.values()):
+        header += [f"{label} {half}, ms" for half in HALVES]
+        header_beside += [f"{label}, ms", f"paper {label}, ms", f"{label} ratio", f"paper {label} ratio"]
+    notes, notes_beside, lines, lines_beside = Notes(), Notes(), [], []
+    for cell, name in labels(numbers).items():
+        line, line_beside = [name, *(notes.value(numbers.number(cell, "target", key), 0) for key in SIZES)], [name]
         for device in DEVICES:
-            timing = _timing(r, device)
+            timings, theirs = _timings(numbers, cell, device), _printed(cell, device)
             for half in HALVES:
-                median = notes.value(timing, f"{half}_latency_ms", 3)
+                median = notes.value(timings[f"{half}_latency_ms"], 3)
                 # a median without a tail is enough said by one n/a
-                tail = timing.get(f"{half}_latency_p95_ms")
+                tail = timings[f"{half}_latency_p95_ms"].value
                 line.append(median if tail is None else f"{median} / {number(tail, 3)}")
+            for key, decimals in (("edge_latency_ms", 3), ("edge_ratio", 2)):
+                line_beside += [notes_beside.value(timings[key], decimals), printed(theirs[key], decimals)]
         lines.append(line)
-    return [*grid(header, lines), "", "Milliseconds: median / 95th percentile.", "", *notes.lines()]
+        lines_beside.append(line_beside)
+    ours = [*grid(header, lines), "", "Milliseconds: median / 95th percentile.", "", *notes.lines()]
+    return ours, ["## Beside the paper", "", BESIDE, "", *grid(header_beside, lines_beside), "", *notes_beside.lines()]
 
 
-def _beside(results: Sequence[Results]) -> list[str]:
-    header = ["Method"]
-    for label in DEVICES.values():
-        header += [f"{label}, ms", f"paper {label}, ms", f"{label} ratio", f"paper {label} ratio"]
-    notes, names, lines = Notes(), labels(results), []
-    for r in results:
-        line, theirs = [names[r.cell]], paper.find("latency", r.row)
-        for device, label in DEVICES.items():
-            printed, ratio = theirs.get(f"edge_{label.lower()}_ms"), _printed_ratio(r, device)
-            line += [
-                notes.value(_timing(r, device), "edge_latency_ms", 3),
-                NONE if printed is None else number(printed, 3),
-                notes.value(_ratio(results, r, device), "ratio", 2),
-                NONE if ratio is None else number(ratio, 2),
-            ]
-        lines.append(line)
-    text = (
-        "Edge alone, one image. The paper names neither the network nor the machine behind its milliseconds, so only "
-        f"the ratios to the unprotected row can be compared ({NONE}: not in the paper)."
-    )
-    return [text, "", *grid(header, lines), "", *notes.lines()]
-
-
-def _remarks(results: Sequence[Results]) -> list[str]:
+def _budgets(numbers: Numbers) -> list[str]:
+    """How each device was timed, as far as it was there."""
     lines = []
     for device, label in DEVICES.items():
-        timed = [r["cost"][device] for r in results if r["cost"][device] is not None]
+        timed = [cell for cell in numbers.cells if f"cost {device}" in numbers.items(cell)]
         if timed:
-            batch, runs, warmup = (distinct(t[key] for t in timed) for key in ("batch", "runs", "warmup"))
-            threads = f"; threads: {distinct(t['threads'] for t in timed)}" if device == "cpu" else ""
-            lines.append(f"{label}: batch of {batch}, {runs} timed runs after {warmup} for warming up{threads}.")
-    return [
-        *lines,
-        "One forward pass in float32; the edge includes what the defense does to z before sending it.",
-        "MACs: multiply-accumulates of one image; z: bytes of one image's feature as float32.",
-        "Timings differ between machines and, a little, between runs; parameters, MACs and bytes do not.",
-    ]
+            keys = ("batch", "runs", "warmup", "threads")
+            own = {key: distinct(numbers.value(cell, f"cost {device}", key) for cell in timed) for key in keys}
+            text = f"{label.upper()}: batch of {{batch}}, {{runs}} timed runs after {{warmup}} for warming up"
+            lines.append((text + ("; threads: {threads}." if device == "cpu" else ".")).format(**own))
+    return lines

@@ -1,8 +1,8 @@
 """Markdown pieces: tables, numbers, and notes for the values that are absent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from splitprobe.report.spread import Mean
+from splitprobe.report.numbers import Number
 
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
@@ -25,27 +25,25 @@ class Notes:
         return f"<sup>{self.reasons.index(reason) + 1}</sup>"
 
     def absent(self, reason: str) -> str:
-        """The cell text for an absent value."""
+        """The entry for an absent value."""
         return f"n/a{self.mark(reason)}"
 
-    def value(self, record: Mapping, key: str, decimals: int) -> str:
-        """The number under a key, or n/a with the reason that the record gives."""
-        if record.get(key) is None:
-            return self.absent(record.get(f"{key}_reason", "no reason was recorded"))
-        return number(record[key], decimals)
+    def value(self, value: Number, decimals: int) -> str:
+        """A quantity as :func:`number` writes it, or n/a with its reason."""
+        return self.absent(value.reason) if value.value is None else number(value, decimals)
 
     def lines(self) -> list[str]:
         """The reasons, a paragraph each, for below the table."""
         return [line for i, reason in enumerate(self.reasons, 1) for line in (f"<sup>{i}</sup> {reason}", "")]
 
 
-def number(value: float, decimals: int) -> str:
+def number(value: Number | float, decimals: int) -> str:
     """A number for readers: thousands separated, fixed decimals, exponent form where those would show only zeros.
 
-    A mean over seeds comes with its standard deviation and, in brackets, how many they were.
+    A mean over seeds that differ comes with its standard deviation.
     """
-    if isinstance(value, Mean):
-        return f"{number(float(value), decimals)} ± {_spread(value.sd, decimals)} [{value.n}]"
+    if isinstance(value, Number):
+        return number(value.value, decimals) + _spread(value, decimals)
     if isinstance(value, int) or decimals == 0:
         return f"{round(value):,}"
     if value and abs(value) < 0.5 * 10**-decimals:
@@ -53,21 +51,23 @@ def number(value: float, decimals: int) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def _spread(sd: float, decimals: int) -> str:
+def printed(value: float | None, decimals: int) -> str:
+    """A number of the paper for readers, or the mark for one that it does not have."""
+    return NONE if value is None else number(value, decimals)
+
+
+def _spread(value: Number, decimals: int) -> str:
     """A standard deviation with its mean's decimals, or with one digit where those would show only zeros."""
-    return f"{sd:.1g}" if decimals and 0 < sd < 0.5 * 10**-decimals else number(sd, decimals)
+    if value.sd is None:
+        return ""
+    return f" ± {value.sd:.1g}" if decimals and value.sd < 0.5 * 10**-decimals else f" ± {number(value.sd, decimals)}"
 
 
-def signed(value: float, decimals: int) -> str:
+def signed(value: Number, decimals: int) -> str:
     """A change for readers, with its sign; a mean over seeds as in :func:`number`."""
-    text = f"{float(value):+.{decimals}f}"
+    text = f"{value.value:+.{decimals}f}"
     text = text if float(text) else text[1:]  # no -0.0
-    return f"{text} ± {_spread(value.sd, decimals)} [{value.n}]" if isinstance(value, Mean) else text
-
-
-def beside(ours: str, paper: float | None, decimals: int) -> str:
-    """Our value with the paper's in parentheses."""
-    return f"{ours} ({NONE if paper is None else number(paper, decimals)})"
+    return text + _spread(value, decimals)
 
 
 def grid(header: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:

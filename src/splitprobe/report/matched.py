@@ -1,27 +1,22 @@
 """Defenses at equal accuracy: how much leaks where a defense costs a given number of points of accuracy.
 
-Rows of Table II stand at different accuracies, so their leakage alone does not compare them. Here each defense is a
-set of points (points of accuracy lost, PSNR of the strongest attack in dB): its own setting and those of its sweep. In
-between, leakage is read off straight lines between neighbors in accuracy, through all points of one knob: an envelope
-of the best ones would reward a defense for each further setting that was tried. A defense with several knobs has a line
-for each, and the defender takes the more private one. What the best setting that was tried leaks is given apart, by
-:func:`best`.
-
-Accuracy is lost against the unprotected row; among the defenses on SiftFunnel's edge against that edge without losses
-(``row``), or the edge's own price would hide what each of them adds.
+Each defense is a set of points (points of accuracy lost, PSNR of the strongest attack in dB): its own setting and those
+of its sweep. In between, leakage is read off straight lines between neighbors in accuracy, through all points of one
+knob: an envelope of the best ones would reward a defense for each further setting that was tried. Of several knobs the
+defender takes the more private one. Accuracy is lost against the unprotected row; among the defenses on SiftFunnel's
+edge against that edge without losses (``row``), or the edge's own price would hide what each of them adds.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from splitprobe.report.results import UNPROTECTED, Results, reference
-from splitprobe.report.scores import SIFTFUNNEL, accuracy, edge, strongest
-from splitprobe.report.spread import mean
+import pandas as pd
+
+from splitprobe.report.attacks import edge
+from splitprobe.report.numbers import NO_REFERENCE, UNPROTECTED, Number, Numbers, accuracies, knob, references
 
 READ, BOUND, MISSED, ABSENT = "read off", "upper bound", "not reached", "absent"
-BUDGET = "budget/"  # begins the cells that run a defense on SiftFunnel's edge
-ARCHITECTURE = f"{SIFTFUNNEL}_architecture"  # the row of that edge without a defense
 LOSSES = "loss."  # begins the knobs of SiftFunnel that leave its edge as it is
 EXACT = 4  # decimals of points of accuracy; what lies below comes from float32
 
@@ -33,29 +28,29 @@ class Point(NamedTuple):
     psnr_db: float
 
 
-Knobs = dict[str, list[Point]]  # the points of a defense's sweep by the dotted key of the knob
-
-
 @dataclass(frozen=True)
 class Value:
-    """What leaks at one loss of accuracy; ``kind`` tells which fields are there.
+    """What leaks at one loss of accuracy; PSNR is a mean over ``n`` seeds with standard deviation ``sd``.
 
-    ``READ``: PSNR in dB, and how many points of accuracy ``apart`` the two settings are that it lies between (0 where a
-    setting lies right there). ``BOUND``: the lowest PSNR of settings that all lose less. ``MISSED``: ``least``, the
-    fewest points that a setting loses. PSNR is a mean over seeds where every seed has a value.
+    ``kind`` is READ: PSNR, and how many points of accuracy ``apart`` the settings are that it lies between (0 right at
+    one); BOUND: the lowest PSNR of settings that all lose less; or MISSED: ``least``, the fewest points that one loses.
     """
 
     kind: str
     psnr_db: float | None = None
-    apart: float = 0.0
+    apart: float | None = None
     least: float | None = None
+    sd: float | None = None
+    n: int = 0
+
+    @property
+    def number(self) -> Number:
+        """PSNR in dB with its spread."""
+        return Number(self.psnr_db, self.sd, self.n)
 
 
 def at(measured: Sequence[Point], lost: float, anchor: Point | None = None) -> Value:
-    """What leaks when ``lost`` points of accuracy may be lost.
-
-    ``anchor``: the network without the defense, another end of the line; it counts only where every setting loses more.
-    """
+    """What leaks when ``lost`` points may be lost; ``anchor``: the plain network, where every setting loses more."""
     if not measured:
         return Value(ABSENT)
     ends = [] if anchor is None or anchor.lost >= min(measured).lost else [anchor]
@@ -78,100 +73,92 @@ def best(measured: Iterable[Point], lost: float) -> Point | None:
     return min((p for p in measured if p.lost <= lost), key=lambda p: (p.psnr_db, p.lost), default=None)
 
 
-def swept(results: Sequence[Results], r: Results, points: Iterable[Results], row: str = UNPROTECTED) -> Knobs:
-    """A cell's settings among ``sweeps.points``, each lost against the networks of its own seeds in ``row``.
+class Measured:
+    """The settings of some cells as points, with accuracy lost against the cells in ``row``, by seed and over seeds.
 
-    Against SiftFunnel's edge only the knobs of its losses count: another width is another edge.
+    A sweep may have fewer seeds than its cell: a seed that it lacks is lost against the mean of the others.
     """
-    knobs: Knobs = {}
-    for point in points:
-        key = point["knob"]["key"]
-        if point.cell != r.cell or (row != UNPROTECTED and not key.startswith(LOSSES)):
-            continue
-        found = own(results, point, row)
-        if found is not None:
-            knobs.setdefault(key, []).append(found)
-    return knobs
 
+    def __init__(self, numbers: Numbers, row: str = UNPROTECTED) -> None:
+        self.numbers, self.row = numbers, row
+        frame, place = numbers.frame, ["cell", "seed"]
+        change = accuracies(frame, references(frame, numbers.cells, row))
+        self._changes = change[change.quantity == "accuracy_change_points"].set_index(place).value
+        psnr = frame[(frame.item == "strongest") & (frame.quantity == "psnr_db")].set_index(place).value
+        runs = pd.DataFrame({"lost": -self._changes, "psnr_db": psnr})
+        # a mean, whose seed is None, exists where each seed has a value
+        means = runs.groupby(level="cell").agg(lambda values: values.mean(skipna=False))
+        points = [((cell, None), *point) for cell, *point in means.dropna().itertuples()]
+        points += runs.dropna().itertuples()
+        self._points = {key: Point(round(lost, EXACT), psnr_db) for key, lost, psnr_db in points}
 
-def of_seed(point: Results, seed: int) -> Results:
-    """A sweep's setting as one seed has it; as it is where that seed did not run."""
-    return next((run for run in point.seeds if run.seed == seed), point)
+    def compared(self, cell: str) -> list[int]:
+        """The seeds of a cell that have a network of their own to compare with."""
+        base = self.numbers.reference(cell, self.row)
+        return [seed for seed in self.numbers.seeds(cell) if base and seed in self.numbers.seeds(base)]
 
+    def change(self, cell: str) -> Number:
+        """A cell's change of accuracy in points, each seed's against its own network."""
+        own = self._changes[cell].reindex(self.compared(cell)).reindex(self.numbers.seeds(cell))
+        return replace(Number.over([None if value != value else value for value in own]), reason=self.why(cell))
 
-def own(results: Sequence[Results], r: Results, row: str = UNPROTECTED) -> Point | None:
-    """A cell's setting, or a sweep's; None when its accuracy, that of ``row`` or every attack's PSNR is absent."""
-    change, psnr = accuracy(results, r, row)["accuracy_change_points"], strongest(r)
-    return None if None in (change, psnr) else Point(round(-change, EXACT), float(psnr))
+    def why(self, cell: str) -> str:
+        """Why a cell has no point, where it has none."""
+        needed = [self.numbers.number(cell, *place) for place in (("strongest", "psnr_db"), ("target", "accuracy"))]
+        absent = NO_REFERENCE if self.row == UNPROTECTED else f"no row {self.row} to compare with"
+        return next((number.reason for number in needed if number.value is None), absent)
 
+    def plain(self, cell: str) -> str | None:
+        """The network that a defense becomes as its knob goes to zero; None for one that changes the architecture.
 
-def plain(results: Sequence[Results], r: Results, row: str = UNPROTECTED) -> Results | None:
-    """The network that a defense becomes as its knob goes to zero; None for a defense that changes the architecture.
+        It is the one in ``row``, where its edge has the same layers. Only the edge counts: a defense may add layers to
+        the cloud, where z has been sent already.
+        """
+        base = self.numbers.reference(cell, self.row)
+        return base if base not in (None, cell) and edge(self.numbers, base) == edge(self.numbers, cell) else None
 
-    It is the one in ``row``, where its edge has the same layers. Only the edge counts: a defense may add layers to the
-    cloud, where z has been sent already.
-    """
-    found = reference(results, r, row)
-    return found if found is not None and found.cell != r.cell and edge(found) == edge(r) else None
+    def own(self, cell: str, seed: int | None = None) -> list[Point]:
+        """The point of a cell's own setting; none where a number is absent, or where a seed has no network."""
+        known = seed is None or seed in self.compared(cell)
+        return [self._points[cell, seed]] if known and (cell, seed) in self._points else []
 
+    def knobs(self, cell: str, seed: int | None = None) -> dict[str, list[Point]]:
+        """The points of a cell's sweep by the key of the knob; a seed that did not run has the mean of the others.
 
-def settings(results: Sequence[Results], r: Results, knobs: Knobs, row: str = UNPROTECTED) -> list[Point]:
-    """A cell's measured points: its own, where it has one, then those of its sweep."""
-    point = own(results, r, row)
-    return [*([] if point is None else [point]), *(point for points in knobs.values() for point in points)]
+        Against SiftFunnel's edge only the knobs of its losses count: another width is another edge.
+        """
+        knobs: dict[str, list[Point]] = {}
+        for setting in self.numbers.settings(cell):
+            key, point = knob(setting), self._points.get((setting, seed), self._points.get((setting, None)))
+            if point is not None and (self.row == UNPROTECTED or key.startswith(LOSSES)):
+                knobs.setdefault(key, []).append(point)
+        return knobs
 
+    def settings(self, cell: str) -> list[Point]:
+        """A cell's measured points: its own, where it has one, then those of its sweep."""
+        return [*self.own(cell), *(point for points in self.knobs(cell).values() for point in points)]
 
-def _lines(results: Sequence[Results], r: Results, knobs: Knobs, lost: float, row: str) -> dict[str, Value]:
-    """What leaks at one loss, by the line of each knob, all of which go through the cell's own setting."""
-    base = plain(results, r, row)
-    anchor = None if base is None else own(results, base, row)
-    # a cell without a sweep has the line of its own setting
-    lines = knobs or {"": []}
-    return {key: at(settings(results, r, {key: points}, row), lost, anchor) for key, points in lines.items()}
+    def value(self, cell: str, lost: float) -> Value:
+        """What leaks where a cell loses so many points.
 
+        The knob is the one that does best over the means: a lower PSNR is better, and where none is within reach, to
+        lose less. With several seeds its value is that of each seed on its own, averaged, where every seed has one;
+        otherwise that of the means, without a spread.
+        """
+        # a cell without a sweep has the line of its own setting
+        lines = {key: self._on_line(cell, key, lost) for key in self.knobs(cell) or [""]}
+        key = min(lines, key=lambda k: (lines[k].psnr_db is None, lines[k].psnr_db or lines[k].least or 0.0))
+        each = [self._on_line(cell, key, lost, seed) for seed in self.numbers.seeds(cell)]
+        kinds = {value.kind for value in each}
+        if len(each) < 2 or not kinds <= {READ, BOUND}:
+            return lines[key]
+        psnr = Number.over([value.psnr_db for value in each])
+        if BOUND in kinds:  # a bound where one of them is
+            return Value(BOUND, psnr.value, sd=psnr.sd, n=psnr.n)
+        return Value(READ, psnr.value, max(value.apart for value in each), sd=psnr.sd, n=psnr.n)
 
-def _private(value: Value) -> tuple[bool, float]:
-    """What the defender prefers: a lower PSNR; where none is within reach, to lose less."""
-    return value.psnr_db is None, value.psnr_db or value.least or 0.0
-
-
-def values(
-    results: Sequence[Results],
-    r: Results,
-    points: Iterable[Results],
-    losses: Iterable[float],
-    row: str = UNPROTECTED,
-) -> dict[float, Value]:
-    """What leaks at each loss, over a cell's own setting and its sweep's among ``points``.
-
-    The knob is the one that does best over the means. With several seeds its value is that of each seed on its own,
-    averaged, where every seed has one; otherwise that of the means, without a spread.
-    """
-    points, found = [point for point in points if point.cell == r.cell], {}
-    whole = swept(results, r, points, row)
-    # each seed's points are still lost against all seeds' networks: a sweep may have fewer seeds than the cell
-    seeds = [
-        (rows, s, swept(results, r, [of_seed(point, s.seed) for point in points], row))
-        for rows, s in by_seed(results, r)
-    ]
-    for lost in losses:
-        lines = _lines(results, r, whole, lost, row)
-        knob = min(lines, key=lambda key: _private(lines[key]))
-        each = [_lines(rows, s, {knob: its.get(knob, [])}, lost, row)[knob] for rows, s, its in seeds]
-        found[lost] = _averaged(lines[knob], each)
-    return found
-
-
-def by_seed(results: Sequence[Results], r: Results) -> list[tuple[list[Results], Results]]:
-    """For each seed of a cell: the rows that ran with it, and the cell among them."""
-    split = {other.cell: {s.seed: s for s in other.seeds} for other in results}
-    return [([rows[seed] for rows in split.values() if seed in rows], s) for seed, s in split[r.cell].items()]
-
-
-def _averaged(whole: Value, each: Sequence[Value]) -> Value:
-    """The seeds' values as one: a bound where one of them is."""
-    kinds = {value.kind for value in each}
-    if len(each) < 2 or not kinds <= {READ, BOUND}:
-        return whole
-    kind = BOUND if BOUND in kinds else READ
-    return Value(kind, mean([value.psnr_db for value in each]), max(value.apart for value in each))
+    def _on_line(self, cell: str, key: str, lost: float, seed: int | None = None) -> Value:
+        """What leaks at one loss by the line of a knob, which goes through the cell's own setting."""
+        base = self.plain(cell)
+        anchor = next(iter(self.own(base, seed)), None) if base else None
+        return at([*self.own(cell, seed), *self.knobs(cell, seed).get(key, [])], lost, anchor)

@@ -1,31 +1,60 @@
-"""The report: one HTML file per scale with all tables and figures, the claims, settings, versions and times.
+"""The report: one HTML file per scale with all tables and figures, the claims, settings and versions.
 
-It is written to metrics/<scale>/report.html: it is a page of numbers, made of the tables beside it. Nothing is loaded
-from elsewhere, so that the file can be sent alone and read without a network.
+It is written to metrics/<scale>/report.html: it is a page of numbers, made of the tables beside it, whose Markdown it
+converts: the few forms that :mod:`splitprobe.report.markdown` writes, and no others. Nothing is loaded from elsewhere,
+so that the file can be sent alone and read without a network.
 """
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import product
 from pathlib import Path
 
-from splitprobe.artifacts import atomic, read_json
-from splitprobe.cells import Paths
-from splitprobe.params import Params, ParamsError
-from splitprobe.report.hypertext import STYLE, converted, table
-from splitprobe.report.markdown import NONE, grid, number
-from splitprobe.report.results import STAGES, result_file, rows
+import pandas as pd
+
+from splitprobe.core.artifacts import atomic
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params, ParamsError
+from splitprobe.report import frame
+from splitprobe.report.markdown import grid, number
+from splitprobe.report.rows import rows
 
 REPORT = "report"
-OWN_STAGE = {"leaderboard": "build_leaderboard"}  # of tables with more dependencies than the others
-LARGEST = 5_000_000  # bytes; more would not be sent by mail
+LARGEST = 3_000_000  # bytes; more would not be sent by mail
 # what decides a result besides the scale; rows only choose what is shown
-SECTIONS = ("seed", "runtime", "data", "normalization", "model", "training", "loss", "defense", "variants")
-SECTIONS += ("ablation", "mine", "information", "calibration", "attack", "judge", "knowledge", "cost")
-SECTIONS += ("leaderboard", "criterion", "sweeps")
+SECTIONS = (
+    "scales", "seed", "runtime", "data", "normalization", "model", "training", "loss", "defense", "variants",
+    "ablation", "mine", "information", "calibration", "attack", "judge", "knowledge", "cost", "leaderboard",
+    "criterion", "sweeps",
+)  # fmt: skip
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1400px; margin: 0 auto; padding: 0 24px 60px; }
+h1 { font-size: 26px; } h2 { font-size: 21px; margin-top: 44px; border-bottom: 1px solid #ddd; } h3 { font-size: 16px; }
+nav { columns: 3; } nav a { display: block; } a { color: #0072b2; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; margin: 10px 0; }
+th, td { padding: 3px 9px; border-bottom: 1px solid #e4e4e4; text-align: right; vertical-align: top; }
+th { border-bottom: 2px solid #999; white-space: normal; } .left { text-align: left; }
+tr:hover td { background: #f6f6f6; }
+img { max-width: 100%; height: auto; } code, pre { font-size: 12.5px; background: #f6f6f6; }
+pre { padding: 12px; overflow-x: auto; } details { margin: 8px 0; }
+"""
+WHOLE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<nav>{links}</nav>
+{sections}
+</body>
+</html>
+"""
 
 
 def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: Sequence[str]) -> Path:
@@ -39,14 +68,15 @@ def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: S
             known = ", ".join([*tables, *figures])
             raise ParamsError(f"rows.{REPORT}: {name!r} is no table or figure; known here: {known}")
         if name in tables:
-            parts.append((name, converted(_built(paths.table(name, "md"), name, "table").decode(), 2)))
+            parts.append((name, converted(_built(paths.table(name, "md"), name, "table").decode())))
         if name in figures:  # a table may share its name with a figure
             parts.append((f"{name}_figure" if name in tables else name, _figure(paths, name)))
-    results = list(_results(params, paths, [name for name, _ in parts]))
-    parts += [("settings", _settings(params)), ("versions", _versions(results))]
-    times = _times(results)
-    parts += [("times", times)] if times else []
-    text = _whole(params.scale, parts)
+    parts += [("settings", _settings(params)), ("versions", _versions(paths))]
+    title = f"splitprobe: scale {params.scale}"
+    headings = {name: part.partition("<h2>")[2].partition("</h2>")[0] or name for name, part in parts}
+    links = "".join(f'<a href="#{name}">{heading}</a>' for name, heading in headings.items())
+    sections = "\n".join(f'<section id="{name}">\n{part}\n</section>' for name, part in parts)
+    text = WHOLE.format(title=title, style=STYLE, links=links, sections=sections)
     size = len(text.encode())
     if size > LARGEST:
         raise ParamsError(f"rows.{REPORT}: the page has {size:,} bytes, {LARGEST:,} is the most; list less")
@@ -55,28 +85,10 @@ def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: S
     return paths.table(REPORT, "html")
 
 
-def _whole(scale: str, parts: Sequence[tuple[str, str]]) -> str:
-    """The document around its parts."""
-    title = f"splitprobe: scale {scale}"
-    links = "".join(f'<a href="#{name}">{_heading(name, part)}</a>' for name, part in parts)
-    sections = "\n".join(f'<section id="{name}">\n{part}\n</section>' for name, part in parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n'
-        f"<body>\n<h1>{title}</h1>\n<nav>{links}</nav>\n{sections}\n</body>\n</html>\n"
-    )
-
-
-def _heading(name: str, part: str) -> str:
-    """A part's own heading, for the links above."""
-    return part.partition("<h2>")[2].partition("</h2>")[0] or name
-
-
 def _built(file: Path, name: str, kind: str) -> bytes:
     """A table's or figure's file."""
     if not file.is_file():
-        stage = OWN_STAGE.get(name, f"build_{kind}@{name}")
-        raise ParamsError(f"rows.{REPORT}: {name!r} has no {file}; stage {stage} builds it")
+        raise ParamsError(f"rows.{REPORT}: {name!r} has no {file}; stage build_{kind}@{name} builds it")
     return file.read_bytes()
 
 
@@ -88,15 +100,17 @@ def _figure(paths: Paths, name: str) -> str:
 
 
 def _settings(params: Params) -> str:
-    """The scale's own settings, then those that all scales share."""
-    names = [f"scales.{params.scale}", *(name for name in SECTIONS if name in params.tree)]
+    """The settings: first those that differ between scales, as this scale has them."""
+    names = [name for name in SECTIONS if name in params.tree]
     params.read |= {*names}
     shown = []
     for name in names:
-        value = params.raw(name)
+        value, opened, title = params.raw(name), "", name
+        if name == "scales":
+            value = {key: item for key, item in value.items() if key != "names"}  # of the other scales
+            opened, title = " open", f"scale {params.scale}"
         tree = _tree(value if isinstance(value, Mapping) else {name: value})
-        opened = " open" if "." in name else ""
-        shown.append(f"<details{opened}><summary>{name}</summary><pre>{tree}</pre></details>")
+        shown.append(f"<details{opened}><summary>{title}</summary><pre>{tree}</pre></details>")
     return "<h2>Settings</h2>\n<p>The parts of <code>params.yaml</code> behind these results.</p>\n" + "\n".join(shown)
 
 
@@ -111,58 +125,63 @@ def _tree(value: Mapping, indent: str = "") -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a result comes from, and how long it took when it was last made here; None where that is not known."""
-
-    cell: str
-    stage: str
-    provenance: Mapping
-    seconds: float | None
-
-
-def _results(params: Params, paths: Paths, names: Sequence[str]) -> Iterator[Source]:
-    """Every result behind the listed tables and figures, seed by seed."""
-    listed = [rows(params, name) for name in names if name in params.raw("rows")]
-    for cell in dict.fromkeys(cell for cells in listed for cell in cells):
-        for own, stage in product(paths.probed(cell), STAGES):
-            file, noted = result_file(own, cell, stage), own.seconds(cell, stage)
-            if file.is_file():
-                seconds = read_json(noted)["seconds"] if noted.is_file() else None
-                yield Source(cell, stage, read_json(file)["provenance"], seconds)
+def _versions(paths: Paths) -> str:
+    """Versions, devices and seeds of all results of the scale, each with the number of results that have it."""
+    table = pd.concat(map(frame.read, sorted(paths.numbers("*").parent.glob("*.csv"))), ignore_index=True)
+    own = table[table.item.str.startswith("provenance ")].set_index("quantity")
+    found = [(what, text) for key, what in (("device", "device"), ("python", "Python")) for text in own.text[[key]]]
+    found += [("seed", f"{seed:.0f}") for seed in own.value[["seed"]]]
+    found += [pair for text in own.text[["versions"]] for pair in json.loads(text).items()]
+    counts = pd.Series(found).value_counts().sort_index()
+    lines = [[what, value, number(count, 0)] for (what, value), count in counts.items()]
+    return "<h2>Versions</h2>\n" + converted("\n".join(grid(["What", "Value", "Results"], lines, left=2)))
 
 
-def _versions(results: Sequence[Source]) -> str:
-    """Versions, devices and seeds, each with the number of results that have it."""
-    counts: dict[tuple[str, str], int] = {}
-    for source in (result.provenance for result in results):
-        known = {"Python": source["python"], "device": source["device"], "seed": source["seed"], **source["versions"]}
-        for key, value in known.items():
-            counts[key, str(value)] = counts.get((key, str(value)), 0) + 1
-    lines = [[key, value, number(count, 0)] for (key, value), count in sorted(counts.items())]
-    return "<h2>Versions</h2>\n" + table(grid(["What", "Value", "Results"], lines, left=2))
+def inline(text: str) -> str:
+    """Bold, italics, code, and raised numbers of notes; everything else is escaped."""
+    text = escape(text, quote=False)
+    text = re.sub(r"&lt;sup&gt;(\d+)&lt;/sup&gt;", r"<sup>\1</sup>", text)
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+    text = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)
+    return re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"<em>\1</em>", text)
 
 
-def _times(results: Sequence[Source]) -> str:
-    """How long the work behind each result took when it last ran on this machine; nothing where none is known."""
-    seconds: dict[tuple[str, str], float] = {}
-    for result in results:
-        if result.seconds is not None:
-            key = (result.cell, result.stage)
-            seconds[key] = seconds.get(key, 0.0) + result.seconds
-    if not seconds:
-        return ""
-    stages = [stage for stage in STAGES if any(key[1] == stage for key in seconds)]
-    lines = []
-    for cell in dict.fromkeys(cell for cell, _ in seconds):
-        own = [seconds.get((cell, stage)) for stage in stages]
-        lines.append([cell, *(NONE if s is None else number(float(s), 1) for s in own), _sum(own)])
-    total = [[seconds[key] for key in seconds if key[1] == stage] for stage in stages]
-    lines.append(["**all**", *map(_sum, total), _sum([s for stage in total for s in stage])])
-    header = ["Cell", *stages, "all"]
-    text = "Seconds of work behind each result when it last ran here, all seeds, without the start of its process."
-    return f"<h2>Times</h2>\n<p>{text}</p>\n" + table(grid(header, lines))
+def converted(markdown: str) -> str:
+    """A page as HTML; its title becomes a heading of level 2, the others follow."""
+    found = []
+    for block in re.split(r"\n\s*\n", markdown.strip()):
+        lines = block.splitlines()
+        while lines:
+            # a table or list is as many lines of its kind as follow one another, anything else a single line
+            kind = lines[0][:2]
+            more = (i for i, line in enumerate(lines) if line[:2] != kind or kind not in ("| ", "- "))
+            count = max(1, next(more, len(lines)))
+            found.append(_block(lines[:count]))
+            lines = lines[count:]
+    return "\n".join(found)
 
 
-def _sum(seconds: Sequence[float | None]) -> str:
-    return number(float(sum(s for s in seconds if s is not None)), 1)
+def _block(lines: Sequence[str]) -> str:
+    """Lines that belong together."""
+    first = lines[0]
+    if first.startswith("| "):
+        return _table(lines)
+    if first.startswith("- "):
+        return "<ul>" + "".join(f"<li>{inline(line[2:])}</li>" for line in lines) + "</ul>"
+    if first.startswith("#"):
+        depth = len(first) - len(first.lstrip("#")) + 1
+        return f"<h{depth}>{inline(first.lstrip('# '))}</h{depth}>"
+    return f"<p>{inline(first)}</p>"
+
+
+def _table(lines: Sequence[str]) -> str:
+    """A Markdown table: header, rule with the columns' sides, then the body."""
+    cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+    sides = ["" if rule.endswith(":") else ' class="left"' for rule in cells[1]]
+
+    def row(tag: str, line: list[str]) -> str:
+        entries = (f"<{tag}{side}>{inline(text)}</{tag}>" for side, text in zip(sides, line, strict=True))
+        return f"<tr>{''.join(entries)}</tr>"
+
+    body = "\n".join(row("td", line) for line in cells[2:])
+    return f'<div class="wide"><table><thead>{row("th", cells[0])}</thead>\n<tbody>\n{body}\n</tbody></table></div>'

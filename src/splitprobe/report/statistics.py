@@ -1,9 +1,8 @@
 """Rank statistics of few cells: correlations with ties, at a fixed group, their intervals, and a fit left out.
 
-Pure functions of numbers, no results and no files. Absent values are None or NaN; a statistic takes the cells that have
-all it needs and says how many. Cells are resampled with a generator of their own for each interval, begun at the same
-seed, so that one statistic more does not shift the others. Correlations agree with scipy's in the tests, which is no
-dependency: its statistics take a second to import.
+Absent values are None or NaN; a statistic takes the cells that have all it needs and says how many. Cells are resampled
+with a generator of their own for each interval, begun at the same seed, so that one statistic more does not shift the
+others. Correlations agree with scipy's in the tests, which is no dependency: its statistics take a second to import.
 """
 
 import math
@@ -11,12 +10,15 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from splitprobe.params import bounded
+from splitprobe.core.params import bounded
 
 LEAST_SPREAD = 1e-6  # of squared ranks: half a rank apart gives more, rounding less
 LEAST_DEFINED = 0.9  # share of resamples in which a correlation must exist, for its interval to be given
 SUPPORTED, CONTRADICTED, UNDECIDED, UNTESTED = "supported", "contradicted", "undecided", "not tested"
+
+Series = Sequence[float | None]
 
 
 @dataclass(frozen=True)
@@ -34,33 +36,42 @@ class Correlation:
     """A rank correlation with its interval; each is None where it does not exist, and ``reason`` says why.
 
     ``count``: cells used; ``degrees``: of freedom, ``count`` less one for each group and one for the slope; ``aside``:
-    cells with both values that were left out because they are alone in their group.
+    cells with both values that were left out because they are alone in their group; ``expected``: sign, 1 or -1.
     """
 
-    rho: float | None
-    low: float | None
-    high: float | None
-    count: int
-    degrees: int
+    rho: float | None = None
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+    degrees: int = 0
     reason: str = ""
     aside: int = 0
+    expected: int = 1
 
+    @property
+    def text(self) -> str:
+        """The correlation with its interval, as far as they exist."""
+        if self.rho is None:
+            return "n/a"
+        return f"{self.rho:.2f}" + ("" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]")
 
-def numbers(values: Sequence[float | None]) -> np.ndarray:
-    """Values as floats (n,); None becomes NaN."""
-    return np.array([math.nan if value is None else value for value in values], float)
+    @property
+    def verdict(self) -> str:
+        """What it says about the expected sign: its interval must lie on one side of zero."""
+        if self.low is None or self.high is None:
+            return UNTESTED
+        if self.low <= 0 <= self.high:
+            return UNDECIDED
+        return SUPPORTED if (self.low > 0) == (self.expected > 0) else CONTRADICTED
 
 
 def ranks(values: Sequence[float]) -> np.ndarray:
     """Ranks from 1 of finite values (n,); ties share their mean rank."""
-    return _ranks(np.ones((1, len(values))), np.asarray(values, float))[0]
+    return pd.Series(values, dtype=float).rank().to_numpy()
 
 
 def correlate(
-    x: Sequence[float | None],
-    y: Sequence[float | None],
-    settings: Settings,
-    groups: Sequence[Hashable] | None = None,
+    x: Series, y: Series, settings: Settings, groups: Sequence[Hashable] | None = None, expected: int = 1
 ) -> Correlation:
     """Spearman's correlation of two series (n,), ties as mean ranks, with a percentile bootstrap interval over cells.
 
@@ -68,62 +79,45 @@ def correlate(
     of its group (a regression on one dummy per group), and what is left is correlated. Cells alone in their group say
     nothing then and are left out before ranking; resamples are drawn within groups.
     """
-    x, y = numbers(x), numbers(y)
+    x, y = np.array(x, float), np.array(y, float)
     kept = np.isfinite(x) & np.isfinite(y)
-    paired = int(kept.sum())
-    names = [0] * len(x) if groups is None else list(groups)
+    paired, names = int(kept.sum()), pd.Series([0] * len(x) if groups is None else list(groups))
+    among, within = ("", "") if groups is None else (" in groups of two or more", "within a group, ")
     if groups is not None:
-        present = [name for name, keep in zip(names, kept, strict=True) if keep]
-        kept &= np.array([present.count(name) > 1 for name in names], bool)
-    count, member = int(kept.sum()), _membership([name for name, keep in zip(names, kept, strict=True) if keep])
-    aside, degrees = paired - count, max(0, count - member.shape[1] - 1)
+        kept &= names.where(kept).duplicated(keep=False).to_numpy()
+    count, member = int(kept.sum()), _membership(names[kept])
+    degrees = max(0, count - member.shape[1] - 1)
+    place = {"count": count, "degrees": degrees, "aside": paired - count, "expected": expected}
     if count < settings.least:
-        where = " in groups of two or more" if groups is not None else ""
-        why = f"{count} cells{where} have both values, {settings.least} are needed"
-        return Correlation(None, None, None, count, degrees, why, aside)
+        return Correlation(**place, reason=f"{count} cells{among} have both values, {settings.least} are needed")
     x, y = x[kept], y[kept]
     rho = float(_correlations(np.ones((1, count)), x, y, member)[0])
     if math.isnan(rho):
-        why = "within a group, one of the two does not vary" if groups is not None else "one of the two does not vary"
-        return Correlation(None, None, None, count, degrees, why, aside)
-    drawn = _correlations(_resamples(member, settings), x, y, member)
-    drawn = drawn[np.isfinite(drawn)]
+        return Correlation(**place, reason=f"{within}one of the two does not vary")
+    resampled = _correlations(_resamples(member, settings), x, y, member)
+    drawn = resampled[np.isfinite(resampled)]
     if len(drawn) < LEAST_DEFINED * settings.resamples:
-        return Correlation(rho, None, None, count, degrees, "in too many resamples one of the two does not vary", aside)
+        return Correlation(rho, **place, reason="in too many resamples one of the two does not vary")
     tail = (1 - settings.level) / 2
-    low, high = np.quantile(drawn, (tail, 1 - tail))
-    return Correlation(rho, float(low), float(high), count, degrees, "", aside)
+    return Correlation(rho, *map(float, np.quantile(drawn, (tail, 1 - tail))), **place)
 
 
-def verdict(found: Correlation, expected: int) -> str:
-    """What a correlation says about its expected sign (1 or -1): its interval must lie on one side of zero."""
-    if found.low is None or found.high is None:
-        return UNTESTED
-    if found.low <= 0 <= found.high:
-        return UNDECIDED
-    return SUPPORTED if (found.low > 0) == (expected > 0) else CONTRADICTED
-
-
-def product(*factors: Sequence[float | None]) -> np.ndarray:
+def product(*factors: Series) -> np.ndarray:
     """The factors' product (n,), NaN where one is absent; a factor below zero, as an estimate may be, counts as zero.
 
     Our reading of the criterion (the paper's equation (8)) without H(x|z): its algebra is not in the available text.
     """
-    return np.prod([np.maximum(numbers(factor), 0) for factor in factors], axis=0)
+    return np.prod(np.maximum(np.array(factors, float), 0), axis=0)
 
 
-def left_out(
-    factors: Sequence[Sequence[float | None]],
-    outcome: Sequence[float | None],
-    groups: Sequence[Hashable],
-) -> np.ndarray:
+def left_out(factors: Sequence[Series], outcome: Series, groups: Sequence[Hashable]) -> np.ndarray:
     """What a linear regression of the outcome's ranks on the factors' predicts for each group from all others: (n,).
 
     No cell is judged by a fit that has seen its group's outcomes. Factors are ranked over all cells that have all
     values, the outcome over the cells that are fitted on. NaN where a value is absent, or where the other groups have
     no more cells than the fit has coefficients.
     """
-    known, y = np.array([numbers(factor) for factor in factors]), numbers(outcome)
+    known, y = np.array(factors, float), np.array(outcome, float)
     complete = np.isfinite(known).all(0) & np.isfinite(y)
     design = np.full((len(y), len(known) + 1), math.nan)
     design[complete] = np.stack([np.ones(complete.sum()), *(_shares(row[complete]) for row in known)], axis=1)
@@ -144,8 +138,8 @@ def _shares(values: np.ndarray) -> np.ndarray:
 
 def _membership(names: Sequence[Hashable]) -> np.ndarray:
     """One column per group (n, k): 1 where a cell is in it."""
-    distinct = list(dict.fromkeys(names))
-    return np.eye(len(distinct))[np.array([distinct.index(name) for name in names], int)]
+    codes, distinct = pd.factorize(pd.Series(names))
+    return np.eye(len(distinct))[codes]
 
 
 def _resamples(member: np.ndarray, settings: Settings) -> np.ndarray:
@@ -158,21 +152,19 @@ def _resamples(member: np.ndarray, settings: Settings) -> np.ndarray:
     return weights
 
 
-def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Mean ranks of the values (n,) in samples that have each of them ``weights`` (m, n) times: (m, n)."""
-    below = (values[:, None] < values).astype(float)  # [j, i]: value j is below value i
-    equal = (values[:, None] == values).astype(float)
-    return weights @ below + (weights @ equal + 1) / 2
-
-
 def _correlations(weights: np.ndarray, x: np.ndarray, y: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Correlation of both series' ranks less their groups' means, in each of m samples: (m,), NaN where none exists."""
+    """Correlation of both series' ranks less their groups' means, in samples with each cell ``weights`` (m, n) times.
+
+    Returns (m,), NaN where none exists.
+    """
     left = []
     for values in (x, y):
-        rank = _ranks(weights, values)
+        below = (values[:, None] < values).astype(float)  # [j, i]: value j is below value i
+        equal = (values[:, None] == values).astype(float)
+        rank = weights @ below + (weights @ equal + 1) / 2  # mean ranks (m, n)
         # resamples are drawn within groups, so that none is empty
         left.append(rank - ((weights * rank) @ member / (weights @ member)) @ member.T)
-    spread = [(weights * one**2).sum(1) for one in left]
+    spread = [(weights * ranked**2).sum(1) for ranked in left]
     exists = np.minimum(*spread) > LEAST_SPREAD
     root = np.sqrt(np.where(exists, spread[0] * spread[1], 1))
     return np.where(exists, (weights * left[0] * left[1]).sum(1) / root, math.nan)

@@ -1,16 +1,36 @@
 """Table I: the datasets behind the roles, with the paper's beside them."""
 
-from typing import Any
+import json
 
-from splitprobe.artifacts import read_json
-from splitprobe.cells import Paths
-from splitprobe.params import Params
-from splitprobe.report import paper
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, number
-from splitprobe.report.results import absent, distinct, rows
-from splitprobe.report.table import Flat, Table, flat
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params, ParamsError
+from splitprobe.report import frame, paper
+from splitprobe.report.captions import distinct
+from splitprobe.report.markdown import NONE, bullets, document, grid, number
+from splitprobe.report.numbers import Numbers
+from splitprobe.report.rows import rows
+from splitprobe.report.tables import Flat, Table
 
+ITEM = "prepared"  # counts are in an item of their own
 PARTS = ("train", "validation", "test", "auxiliary")
+FACTS = {  # our names of the item's quantities
+    **{"kept_images": "kept", "rejected_images": "rejected"},
+    **{key: key for key in ("duplicates_auxiliary", "duplicates_test")},
+    **{"side_pixels": "side", "channels": "channels"},
+}
+COLUMNS = {  # of the page: header, and what is there of a CSV line
+    "Dataset": "{title}",
+    "Role": "{row}",
+    "Classes": "{classes}",
+    "Image": "{side_pixels:.0f} × {side_pixels:.0f} × {channels:.0f}",
+    "Kept": "{kept_images:,.0f}",
+    "Rejected": "{rejected_images:,.0f}",
+    "Training": "{train_images:,.0f} ({train_percent:.1f} %)",
+    "Validation": "{validation_images:,.0f} ({validation_percent:.1f} %)",
+    "Test": "{test_images:,.0f} ({test_percent:.1f} %)",
+    "Auxiliary": "{auxiliary_images:,.0f} ({auxiliary_percent:.1f} %)",
+    "Duplicates in auxiliary / test": "{duplicates_auxiliary:,.0f} / {duplicates_test:,.0f}",
+}
 NOTES = (
     "Role: what the data stand for; the paper fills the roles with CIFAR-10, FaceScrub and ChestX-ray.",
     "Kept and rejected count what the source offers; a scale may use only a part of those kept. "
@@ -24,88 +44,59 @@ NOTES = (
 
 
 def build(params: Params, paths: Paths) -> Table:
-    """Table I for the datasets that ``rows.table1`` lists."""
-    summaries = {name: _summary(paths, name) for name in rows(params, "table1")}
-    seed = distinct(summary["provenance"]["seed"] for summary in summaries.values())
-    caption = [f"**Scale {params.scale}**, seed {seed}: the data that the other tables and figures rest on."]
+    """Table I for the data sets that ``rows.table1`` lists; raises ParamsError for one that is not in the numbers."""
+    names = rows(params, "table1")
+    numbers = Numbers(frame.load(paths, [ITEM]), names)
+    for name in names:
+        if not numbers.items(name):
+            raise ParamsError(
+                f"rows.table1: {name!r} has no line in {paths.numbers(ITEM)}; stage prepare@{name} makes the data and "
+                f"collect_numbers@{ITEM} writes it, provided that dvc.yaml lists {name}"
+            )
+    seed = distinct(numbers.number(name, f"provenance {ITEM}", "seed").value for name in names)
+    lines = [_line(numbers, name) for name in names]
+    ours = [[text.format(**line) for text in COLUMNS.values()] for line in lines]
     page = document(
         "Table I: datasets",
-        caption,
-        _ours(summaries),
-        ["## In the paper", "", *_paper(list(summaries))],
+        [f"**Scale {params.scale}**, seed {seed}: the data that the other tables and figures rest on."],
+        grid([*COLUMNS], ours, left=2),
+        ["## In the paper", "", *_paper(names)],
         ["## Notes", "", *bullets(NOTES)],
     )
-    return Table({n: _row(s) for n, s in summaries.items()}, [_line(n, s) for n, s in summaries.items()], page)
+    return Table({n: _row(numbers, n) for n in names}, lines, page)
 
 
-def _summary(paths: Paths, name: str) -> dict[str, Any]:
-    file = paths.summary(name)
-    if not file.is_file():
-        raise absent("rows.table1", name, "prepare", file)
-    return read_json(file)
-
-
-def _percent(summary: dict[str, Any]) -> dict[str, float]:
-    # of the images used: those kept may be many more than a small scale draws
-    total = sum(summary["counts"][part] for part in PARTS)
-    return {part: 100 * summary["counts"][part] / total for part in PARTS}
-
-
-def _row(s: dict[str, Any]) -> Flat:
+def _row(numbers: Numbers, name: str) -> Flat:
     """The row's JSON."""
+    counts = {part: numbers.value(name, f"{ITEM} counts", part) for part in PARTS}
+    total = sum(counts.values())
     return {
-        "classes": len(s["classes"]),
-        **{f"{part}_images": s["counts"][part] for part in PARTS},
-        **{f"{part}_percent": share for part, share in _percent(s).items()},
-        "kept_images": s["kept"],
-        "rejected_images": s["rejected"],
-        "duplicates_auxiliary": s["duplicates_auxiliary"],
-        "duplicates_test": s["duplicates_test"],
-        "side_pixels": s["side"],
-        "channels": s["channels"],
+        "classes": len(json.loads(numbers.text(name, ITEM, "classes"))),
+        **{f"{part}_images": count for part, count in counts.items()},
+        # of the images used: those kept may be many more than a small scale draws
+        **{f"{part}_percent": 100 * count / total for part, count in counts.items()},
+        **{key: numbers.value(name, ITEM, quantity) for key, quantity in FACTS.items()},
     }
 
 
-def _line(name: str, s: dict[str, Any]) -> Flat:
+def _line(numbers: Numbers, name: str) -> Flat:
     """The row's CSV line: our numbers, then the paper's."""
-    return {"row": name, "title": s["title"], "source": s["source"], **_row(s), **flat("paper_", _printed(name))}
-
-
-def _printed(name: str) -> Flat:
-    return {k: v for k, v in paper.find("table1", name).items() if k != "row"}
-
-
-def _ours(summaries: dict[str, Any]) -> list[str]:
-    header = ["Dataset", "Role", "Classes", "Image", "Kept", "Rejected", "Training", "Validation", "Test", "Auxiliary"]
-    header += ["Duplicates in auxiliary / test"]
-    notes, lines = Notes(), []
-    for name, s in summaries.items():
-        share = _percent(s)
-        lines.append(
-            [
-                s["title"],
-                name,
-                str(len(s["classes"])),
-                f"{s['side']} × {s['side']} × {s['channels']}",
-                *(notes.value(s, key, 0) for key in ("kept", "rejected")),
-                *(f"{s['counts'][part]:,} ({share[part]:.1f} %)" for part in PARTS),
-                " / ".join(notes.value(s, key, 0) for key in ("duplicates_auxiliary", "duplicates_test")),
-            ]
-        )
-    return [*grid(header, lines, left=2), "", *notes.lines()]
+    theirs = {f"paper_{key}": value for key, value in paper.find("table1", name).items() if key != "row"}
+    named = {key: numbers.text(name, ITEM, key) for key in ("title", "source")}
+    return {"row": name, **named, **_row(numbers, name), **theirs}
 
 
 def _paper(names: list[str]) -> list[str]:
     header = ["Dataset", "Role", "Classes", "Images", "Training", "Test", "Auxiliary"]
-    lines = []
-    for name in names:
-        line = paper.find("table1", name)
-        if line:  # a role that the paper does not have has no line here
-            head = [str(line["title"]), name, number(line["classes"], 0), number(line["images"], 0)]
-            lines.append([*head, *(_share(line, part) for part in ("train", "test", "auxiliary"))])
-    if not lines:
+    # a role that the paper does not have has no line here
+    printed = {name: line for name in names if (line := paper.find("table1", name))}
+    if not printed:
         return ["The paper has none of these roles."]
-    auxiliary = [f"{p['title']}'s auxiliary images: {p['auxiliary']}." for p in map(_printed, names) if p]
+    lines = []
+    for name, line in printed.items():
+        head = [str(line["title"]), name, number(line["classes"], 0), number(line["images"], 0)]
+        lines.append([*head, *(_share(line, part) for part in ("train", "test", "auxiliary"))])
+    auxiliary = [f"{line['title']}'s auxiliary images: {line['auxiliary']}." for line in printed.values()]
     return [*grid(header, lines, left=2), "", "≈: inferred, not printed in the paper. " + " ".join(auxiliary)]
 
 

@@ -1,0 +1,215 @@
+"""Device, precision, threads, seeds, and the frame every stage script runs in. torch is imported only when needed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from splitprobe.core.artifacts import write_json
+from splitprobe.core.params import ParamsError, bounded
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("splitprobe")
+MACHINE = Path("data/machine.json")  # git-ignored: what was measured on this machine
+PLAIN = "{desc}: {n_fmt}/{total_fmt} {unit}{postfix}"  # of a progress bar that another program reads
+GAIN = 1.2  # the other precision must be this much faster to be chosen, so that noise never flips the choice
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The section ``runtime``."""
+
+    device: str = bounded(choices=("auto", "cpu", "cuda"))
+    precision: str = bounded(choices=("auto", "float32", "bfloat16"))
+    channels_last: bool
+    threads: int = bounded(1, 1024)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device with the precision that networks are trained in. Losses and distances are float32 everywhere."""
+
+    device: torch.device
+    precision: str
+    channels_last: bool
+    name: str
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """The autocast context for forward passes; does nothing in float32."""
+        import torch
+
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def place(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Move a network to the device, in the chosen memory format."""
+        import torch
+
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return module.to(self.device).to(memory_format=layout)
+
+    def images(self, array: object) -> torch.Tensor:
+        """uint8 images (N, H, W, C) as a resident tensor (N, C, H, W) whose memory is already channels last."""
+        import torch
+
+        tensor = torch.as_tensor(array).to(self.device).permute(0, 3, 1, 2)
+        return tensor if self.channels_last else tensor.contiguous()
+
+    def generator(self, seed: int, *names: object) -> torch.Generator:
+        """A generator on the device, seeded by the run's seed and the purpose it serves."""
+        import torch
+
+        return torch.Generator(self.device).manual_seed(derive(seed, *names))
+
+    @contextlib.contextmanager
+    def seeded(self, seed: int, *names: object) -> Iterator[None]:
+        """Seed torch's global generators within the block: weight initialization and nn.Dropout know no other."""
+        import torch
+
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(derive(seed, *names))
+            yield
+
+
+def derive(seed: int, *names: object) -> int:
+    """A 63-bit seed out of the run's seed and a purpose; the same on every machine."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def start(settings: Settings) -> Runtime:
+    """Choose device and precision, set the threads, ask for repeatable kernels.
+
+    Raises ParamsError when the device asked for is absent.
+    """
+    import torch
+
+    # `splitprobe run --threads` has the last word: how many are best depends on what else runs
+    torch.set_num_threads(int(os.environ.get("SPLITPROBE_THREADS", settings.threads)))
+    cuda = torch.cuda.is_available()
+    if settings.device == "cuda" and not cuda:
+        raise ParamsError("runtime.device = 'cuda': no GPU is usable here; set it to auto or cpu")
+    device = torch.device("cuda" if cuda and settings.device != "cpu" else "cpu")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # matrix products repeat with this alone
+        torch.use_deterministic_algorithms(True, warn_only=True)  # a kernel that has no such form says so
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a kernel per tensor
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # on by default: a GPU's convolutions would keep 10 bits of float32's 23
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {threads} thread{'s' * (threads > 1)}"
+    precision = settings.precision
+    if precision == "auto":
+        precision = _faster_precision(device, settings.channels_last)
+    return Runtime(device, precision, settings.channels_last, f"{name}, {precision}")
+
+
+def _faster_precision(device: torch.device, channels_last: bool) -> str:
+    """The faster precision on this machine, measured once and remembered, so that later stages agree."""
+    import torch
+
+    key = f"torch {torch.__version__}, {_processor(device)}, {torch.get_num_threads()} threads, {channels_last=}"
+    with _other_processes_wait():  # stages that start together must not choose differently
+        try:
+            known = json.loads(MACHINE.read_text())
+        except (FileNotFoundError, ValueError):
+            known = {}
+        if key not in known:
+            seconds = {name: _step_seconds(device, name, channels_last) for name in ("float32", "bfloat16")}
+            ratio = seconds["float32"] / seconds["bfloat16"]
+            known[key] = {"precision": "bfloat16" if ratio > GAIN else "float32", "bfloat16_speedup": ratio}
+            log.info("precision: bfloat16 runs at %.2fx the speed of float32 here: %s", ratio, known[key]["precision"])
+            write_json(MACHINE, known)
+    return known[key]["precision"]
+
+
+@contextlib.contextmanager
+def _other_processes_wait() -> Iterator[None]:
+    """Keep other processes of this checkout out of the block."""
+    MACHINE.parent.mkdir(parents=True, exist_ok=True)
+    with open(MACHINE.with_suffix(".lock"), "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _step_seconds(device: torch.device, precision: str, channels_last: bool) -> float:
+    """Best of three training steps of a small convolutional block."""
+    import torch
+
+    runtime = Runtime(device, precision, channels_last, "")
+    with runtime.seeded(0, "precision"):
+        net = runtime.place(torch.nn.Sequential(*(torch.nn.Conv2d(32, 32, 3, padding=1) for _ in range(3))))
+        x = torch.rand(32, 32, 16, 16, device=device)
+    best = float("inf")
+    for _ in range(4):
+        begin = time.perf_counter()
+        with runtime.autocast():
+            loss = net(x).float().square().mean()
+        loss.backward()
+        loss.item()
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def _processor(device: torch.device) -> str:
+    import torch
+
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, float32 without TF32"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def run_stage(main: Callable[[list[str]], None]) -> None:
+    """Run a stage script: log to stderr; a mistake in the user's files ends in one line and exit status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    begin = time.perf_counter()
+    try:
+        main(sys.argv[1:])
+    except (ValueError, FileNotFoundError) as error:
+        if os.environ.get("SPLITPROBE_TRACEBACK"):
+            raise
+        sys.exit(f"error: {error}\n(SPLITPROBE_TRACEBACK=1 shows where it came from)")
+    log.info("done in %.1f s", time.perf_counter() - begin)
+
+
+def progress(steps: range, label: str, unit: str = "epoch") -> tqdm:
+    """A progress bar with time left on a terminal, nothing in a log file; ``set_postfix`` shows the loss terms.
+
+    Under ``splitprobe run`` it goes to a file that the live view reads.
+    """
+    file = os.environ.get("SPLITPROBE_PROGRESS")
+    if file:
+        return _Reported(steps, desc=label, file=open(file, "w"), mininterval=1, unit=unit, bar_format=PLAIN)
+    return tqdm(steps, desc=label, disable=None, leave=False, dynamic_ncols=True, unit=unit)
+
+
+class _Reported(tqdm):
+    """A progress bar in a file, which it closes."""
+
+    def close(self) -> None:
+        super().close()
+        self.fp.close()

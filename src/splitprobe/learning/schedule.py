@@ -1,0 +1,112 @@
+"""Epochs, learning rate, batches and BatchNorm statistics of everything that is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from splitprobe.core.params import bounded
+from splitprobe.learning import optimizers
+
+S = TypeVar("S", bound="Schedule")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a network is trained, such as the section ``scales.target.<model>``.
+
+    ``least_steps`` raises the number of epochs for a small set of images.
+    """
+
+    epochs: int = bounded(1, 100000)
+    lr: float = bounded(1e-7, 1.0)
+    schedule: str = bounded(choices=("constant", "cosine", "plateau"))
+    least_steps: int = bounded(0, 100_000_000)
+
+    def on(self: S, images: int, batch_size: int) -> S:
+        """The same schedule with the epochs that a set of ``images`` images needs for ``least_steps``."""
+        return replace(self, epochs=enough(self.epochs, self.least_steps, images, batch_size))
+
+
+def enough(epochs: int, least_steps: int, images: int, batch_size: int) -> int:
+    """``epochs``, or as many as ``least_steps`` full batches need, if those are more."""
+    # a small set gives few steps an epoch, and would be under-trained
+    return max(epochs, math.ceil(least_steps / max(1, images // batch_size)))
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Settings of Adam for networks and decoders alike.
+
+    The plateau keys serve the schedule "plateau". ``statistics_batches`` renew BatchNorm's statistics after an epoch.
+    """
+
+    batch_size: int = bounded(2, 65536)
+    betas: tuple[float, ...] = bounded(0.0, 0.99999)
+    amsgrad: bool
+    plateau_factor: float = bounded(0.01, 0.99)
+    plateau_patience: int = bounded(1, 10000)
+    statistics_batches: int = bounded(1, 10000)
+
+    def optimizer(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+        """An Adam optimizer of some parameters with these settings."""
+        return optimizers.Adam(parameters, lr, self.betas, weight_decay=weight_decay, amsgrad=self.amsgrad)
+
+
+class Rate:
+    """The learning rate over epochs: constant, cosine to zero, or lowered when the held-out loss stops falling."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule, settings: Adam) -> None:
+        self.plateau, self.scheduler = schedule.schedule == "plateau", None
+        if schedule.schedule == "cosine":
+            self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule.epochs)
+        elif self.plateau:
+            self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
+            )
+
+    def step(self, held_out_loss: float) -> None:
+        """End an epoch; ``held_out_loss`` is that epoch's and matters for the schedule "plateau" alone."""
+        if self.plateau:
+            self.scheduler.step(held_out_loss)
+        elif self.scheduler:
+            self.scheduler.step()
+
+
+class Call(nn.Module):
+    """A module that holds a network and calls a function that runs it.
+
+    torch's ``update_bn`` takes a single module, looks for BatchNorm in it and calls it.
+    """
+
+    def __init__(self, net: nn.Module, run: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.run = net, run
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The result of the function for x."""
+        return self.run(x)
+
+
+def renew_statistics(net: nn.Module, run: Callable[[Tensor], Tensor], inputs: Iterable[Tensor]) -> None:
+    """Set BatchNorm's running statistics in ``net`` from these inputs alone; ``run`` passes one input through ``net``.
+
+    Running averages start at a variance of one and need a hundred steps to reach a feature as small as SiftFunnel's.
+    Until then a network that learned well is wrong in evaluation mode, defender and attacker alike.
+    """
+    # update_bn restores the mode of the module that it is given, so that module gets the mode of the network
+    update_bn(inputs, Call(net, run).train(net.training))
+
+
+def batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield index batches of one shuffled epoch over ``n`` images; a last batch that is not full is dropped."""
+    order = torch.randperm(n, device=generator.device, generator=generator)
+    size = min(size, n)
+    # full batches only: distance correlation depends on the batch size
+    yield from order[: n - n % size].split(size)

@@ -1,0 +1,195 @@
+"""The table of numbers as views ask for it: one quantity of one cell over its seeds, or all lines as pandas.
+
+Numbers that follow from others are further lines, computed for each seed on its own: item ``network`` has
+``accuracy_percent`` and, in points, ``accuracy_change_points`` against the unprotected network of the same data and
+model; ``strongest`` has ``psnr_db`` of the attack that gets most out of z (its item in ``text``) and ``gain_db``, how
+far that is above the mean auxiliary image on the same images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+
+import numpy as np
+import pandas as pd
+
+from splitprobe.report import frame as frames
+
+UNPROTECTED = "unprotected"  # the row without a defense
+CLOUD_SIDE = "generator cloud_side"  # a decoder of what the cloud's first layer makes of z: no attack on z
+NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
+NO_ATTACK = "no attack ended with a finite PSNR"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A quantity over the seeds of a cell.
+
+    ``value``: its mean, None where a seed has none, and then ``reason`` says why; ``sd``: standard deviation over ``n``
+    seeds, None where they agree; ``highest``: the largest of them, so that a flag is 1 where any seed has it.
+    """
+
+    value: float | None
+    sd: float | None = None
+    n: int = 0
+    highest: float | None = None
+    reason: str = frames.NO_REASON
+
+    @classmethod
+    def over(cls, values: Sequence[float | None]) -> "Number":
+        """A quantity computed for each seed on its own, as what is not linear in the results must be."""
+        if not values or None in values:
+            return cls(None)
+        if min(values) == max(values):
+            return cls(values[0], n=len(values), highest=values[0])
+        return cls(fmean(values), stdev(values), len(values), max(values))
+
+    def times(self, factor: float) -> "Number":
+        """The quantity in another unit, its spread too."""
+        scaled = {key: getattr(self, key) for key in ("value", "sd", "highest")}
+        return replace(self, **{key: None if value is None else factor * value for key, value in scaled.items()})
+
+
+class Numbers:
+    """The results of some cells in the order shown; ``frame`` has the lines of each seed, derived ones included.
+
+    Asking for a quantity that no line has raises KeyError: a name that is misspelled is no absent value.
+    """
+
+    def __init__(self, frame: pd.DataFrame, cells: Sequence[str]) -> None:
+        self.frame, self.cells = frame, list(cells)
+        self._numbers: dict[tuple[str, str, str, str], Number] = {}  # by who, cell, item and quantity
+        self._texts: dict[tuple[str, str, str, str], str] = {}
+        self._items: dict[tuple[str, str], dict[str, list[str]]] = {}  # by who and cell: item to quantities
+        for line in frames.summary(frame).itertuples():
+            who, cell, item, quantity = line.Index
+            spread, reason = (_known(line.mean), _known(line.sd), line.n, _known(line.max)), line.reason
+            self._numbers[line.Index] = Number(*spread, reason or frames.NO_REASON)
+            self._texts[line.Index] = line.text
+            self._items.setdefault((who, cell), {}).setdefault(item, []).append(quantity)
+        self._quantities = {key[2:] for key in self._numbers}
+        seeded = frame[frame.seed != frames.NO_SEED]
+        self._seeds = {cell: sorted(seeds) for cell, seeds in seeded.groupby("cell").seed.unique().items()}
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, cells: Sequence[str]) -> "Numbers":
+        """The results of some cells out of a table, with what follows from them."""
+        own = frame[frame.cell.str.split("@").str[0].isin(cells)]
+        derived = [accuracies(own, references(own, list(cells))), strongest(own)]
+        return cls(pd.concat([own, *derived], ignore_index=True), cells)
+
+    def number(self, cell: str, item: str, quantity: str, who: str = "ours", missing: str = "") -> Number:
+        """A quantity of a cell; without a line of it an absent one, whose reason is ``missing``.
+
+        Raises KeyError for an item and quantity that no cell has, unless ``missing`` is given.
+        """
+        known = self._numbers.get((who, cell, item, quantity))
+        if known is None and not missing and (item, quantity) not in self._quantities:
+            raise KeyError(f"no cell has {item}: {quantity}")
+        return known or Number(None, reason=missing or frames.NO_REASON)
+
+    def value(self, cell: str, item: str, quantity: str, who: str = "ours", missing: str = "") -> float | None:
+        """The mean of :meth:`number` alone."""
+        return self.number(cell, item, quantity, who, missing).value
+
+    def text(self, cell: str, item: str, quantity: str) -> str:
+        """A text of a cell, of several seeds the first one's; raises KeyError where there is none."""
+        return self._texts["ours", cell, item, quantity]
+
+    def network(self, cell: str) -> tuple[str, str]:
+        """(dataset, model): cells that agree in it are compared with the same unprotected one."""
+        return self.text(cell, "cell", "dataset"), self.text(cell, "cell", "model")
+
+    def datasets(self) -> dict[str, str]:
+        """The data sets in the order shown, each with its first cell."""
+        first: dict[str, str] = {}
+        for cell in self.cells:
+            first.setdefault(self.network(cell)[0], cell)
+        return first
+
+    def reference(self, cell: str, row: str = UNPROTECTED) -> str | None:
+        """The cell that one is compared with: the first named ``<group>/<row>`` on the same data set and model."""
+        kind = self.network(cell)
+        return next((c for c in self.cells if c.partition("/")[2] == row and self.network(c) == kind), None)
+
+    def items(self, cell: str, prefix: str = "", who: str = "ours") -> list[str]:
+        """A cell's items that begin with a word, in the order of its results."""
+        return [item for item in self._items.get((who, cell), ()) if prefix in ("", item.split()[0])]
+
+    def quantities(self, cell: str, item: str) -> list[str]:
+        """What there is of an item of a cell, in the order of its results; nothing where it has no such item."""
+        return self._items.get(("ours", cell), {}).get(item, [])
+
+    def settings(self, cell: str) -> list[str]:
+        """The points of a cell's sweep, which are cells as well, in the order of their values."""
+        own = [name for who, name in self._items if who == "ours" and name.startswith(f"{cell}@")]
+        return sorted(own, key=lambda name: (knob(name), float(name.rpartition("=")[2])))
+
+    def seeds(self, cell: str) -> list[int]:
+        """The seeds that a cell ran with."""
+        return self._seeds.get(cell, [])
+
+    def by_seed(self, cell: str, item: str, quantity: str) -> dict[int, float | None]:
+        """A quantity of each seed that has a line of it; None where it is absent there."""
+        own = self.frame[self.frame.who.eq("ours") & self.frame.cell.eq(cell) & self.frame.item.eq(item)]
+        own = own[own.quantity == quantity]
+        return dict(zip(own.seed.tolist(), map(_known, own.value), strict=True))
+
+    def of_seed(self, seed: int) -> "Numbers":
+        """The results of one seed alone, of those cells that ran with it; what has no seed and derived lines stay."""
+        own = self.frame[self.frame.seed.isin([seed, frames.NO_SEED])]
+        ran = set(own.cell[own.seed == seed])
+        return Numbers(own, [cell for cell in self.cells if cell in ran])
+
+    def first(self) -> "Numbers":
+        """The results of each cell's first seed alone, whose curves and pictures are shown; what has no seed stays."""
+        seeded = self.frame.seed.where(self.frame.seed != frames.NO_SEED)
+        first = seeded.groupby([self.frame.who, self.frame.cell]).transform("min")
+        return Numbers(self.frame[seeded.isna() | (seeded == first)], self.cells)
+
+
+def knob(setting: str) -> str:
+    """The dotted key that a point of a sweep changes: ``loss.lambda_dcor`` of ``cnn/siftfunnel@loss.lambda_dcor=2``."""
+    return setting.partition("@")[2].rpartition("=")[0]
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else float(value)
+
+
+def references(frame: pd.DataFrame, cells: list[str], row: str = UNPROTECTED) -> dict[str, str | None]:
+    """What each cell is compared with: the first of ``cells`` that is named ``<group>/<row>``, of its network."""
+    facts = frame[(frame.item == "cell") & frame.quantity.isin(["dataset", "model"])]
+    wide = facts.drop_duplicates(["cell", "quantity"]).pivot(index="cell", columns="quantity", values="text")
+    kind = {cell: (dataset, model) for cell, dataset, model in wide[["dataset", "model"]].itertuples()}
+    first = {kind[cell]: cell for cell in reversed(cells) if cell in kind and cell.partition("/")[2] == row}
+    return {cell: first.get(network) for cell, network in kind.items()}
+
+
+def accuracies(frame: pd.DataFrame, reference: dict[str, str | None]) -> pd.DataFrame:
+    """Accuracy in percent and its change against the reference: the same seed's, or where it has none the mean."""
+    ours = frame[(frame.who == "ours") & (frame.item == "target") & (frame.quantity == "accuracy")]
+    percent = ours.assign(item="network", quantity="accuracy_percent", value=100 * ours.value)
+    base, compared = percent.set_index(["cell", "seed"]).value, percent.cell.map(reference)
+    same = base.reindex(list(zip(compared, percent.seed, strict=True))).to_numpy()
+    # a mean exists where each seed has a value
+    mean = base.groupby("cell").agg(lambda values: values.mean(skipna=False)).reindex(compared).to_numpy()
+    change = percent.assign(quantity="accuracy_change_points")
+    change["value"] = percent.value - np.where(np.isnan(same), mean, same)
+    reason = np.where(percent.value.isna(), percent.reason, NO_REFERENCE)
+    change["reason"] = np.where(change.value.notna(), "", reason)
+    return pd.concat([percent, change], ignore_index=True)
+
+
+def strongest(frame: pd.DataFrame) -> pd.DataFrame:
+    """PSNR and gain of the strongest attack, seed by seed; of equally strong ones the first."""
+    ours = frame[(frame.who == "ours") & (frame.quantity == "psnr_db")]
+    attacks = ours.item.str.match(r"(generator|mle) \w+$") & (ours.item != CLOUD_SIDE)
+    psnr = ours[attacks].reset_index(drop=True)
+    best = psnr.loc[psnr.value.fillna(-np.inf).groupby([psnr.cell, psnr.seed], sort=False).idxmax()]
+    floor = ours[ours.item.isin(["floor generator mean_image", "floor mle mean_image"])]
+    floor = floor.set_index(["cell", "seed", floor.item.str.split().str[1]]).value
+    under = floor.reindex(list(zip(best.cell, best.seed, best.item.str.split().str[0], strict=True))).to_numpy()
+    none = best.value.isna()
+    best = best.assign(text=best.item.mask(none, ""), reason=np.where(none, NO_ATTACK, ""), item="strongest")
+    return pd.concat([best, best.assign(quantity="gain_db", value=best.value - under)], ignore_index=True)

@@ -1,0 +1,18 @@
+"""Stage ``write_recipes``: settings and code of every other stage, a small file each. It takes no arguments."""
+
+import own_sources  # noqa: F401
+
+from splitprobe.core.params import ParamsError
+from splitprobe.core.recipe import Study
+from splitprobe.core.runtime import run_stage
+
+
+def main(arguments: list[str]) -> None:
+    """Write data/<scale>/recipes/<script>/<key>.json."""
+    if arguments:
+        raise ParamsError(f"no argument is needed, not {arguments}: python stages/write_recipes.py")
+    Study().write()
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,133 @@
+import copy
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from splitprobe.core.params import Params, ParamsError, at_scale, bounded, typed
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = bounded(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Section:
+    steps: int = bounded(1, 10)
+    inner: Inner
+    kind: str = bounded(choices=("a", "b"))
+    values: tuple[float, ...] = bounded(0.0, 1.0)
+    on: bool
+    path: str | None
+
+
+GOOD = {"steps": 3, "inner": {"rate": 0.5}, "kind": "a", "values": [0, 1], "on": True, "path": None}
+
+
+def test_types_nested_sections_lists_and_null():
+    section = typed(Section, GOOD, "s")
+    assert section == Section(3, Inner(0.5), "a", (0.0, 1.0), True, None)
+    assert isinstance(section.values[0], float)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stepz": 3}, "s.stepz = 3: unknown key; known here: steps"),
+        ({"steps": "2e-4"}, "s.steps = '2e-4': int is needed, this is str"),
+        ({"steps": 2.5}, "s.steps = 2.5"),
+        ({"steps": True}, "s.steps = True: int is needed, this is bool"),
+        ({"steps": 0}, "s.steps = 0: must be at least 1"),
+        ({"steps": 11}, "s.steps = 11: must be at most 10"),
+        ({"steps": None}, "s.steps = None"),
+        ({"inner": {"rate": "2e-4"}}, "s.inner.rate = '2e-4': float is needed, this is str"),
+        ({"inner": {"rate": math.nan}}, "s.inner.rate = nan"),
+        ({"inner": {}}, "s.inner.rate: missing"),
+        ({"inner": 3}, "s.inner = 3: a section with the keys"),
+        ({"kind": "c"}, "s.kind = 'c': choose one of 'a', 'b'"),
+        ({"values": [0.5, 2]}, "s.values = 2.0: must be at most 1.0"),
+        ({"values": [0.5, "x"]}, r"s.values\[1\] = 'x'"),
+        ({"values": 0.5}, "s.values = 0.5: a list is needed"),
+        ({"on": "yes"}, "s.on = 'yes'"),
+    ],
+)
+def test_a_bad_key_is_refused_by_name_and_value(change, message):
+    with pytest.raises(ParamsError, match=message):
+        typed(Section, {**GOOD, **change}, "s")
+
+
+def test_a_missing_key_is_named_but_for_one_that_may_be_null():
+    def without(name):
+        return typed(Section, {k: v for k, v in GOOD.items() if k != name}, "s")
+
+    with pytest.raises(ParamsError, match=r"s\.kind: missing"):
+        without("kind")
+    assert without("path") == typed(Section, GOOD, "s")
+
+
+def test_a_scale_has_its_own_values_and_those_of_all():
+    value = {"side": 3, "raw": {"b": "x"}, "net": {"width": {"a": 1, "b": 2}, "betas": [1, 2]}, "none": {}}
+    shared = {"side": 3, "none": {}}
+    assert at_scale(value, "a", ("a", "b")) == {**shared, "net": {"width": 1, "betas": [1, 2]}}
+    assert at_scale(value, "b", ("a", "b")) == {**shared, "net": {"width": 2, "betas": [1, 2]}, "raw": "x"}
+
+
+def test_another_scale_can_be_asked_for(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text("scale: a\nscales: {names: [a, b], repeats: {cnn: {a: 1, b: 2}}}\n")
+    assert [Params.load(path, scale).raw("scales.repeats.cnn") for scale in (None, "b")] == [1, 2]
+
+
+def test_one_value_can_be_changed(params: Params):
+    other = params.changed("loss.alpha_kl", 9.0)
+    assert (other.raw("loss.alpha_kl"), params.raw("loss.alpha_kl")) == (9.0, 3.5)
+    with pytest.raises(ParamsError, match=r"loss\.beta: missing from params\.yaml; loss holds alpha_kl"):
+        params.changed("loss.beta", 9.0)
+
+
+def test_exponents_without_a_dot_are_numbers(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text("scale: a\nloss: {rate: 2e-4}\n")
+    assert Params.load(path).section("loss", Inner).rate == 2e-4
+
+
+def test_quoted_exponents_are_refused(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text("scale: a\nloss: {rate: '2e-4'}\n")
+    with pytest.raises(ParamsError, match=r"loss\.rate = '2e-4'"):
+        Params.load(path).section("loss", Inner)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scale", "papr", "scale = 'papr': choose one of tiny, demo"),
+        ("seed", -1, "seed = -1"),
+        ("seed", "x", "seed = 'x'"),
+        ("los", {}, "los = {}: unknown key"),
+        ("scales", {"targets": 1}, "scales.targets = 1: unknown key"),
+    ],
+)
+def test_the_top_level_is_checked(tree, key, value, message):
+    with pytest.raises(ParamsError, match=message):
+        Params({**copy.deepcopy(tree), key: value})
+
+
+def test_the_way_out_of_a_wrong_folder_is_named(tmp_path: Path):
+    with pytest.raises(ParamsError, match="root folder"):
+        Params.load(tmp_path / "params.yaml")
+
+
+def test_broken_yaml_names_the_file(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text("scale: [demo\n")
+    with pytest.raises(ParamsError, match=r"params\.yaml"):
+        Params.load(path)
+
+
+def test_what_is_read_is_recorded(params: Params):
+    with pytest.raises(ParamsError, match=r"loss\.rate: missing|unknown key"):
+        params.section("loss", Inner)
+    assert params.read == {"loss"}

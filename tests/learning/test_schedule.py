@@ -1,0 +1,50 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from splitprobe.learning.schedule import Adam, Rate, Schedule, batches, renew_statistics
+
+
+def test_an_epoch_shuffles_all_full_batches():
+    generator = torch.Generator().manual_seed(0)
+    parts = list(batches(10, 4, generator))
+    assert [len(p) for p in parts] == [4, 4]
+    assert len(set(torch.cat(parts).tolist())) == 8
+    assert [len(p) for p in batches(3, 4, generator)] == [3]
+
+
+def test_statistics_are_those_of_the_inputs():
+    """Not of what was seen before, however much smaller the inputs are."""
+    net = nn.Sequential(nn.BatchNorm2d(3, momentum=0.1), nn.Dropout(0.5)).eval()
+    x = 1e-3 * torch.randn(64, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.5
+    renew_statistics(net, net, x.split(16))
+    assert torch.allclose(net[0].running_mean, x.mean((0, 2, 3)), atol=1e-6)
+    variances = torch.stack([part.var((0, 2, 3)) for part in x.split(16)])
+    assert torch.allclose(net[0].running_var, variances.mean(0), rtol=1e-4)
+    assert net[0].momentum == 0.1 and not net[0].training and not net.training
+
+
+def test_a_small_set_gets_more_epochs():
+    schedule = Schedule(3, 1e-3, "cosine", 100)
+    assert schedule.on(1000, 100) == Schedule(10, 1e-3, "cosine", 100)
+    assert schedule.on(990, 100).epochs == 12  # nine full batches each
+    assert schedule.on(5000, 100).epochs == 3
+    assert schedule.on(50, 100).epochs == 100
+
+
+def test_rates():
+    def run(kind, losses, factor=0.5, patience=1):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+        settings = Adam(16, (0.5, 0.9), True, factor, patience, 1)
+        rate, seen = Rate(optimizer, Schedule(len(losses), 1.0, kind, 0), settings), []
+        for loss in losses:
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            rate.step(loss)
+        return seen
+
+    assert run("constant", [1, 1, 1]) == [1, 1, 1]
+    assert run("cosine", [1, 1, 1, 1]) == pytest.approx([(1 + math.cos(math.pi * i / 4)) / 2 for i in range(4)])
+    assert run("plateau", [1, 1, 1, 1, 0.5]) == [1, 1, 1, 0.5, 0.5]

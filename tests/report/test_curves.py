@@ -1,0 +1,67 @@
+"""The figure of curves: what the files have, one legend, and a missing file by name."""
+
+import math
+
+import pytest
+from drawing import assert_readable, assert_stable, drawn
+from fabricated import GRID, OTHERS
+
+from splitprobe.core.artifacts import write_csv
+from splitprobe.report import curves
+
+
+@pytest.fixture
+def few(repository):
+    """Two cells, of which one reuses weights."""
+    repository.rows["curves"] = ["cnn/gaussian_noise", "cnn/siftfunnel"]
+    for cell in repository.rows["curves"]:
+        repository.curves(cell, GRID[cell.partition("/")[2]])
+    return repository
+
+
+def test_curves_draw_what_the_files_have(few):
+    figure = drawn(few, "curves")
+    loss, _, paper, _, generator, mle = figure.axes
+    assert [axes.get_title(loc="left") for axes in (loss, paper)] == [curves.PANELS[0].title, curves.PANELS[2].title]
+    # the noise cell reuses weights: its curve has no lines, so the loss panel shows one cell
+    assert len(loss.lines) == 1
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["Gaussian noise", "SiftFunnel"]
+    assert generator.get_yscale() == "log"
+    several = generator.lines[1].get_ydata()  # the decoder with several queries
+    assert several[-1] == pytest.approx(10**-2.29 + 0.1 * math.exp(-3))
+    assert list(mle.lines[0].get_xdata()) == [40 * epoch for epoch in range(1, 13)]
+    assert "Gaussian noise uses the weights of cnn/unprotected." in " ".join(figure.texts[1].get_text().split())
+    assert_stable(few, "curves", 200_000)
+
+
+def test_the_first_seeds_curves_are_drawn(thrice):
+    thrice.rows["curves"] = ["cnn/siftfunnel"]
+    thrice.curves("cnn/siftfunnel", GRID["siftfunnel"], seed=1)
+    assert "Seed 1; CPU" in drawn(thrice, "curves").texts[1].get_text()
+
+
+def test_curves_leave_out_empty_fields(few):
+    own, cell = few.paths.seeded(0), "cnn/gaussian_noise"
+    lines = [{"step": 0, "tuned_psnr_db": 5.0}, {"step": 1, "paper_psnr_db": 6.0}, {"step": 2, "tuned_psnr_db": 9.0}]
+    write_csv(own.curve(cell, "mle"), lines, ["step", "paper_psnr_db", "tuned_psnr_db"])
+    series = curves.read(own, cell, curves.PANELS[5])
+    assert {name: values.to_dict() for name, values in series.items()} == {
+        "tuned_psnr_db": {0: 5.0, 2: 9.0},
+        "paper_psnr_db": {1: 6.0},
+    }
+
+
+def test_curves_of_all_rows_have_one_legend_above_the_panels(full):
+    for row, content in (GRID | OTHERS).items():
+        full.curves(f"cnn/{row}", content)
+    figure = drawn(full, "curves")
+    assert_readable(figure)
+    assert len(figure.legends[0].get_texts()) == 16
+
+
+def test_a_curve_that_is_missing_is_named(few):
+    few.paths.seeded(0).curve("cnn/gaussian_noise", "information").unlink()
+    message = r"curves/cnn/gaussian_noise/information/0\.csv is missing: stage train_mine@cnn/gaussian_noise writes it"
+    with pytest.raises(FileNotFoundError, match=message):
+        drawn(few, "curves")

@@ -1,0 +1,97 @@
+import json
+import math
+
+import pytest
+import torch
+
+from splitprobe.core import runtime as runtimes
+from splitprobe.core.artifacts import read_csv
+from splitprobe.learning.schedule import Schedule
+from splitprobe.targets.target import load_target
+from splitprobe.targets.training import Settings, Trainer, train_target
+
+
+def test_the_stage_learns_writes_and_repeats(params, paths, cpu, make_cell):
+    params.tree["scales"]["target"]["cnn"] |= {"epochs": 6, "lr": 3e-3}
+    results = [train_target(make_cell(), params, paths, cpu) for _ in range(2)]
+    assert results[0] == results[1]
+    result = json.loads(paths.result("cnn/unprotected", "target.json").read_text())
+    assert result["accuracy"] > 0.5  # four colors: chance is 0.25
+    assert result["z_shape"] == [16, 8, 8]
+    assert result["z_bytes"] == 16 * 8 * 8 * 4
+    assert result["edge_macs"] == 3 * 8 * 9 * 32 * 32 + 8 * 16 * 9 * 16 * 16
+    rows = read_csv(paths.curve("cnn/unprotected", "target"))
+    assert [r["epoch"] for r in rows] == list("123456")
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    best = max(rows, key=lambda r: float(r["validation_accuracy"]))
+    assert result["training"]["best_epoch"] == int(best["epoch"])
+    assert result["validation_accuracy"] == pytest.approx(float(best["validation_accuracy"]), abs=1e-6)
+
+
+def test_the_seed_matters(params, paths, cpu, make_cell):
+    first = train_target(make_cell(), params, paths, cpu)
+    weights = load_target(paths.target("cnn/unprotected"), cpu).edge.state_dict()
+    params.seed = 2
+    train_target(make_cell(), params, paths, cpu)
+    other = load_target(paths.target("cnn/unprotected"), cpu).edge.state_dict()
+    assert first["provenance"]["seed"] == 1
+    assert not torch.equal(weights["1.0.weight"], other["1.0.weight"])
+
+
+def test_only_epochs_with_the_defense_in_force_are_chosen(params, paths, cpu, make_cell):
+    params.tree["scales"]["target"]["cnn"] |= {"epochs": 8, "lr": 3e-3, "schedule": "constant"}
+    result = train_target(make_cell("nls"), params, paths, cpu)
+    rows = read_csv(paths.curve("cnn/nls", "target"))
+    factors = [float(row["smoothing_factor"]) for row in rows]
+    assert factors == pytest.approx([0, 0, 0, 0, 0, -0.0125, -0.05, -0.05])
+    chosen = [r for r in rows if float(r["smoothing_factor"]) == -0.05]
+    best = max(chosen, key=lambda r: float(r["validation_accuracy"]))
+    assert result["training"]["best_epoch"] == int(best["epoch"]) >= 7
+    assert result["validation_accuracy"] == pytest.approx(float(best["validation_accuracy"]), abs=1e-6)
+
+
+def test_an_inference_time_defense_reuses_the_weights(params, paths, cpu, make_cell):
+    plain = train_target(make_cell(), params, paths, cpu)
+    noisy = train_target(make_cell("gaussian_noise", start="targets/cnn/unprotected"), params, paths, cpu)
+    names = ("cnn/gaussian_noise", "cnn/unprotected")
+    ours, theirs = (load_target(paths.target(name), cpu).edge.state_dict() for name in names)
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert noisy["training"] == {**plain["training"], "reused_from": "cnn/unprotected"}
+    assert noisy["draws"] == 3
+    assert read_csv(paths.curve("cnn/gaussian_noise", "target")) == []
+
+
+def test_the_curve_names_every_term(params, paths, cpu, make_cell):
+    train_target(make_cell("siftfunnel"), params, paths, cpu)
+    row = read_csv(paths.curve("cnn/siftfunnel", "target"))[0]
+    terms = sum(float(row[k]) for k in ("task", "dcor", "pearson", "l1"))
+    assert float(row["loss"]) == pytest.approx(terms, rel=1e-4)
+    assert int(row["dead_channels"]) <= 12
+
+
+def test_a_dead_edge_is_warned_about_and_stays_finite(make_trainer, caplog):
+    trainer = make_trainer("siftfunnel", lr=1e-6)
+    convolutions = [m for m in trainer.edge.modules() if isinstance(m, torch.nn.Conv2d)]
+    last = next(m for m in convolutions if m.kernel_size == (5, 5))
+    with torch.no_grad():
+        last.bias.fill_(-1e3)
+    images, labels = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8), torch.arange(16) % 4
+    (row,) = trainer.fit((images, labels), (images, labels), "dead")
+    assert row["dead_channels"] == 12
+    assert math.isfinite(row["loss"])
+    assert row["dcor"] == row["pearson"] == row["l1"] == 0
+    assert "every channel of z is dead" in caplog.text
+
+
+def test_bfloat16_agrees_with_float32_within_what_two_seeds_differ_by(params, make_blueprint):
+    losses = {}
+    source = torch.Generator().manual_seed(0)
+    images, labels = torch.randint(0, 256, (32, 3, 32, 32), generator=source).to(torch.uint8), torch.arange(32) % 4
+    for precision, seed in (("float32", 1), ("bfloat16", 1), ("float32", 2)):
+        runtime = runtimes.Runtime(torch.device("cpu"), precision, True, precision)
+        settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Schedule)
+        trainer = Trainer(make_blueprint("siftfunnel"), settings, schedule, runtime, seed, len(images))
+        with runtime.seeded(seed, "layers"):
+            losses[precision, seed] = trainer.epoch(images, labels)["loss"]
+    same = abs(losses["float32", 1] - losses["bfloat16", 1])
+    assert same < abs(losses["float32", 1] - losses["float32", 2])
