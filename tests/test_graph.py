@@ -160,6 +160,7 @@ def everything(root: Path, scale: str) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for folder in folders for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_changing_the_scale_and_back_repeats_nothing(changing):
     wanted = ["run_mle@cnn/gaussian_noise", "measure_cost@cnn/unprotected"]
     before = everything(changing.root, SCALE)

@@ -156,6 +156,7 @@ def recorded(tiny) -> dict[tuple[str, str], tuple[dict, set[str]] | Exception]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ORDER)
 def test_stages_read_all_that_their_recipes_hold(recorded, script):
     """They cannot read more. What is there and is not read would run them again for nothing."""

@@ -9,6 +9,8 @@ import sys
 import pytest
 from throwaway import ROOT, Graph, git, stage
 
+pytestmark = pytest.mark.slow  # real builds in processes of their own
+
 # leaves everything that a process can leave to the next one; what `probe_*` see of it is in their outputs
 DIRT = """
 import random, numpy

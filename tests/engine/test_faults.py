@@ -6,6 +6,8 @@ import psutil
 import pytest
 from throwaway import Graph, alive, stage, wait_for
 
+pytestmark = pytest.mark.slow  # real builds in processes of their own
+
 HALF = "Path(out).write_text('half'); (Path(out).parent / f'.{name}.tmp').write_text('half')\n"
 TROUBLE = {
     "fails": f"for i in range(60): print('line', i, flush=True)\n{HALF}raise ValueError('so it goes')",

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from throwaway import Graph, Running, alive, description, stage, wait_for
 
+pytestmark = pytest.mark.slow  # real builds in processes of their own
+
 HALF = """
 if not (control / f"{name}.go").exists():
     Path(out).write_text("half")

@@ -14,6 +14,8 @@ from throwaway import ROOT, alive, wait_for
 
 from splitprobe.engine.launcher import Job, Launcher, Outcome
 
+pytestmark = pytest.mark.slow  # real builds in processes of their own
+
 # changes whatever a process can change of itself
 DIRT = """
 import os, random, signal, sys

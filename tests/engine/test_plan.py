@@ -15,6 +15,8 @@ from throwaway import Graph, Running, git, stage
 from splitprobe.engine.digest import digest, ignored_names
 from splitprobe.engine.plan import BadPlan, read_plan
 
+pytestmark = pytest.mark.slow  # real builds in processes of their own
+
 CODE = "from splitprobe.engine.cli import main; import sys; sys.exit(main())"
 ABSENT = ("dvc", "distributed", "dask", "git", "pygit2")
 STAGES = (

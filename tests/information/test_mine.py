@@ -38,7 +38,14 @@ def test_pairs_are_correlated_as_asked():
 
 
 @pytest.mark.parametrize(
-    ("shape", "nats"), [((1, 1, 1), 0.3), ((1, 1, 1), 1.0), ((20, 1, 1), 0.5), ((20, 1, 1), 2.0), ((1, 4, 5), 2.0)]
+    ("shape", "nats"),
+    [
+        ((1, 1, 1), 0.3),
+        ((1, 1, 1), 1.0),
+        ((20, 1, 1), 0.5),
+        pytest.param((20, 1, 1), 2.0, marks=pytest.mark.slow),
+        pytest.param((1, 4, 5), 2.0, marks=pytest.mark.slow),
+    ],
 )
 def test_calibrated_mine_and_infonce_on_correlated_gaussians(shape, nats, cpu):
     fit, held = gaussian(shape, nats)

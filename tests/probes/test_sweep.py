@@ -27,6 +27,7 @@ CASES = {  # row: its defense, its variant, one of its knobs with a value, where
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", CASES)
 def test_a_point_is_the_cell_with_this_value(row, params, paths, cpu, judge, make_cell):
     defense, variant, key, value, start = CASES[row]

@@ -103,6 +103,7 @@ def test_a_stage_that_has_not_run_is_named(own):
         figures.draw("calibration", params, own.paths)
 
 
+@pytest.mark.slow
 def test_text_stays_apart_and_two_builds_give_the_same_bytes(own):
     assert_readable(drawn(own, "calibration"))
     assert_stable(own, "calibration", 100_000)

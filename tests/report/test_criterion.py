@@ -328,5 +328,6 @@ def test_nothing_collides_and_everything_fits(whole):
     assert_inside_and_apart(figure, boxes)
 
 
+@pytest.mark.slow
 def test_two_builds_give_the_same_few_bytes(ten):
     assert_stable(ten, "criterion", 150_000)

@@ -22,6 +22,7 @@ def few(repository):
     return repository
 
 
+@pytest.mark.slow
 def test_figure4_shows_the_images_own_pixels_in_few_and_stable_bytes(few):
     first, again = rebuilt(few, "figure4"), rebuilt(few, "figure4")
     assert first == again

@@ -103,6 +103,7 @@ def test_a_cell_that_was_not_measured_is_named(known):
         drawn(known, "knowledge")
 
 
+@pytest.mark.slow
 def test_text_stays_apart_and_inside_and_bytes_are_stable(known):
     assert_readable(drawn(known, "knowledge"))
     assert_stable(known, "knowledge", 100_000)

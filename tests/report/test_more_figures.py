@@ -16,6 +16,7 @@ def shown(whole):
     return whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["figure1", "figure2", "figure3"])
 def test_text_stays_apart_and_inside_and_bytes_are_few_and_stable(shown, name):
     assert_readable(drawn(shown, name))
@@ -41,6 +42,7 @@ def test_figure2_draws_every_cut_and_marks_failures(shown):
     assert {"A  CNN", "B  ResNet-18", "32×16×16"} <= {text.get_text() for text in figure.texts}
 
 
+@pytest.mark.slow
 def test_figure2_shows_what_is_rebuilt_at_each_cut(shown):
     seen(shown, "figure2")
     for cut in (1, 4):

@@ -98,5 +98,6 @@ def test_all_rows_fit_the_legend_and_the_page(full):
     assert all(top < text.get_window_extent(renderer).y0 for text in figure.texts)
 
 
+@pytest.mark.slow
 def test_two_builds_give_the_same_bytes(repository):
     assert_stable(repository, "tradeoff", 100_000)
