@@ -185,8 +185,6 @@ class Study:
     def _value(self, params: Params, section: str) -> Any:
         """A section's value; the rows of a table or figure as a list of names."""
         value = params.raw(section)
-        if section == "rows":
-            return {name: self._value(params, f"rows.{name}") for name in value}
         return listed(section, value, self.cells) if section.startswith("rows.") else value
 
     def write(self) -> None:

@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     work.add_argument("--out", type=absolute, help="folder for copies of what it makes (this checkout)")
     adopt = commands.add_parser("adopt", help="take over what `splitprobe work` has made")
     adopt.add_argument("folder", type=absolute, help="its --out folder, or the other checkout")
-    report = commands.add_parser("report", help="tables and figures of a scale from its committed numbers, in seconds")
+    report = commands.add_parser("report", help="tables and figures of a scale from its committed numbers alone")
     report.add_argument("scale", help="a scale whose metrics/<scale>/numbers are there")
     for subparser in (run, work):
         subparser.add_argument("--workers", type=positive, help="stages at a time (the number of cores)")
@@ -349,8 +349,9 @@ def report(options: argparse.Namespace, root: Path) -> int:
     from splitprobe.report.tables import TABLES, build_table
 
     study, paths = Study(root, options.scale), Paths(options.scale)
-    if not paths.numbers("").parent.is_dir():
-        raise Problem(f"{paths.numbers('').parent} is missing: `dvc repro` at scale {options.scale} writes it")
+    folder = paths.numbers("prepared").parent
+    if not folder.is_dir():
+        raise Problem(f"{folder} is missing: `dvc repro` at scale {options.scale} writes it")
 
     def params(script: str, name: str = ALONE) -> Params:
         return Recipe.of(study.recipe(script, name)).params
