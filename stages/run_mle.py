@@ -3,20 +3,19 @@
 import own_sources  # noqa: F401
 
 from splitprobe.core import runtime
-from splitprobe.core.recipe import Recipe
+from splitprobe.core.stage import each_seed
+
+
+def work(cell, params, paths, place) -> None:
+    """Write results, reconstructions and curves of one seed."""
+    from splitprobe.attacks.optimized import run_mle
+
+    run_mle(cell.name, params, paths, place)
 
 
 def main(arguments: list[str]) -> None:
-    """Run all variants of MLE for each seed; write results, reconstructions and curves."""
-    recipe = Recipe.load("run_mle", *arguments)
-    recipe.promise("mle")
-    if not recipe.seeds:
-        return
-    from splitprobe.attacks.optimized import run_mle  # here: a group that is left out need not wait for torch
-
-    place = runtime.start(recipe.params.section("runtime", runtime.Settings))
-    for params, paths in recipe.repetitions():
-        run_mle(recipe.cell.name, params, paths, place)
+    """Run all variants of MLE for each seed of the cell."""
+    each_seed("run_mle", arguments, ["mle"], work)
 
 
 if __name__ == "__main__":

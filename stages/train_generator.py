@@ -3,20 +3,19 @@
 import own_sources  # noqa: F401
 
 from splitprobe.core import runtime
-from splitprobe.core.recipe import Recipe
+from splitprobe.core.stage import each_seed
+
+
+def work(cell, params, paths, place) -> None:
+    """Write results, reconstructions, curves and the strong decoders of one seed."""
+    from splitprobe.attacks.generator import train_generator
+
+    train_generator(cell.name, params, paths, place)
 
 
 def main(arguments: list[str]) -> None:
-    """Fit and score the decoders for each seed; write results, reconstructions, curves and the strong decoders."""
-    recipe = Recipe.load("train_generator", *arguments)
-    recipe.promise("decoders", "generator")
-    if not recipe.seeds:
-        return
-    from splitprobe.attacks.generator import train_generator  # here: a group that is left out need not wait for torch
-
-    place = runtime.start(recipe.params.section("runtime", runtime.Settings))
-    for params, paths in recipe.repetitions():
-        train_generator(recipe.cell.name, params, paths, place)
+    """Fit and score the decoders for each seed of the cell."""
+    each_seed("train_generator", arguments, ["decoders", "generator"], work)
 
 
 if __name__ == "__main__":

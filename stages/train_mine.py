@@ -3,20 +3,19 @@
 import own_sources  # noqa: F401
 
 from splitprobe.core import runtime
-from splitprobe.core.recipe import Recipe
+from splitprobe.core.stage import each_seed
+
+
+def work(cell, params, paths, place) -> None:
+    """Write results, histograms and curves of one seed."""
+    from splitprobe.probes.estimate import train_mine
+
+    train_mine(cell.name, params, paths, place)
 
 
 def main(arguments: list[str]) -> None:
-    """Fit the estimators and take all measures for each seed; write results, histograms and curves."""
-    recipe = Recipe.load("train_mine", *arguments)
-    recipe.promise("information")
-    if not recipe.seeds:
-        return
-    from splitprobe.probes.estimate import train_mine  # here: a group that is left out need not wait for torch
-
-    place = runtime.start(recipe.params.section("runtime", runtime.Settings))
-    for params, paths in recipe.repetitions():
-        train_mine(recipe.cell.name, params, paths, place)
+    """Fit the estimators and take all measures for each seed of the cell."""
+    each_seed("train_mine", arguments, ["information"], work)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,19 @@
 import own_sources  # noqa: F401
 
 from splitprobe.core import runtime
-from splitprobe.core.recipe import Recipe
+from splitprobe.core.stage import each_seed
+
+
+def work(cell, params, paths, place) -> None:
+    """Write checkpoint, record and curve of one seed."""
+    from splitprobe.targets.training import train_target
+
+    train_target(cell, params, paths, place)
 
 
 def main(arguments: list[str]) -> None:
-    """Train the cell once per seed; write checkpoints, records and curves."""
-    recipe = Recipe.load("train_target", *arguments)
-    recipe.promise("targets", "target")
-    if not recipe.seeds:
-        return
-    from splitprobe.targets.training import train_target  # here: a group that is left out need not wait for torch
-
-    place = runtime.start(recipe.params.section("runtime", runtime.Settings))
-    for params, paths in recipe.repetitions():
-        train_target(recipe.cell, params, paths, place)
+    """Train the cell for each of its seeds."""
+    each_seed("train_target", arguments, ["targets", "target"], work)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ import time
 import traceback
 
 # the slow ones among the modules that stages import; SPLITPROBE_PRELOAD names others, or none
-PRELOADED = "torch,torch.utils.flop_counter,opacus,matplotlib.pyplot,skimage.metrics,PIL.Image,tqdm,ruamel.yaml"
+PRELOADED = "torch,opacus,pandas,matplotlib.pyplot,fontTools.subset,skimage.metrics,PIL.Image,tqdm,ruamel.yaml"
 IDLE = 600.0  # seconds without a stage after which a server ends: a killed driver cannot tell it to
 GRACE = 3.0  # seconds that a stopped stage has to tidy up before it is killed
 

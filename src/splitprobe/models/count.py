@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 
 def parameters(module: nn.Module) -> int:
@@ -30,11 +31,33 @@ def parameters_per_call(module: nn.Module, x: Tensor) -> int:
 
 
 def macs(module: nn.Module, x: Tensor) -> int:
-    """Multiply-accumulates of one forward pass of x (1, C, H, W), by torch's own counter, on a copy."""
+    """Multiply-accumulates of one forward pass of x (1, C, H, W), by torch's own formulas, on a copy."""
     module = copy.deepcopy(module).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _Flops() as counter, torch.no_grad():
         module(x)
-    return counter.get_total_flops() // 2  # torch counts 2 FLOPs for each
+    return counter.total // 2  # torch counts 2 FLOPs for each
+
+
+class _Flops(TorchDispatchMode):
+    """Sums torch's FLOP formulas over the operators called.
+
+    As torch.utils.flop_counter.FlopCounterMode does, but without a hook on each module, for which that imports
+    torch._dynamo: a second in every training.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would import torch._dynamo to keep it out of here
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func.overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def describe(half: nn.Sequential, x: Tensor) -> list[dict[str, Any]]:
