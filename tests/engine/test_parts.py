@@ -1,5 +1,6 @@
 """The engine's parts that need no processes: the view, the order of a build, the lock file, the environment."""
 
+import contextlib
 import copy
 import errno
 import os
@@ -9,6 +10,7 @@ import pytest
 from dvc.utils.serialize import load_yaml, modify_yaml
 from throwaway import ROOT, stage
 
+from splitprobe.core import artifacts
 from splitprobe.engine import cli
 from splitprobe.engine.launcher import Outcome, quiet_cores
 from splitprobe.engine.repository import LockFile, Repository
@@ -209,12 +211,15 @@ def test_a_lock_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatc
     lock.update({"a": entry("a", 1)}, ["a"])
     before = file.read_bytes()
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    @contextlib.contextmanager
+    def full(path: Path):
+        with artifacts.atomic(path) as stream:
+            yield stream
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(lock.yaml, "dump", full)
+    monkeypatch.setattr("splitprobe.engine.repository.atomic", full)
     with pytest.raises(OSError, match="space"):
-        lock.update({"b": entry("b", 1)}, ["a", "b"], quick=True)
+        lock.update({"b": entry("b", 1)}, ["a", "b"])
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 
 

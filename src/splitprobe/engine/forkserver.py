@@ -34,8 +34,12 @@ import threading
 import time
 import traceback
 
-# the slow ones among the modules that stages import; SPLITPROBE_PRELOAD names others, or none
-PRELOADED = "torch,opacus,pandas,matplotlib.pyplot,fontTools.subset,skimage.metrics,PIL.Image,tqdm,ruamel.yaml"
+# the slow ones among the modules that stages import, the first before any stage, the others while the first stages run;
+# SPLITPROBE_PRELOAD names others, or none
+PRELOADED = (
+    "torch,tqdm,ruamel.yaml,PIL.Image,torch.utils.flop_counter,skimage.metrics,pandas,matplotlib.pyplot,"
+    "fontTools.subset,opacus"
+)
 IDLE = 600.0  # seconds without a stage after which a server ends: a killed driver cannot tell it to
 GRACE = 3.0  # seconds that a stopped stage has to tidy up before it is killed
 
@@ -108,6 +112,7 @@ class Server:
         self.begun: dict[int, float] = {}
         self.stopped: dict[int, float] = {}  # process to the time at which it is killed
         self.pending = b""
+        self.modules = [name for name in os.environ.get("SPLITPROBE_PRELOAD", PRELOADED).split(",") if name]
         self.used = time.monotonic()
 
     def answer(self, **message: object) -> None:
@@ -126,7 +131,9 @@ class Server:
         self.answer(ready=os.getpid())
         while True:
             wait = min(self.stopped.values(), default=time.monotonic() + IDLE) - time.monotonic()
-            readable, _, _ = select.select([0, woken], [], [], max(0.0, wait))
+            readable, _, _ = select.select([0, woken], [], [], 0 if self.modules else max(0.0, wait))
+            if not readable:
+                self.preload()
             if woken in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, 4096)
@@ -144,6 +151,18 @@ class Server:
             self.signal(process, signal.SIGKILL)
         for process in self.numbers:
             os.waitpid(process, 0)
+
+    def preload(self) -> None:
+        """Import the next of the modules, if one is left."""
+        if not self.modules:
+            return
+        # a parent that has initialized CUDA would leave its children without it: imports ask NVML instead
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+        with contextlib.suppress(ImportError):  # a stage that needs it will say so
+            importlib.import_module(self.modules.pop(0))
+        del os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"]
+        gc.collect()
+        gc.freeze()  # children leave these objects' pages shared
 
     def read(self) -> bool:
         """Carry out the requests that have arrived; returns False once standard input is closed."""
@@ -209,17 +228,10 @@ class Server:
 
 
 def main() -> None:
-    """Import what stages need, then serve."""
+    """Import the first module, then serve."""
     sys.path.pop(0)  # the folder of this file, whose modules must not be importable in stages
     server = Server()
-    # a parent that has initialized CUDA would leave its children without it: imports ask NVML instead
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    for name in filter(None, os.environ.get("SPLITPROBE_PRELOAD", PRELOADED).split(",")):
-        with contextlib.suppress(ImportError):  # a stage that needs it will say so
-            importlib.import_module(name)
-    del os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"]
-    gc.collect()
-    gc.freeze()  # children leave these objects' pages shared
+    server.preload()
     server.serve()
     os._exit(0)  # at once: tearing down the imported modules would take a second
 

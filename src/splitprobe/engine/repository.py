@@ -11,13 +11,15 @@ import contextlib
 import copy
 import logging
 import os
+import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import dulwich.repo
 import dvc.dependency.param
 import dvc.rwlock
 import networkx
@@ -35,6 +37,7 @@ from dvc.stage.serialize import to_lockfile
 from dvc.utils.serialize import load_path
 from dvc.utils.serialize._yaml import dumps_yaml
 from ruamel.yaml import YAML
+from scmrepo.git import Git
 
 from splitprobe.core.artifacts import atomic
 from splitprobe.engine.steps import Busy, Refused, Step, check_disk, compare
@@ -100,37 +103,64 @@ class HashOnce:
 
 
 class LockFile:
-    """A dvc.lock whose parsed tree is kept between updates; each update replaces the file in one piece."""
+    """A dvc.lock as the text of each stage's entry: an update writes anew what it changes and keeps the rest."""
+
+    # as DVC writes it; anything else is parsed
+    PLAIN = re.compile(r"schema: '2\.0'\nstages:\n(?:  [\w@/.~-]+:\n(?:    .*\n|\n)+)*")
+    SHARED = re.compile(r"(?m)^ +(?:- |[^:]+: )[&*]")  # a value that several entries refer to
+    ENTRY = re.compile(r"(?m)^  ([\w@/.~-]+):\n")
 
     def __init__(self, path: str) -> None:
-        self.path, self.read, self.tree, self.added = Path(path), None, {}, set()
-        self.quick = False  # whether the last update was quick, so that the file is not yet as DVC would write it
-        self.yaml = YAML(typ="safe")
-        self.yaml.default_flow_style, self.yaml.sort_base_mapping_type_on_output = False, False
-        self.yaml.representer.add_representer(OrderedDict, lambda to, data: to.represent_dict(data))
+        self.path, self.read, self.entries, self.added = Path(path), None, {}, set()
 
-    def update(self, entries: dict[str, Any], order: Iterable[str], quick: bool = False) -> None:
-        """Set the entries of some stages; new ones come last, in the ``order`` of the graph, as in a serial build.
+    def update(self, entries: dict[str, Any], order: Iterable[str]) -> None:
+        """Set the entries of some stages, in the bytes that DVC would write, and replace the file in one piece.
 
-        ``quick`` writes them in a third of the time, with the same content but other line breaks than DVC's.
+        New entries come last, in the ``order`` of the graph, as in a serial build.
         """
         now = signature(self.path)
         if now != self.read:
-            self.tree = self.yaml.load(self.path) if now else {}
-        self.tree = self.tree or {"schema": "2.0"}
-        stages = self.tree.setdefault("stages", {})
-        self.added |= entries.keys() - stages.keys()
-        stages.update(entries)
+            self.entries = self._parsed(self.path.read_text(encoding="utf-8")) if now else {}
+        self.added |= entries.keys() - self.entries.keys()
+        self.entries |= {name: self._text(name, entry) for name, entry in entries.items()}
         # only new stages are moved; the others keep their places in the file
         for name in order:
-            if name in self.added and name in stages:
-                stages[name] = stages.pop(name)
+            if name in self.added and name in self.entries:
+                self.entries[name] = self.entries.pop(name)
         with atomic(self.path) as stream:
-            if quick:
-                self.yaml.dump(self.tree, stream)
-            else:
-                stream.write(dumps_yaml(self.tree))
-        self.read, self.quick = signature(self.path), quick
+            stream.write("schema: '2.0'\nstages:\n" + "".join(self.entries.values()))
+        self.read = signature(self.path)
+
+    def _parsed(self, text: str) -> dict[str, str]:
+        """The text of each entry of a file."""
+        if self.PLAIN.fullmatch(text) and not self.SHARED.search(text):
+            parts = self.ENTRY.split(text)[1:]
+            return {name: f"  {name}:\n{rest}" for name, rest in zip(parts[::2], parts[1::2], strict=True)}
+        stages = (YAML(typ="safe").load(text) or {}).get("stages") or {}
+        return {name: self._text(name, entry) for name, entry in stages.items()}
+
+    def _text(self, name: str, entry: Any) -> str:
+        """The lines of an entry."""
+        return dumps_yaml({"stages": {name: entry}}).removeprefix("stages:\n")
+
+
+class Tracked:
+    """Takes the place of the question whether Git tracks a path: Git's index is read again only when it has changed."""
+
+    def __init__(self) -> None:
+        self.read, self.paths = None, set()
+
+    def __get__(self, git: Git, _: type) -> Callable[[str], bool]:
+        return lambda path: os.path.relpath(path, git.root_dir).replace(os.sep, "/") in self.of(git.dulwich.repo)
+
+    def of(self, repository: dulwich.repo.Repo) -> set[str]:
+        """The tracked files, and the folders with a tracked file."""
+        now = signature(repository.index_path())
+        if now != self.read:
+            names = map(os.fsdecode, repository.open_index() if now else ())
+            self.paths = {path for name in names for path in accumulate(name.split("/"), "{}/{}".format)}
+            self.read = now
+        return self.paths
 
 
 class Mishaps(logging.Handler):
@@ -184,6 +214,7 @@ class Repository:
             mock.patch.object(Output, "_get_hash_meta", self.hashes),
             # DVC asks for this lock at each of its steps; `claim` holds it for all of them
             mock.patch.object(dvc.rwlock, "rwlock", lambda *_: contextlib.nullcontext()),
+            mock.patch.object(Git, "is_tracked", Tracked()),
             self.repo.scm_context(quiet=True),
             contextlib.closing(self.repo),
         ):
@@ -342,10 +373,10 @@ class Repository:
             with self.locked():
                 for path, file in self.files.items():
                     stages = [stage for stage in self.waiting if stage.dvcfile.path == path]
-                    if stages or (every is None and file.quick):
+                    if stages:
                         # copies: YAML would write a value that stages share once, and refer to it elsewhere
                         entries = {k: copy.deepcopy(v) for stage in stages for k, v in to_lockfile(stage).items()}
-                        file.update(entries, names, quick=every is not None)
+                        file.update(entries, names)
                         self.repo.scm_context.track_file(str(file.path))
         except OSError as error:
             check_disk(error, self.root)
