@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy
 import psutil
 import pytest
 from throwaway import ROOT, alive, wait_for
@@ -132,14 +133,15 @@ def test_what_a_stage_writes_does_not_depend_on_what_its_worker_ran_before(make_
         if i == 0:
             first = int(place.text("out.memory"))
     probes = [json.loads(place.text(f"probe{i}")) for i in range(2)]
-    leaked = random.Random(1)
-    leaked.random()
-    assert leaked.random() not in [probe["generators"].pop(0) for probe in probes]  # without a seed, it is any number
+    # without a seed, Python's and NumPy's numbers are any numbers, but not those that follow the other stage's
+    drawn = [[probe["generators"].pop(0) for _ in range(2)] for probe in probes]
+    for i, leaked in enumerate((random.Random(1).random, numpy.random.RandomState(1).rand)):
+        assert [leaked(), leaked()][1] not in [values[i] for values in drawn]
     assert [probe["process"].pop(1) for probe in probes] == ["0", "1"]
     assert probes[0] == probes[1] and place.text("dirt0") == place.text("dirt1")
     assert probes[0]["torch"] == [False, "torch.float32", 1, True, "highest", False]
     assert probes[0]["process"][-1] is False, "the fork server has imported splitprobe"
-    assert int(place.text("out.memory")) < first + 50_000  # kB, of 400 MB
+    assert int(place.text("out.memory")) < first + 250_000  # kB, of 400 MB; modules that are loaded meanwhile take some
 
 
 def test_a_module_that_was_edited_is_read_anew(make_place):
