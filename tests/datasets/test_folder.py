@@ -1,9 +1,12 @@
+import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from splitprobe.datasets import DataError, load
+from splitprobe.datasets import DataError, archive, load
+from splitprobe.datasets.archive import open_tree
 from splitprobe.datasets.folder import SUFFIXES, find
 
 PLAIN = {"COVID-19": 6, "Normal": 6, "Pneumonia-Viral (2)": 6}
@@ -69,7 +72,7 @@ def test_every_bad_file_is_found_in_one_pass(tmp_path, make_tree, make_source, s
     (root / "stray.png").write_bytes(numbered(9))
     (root / "Normal/deeper").mkdir()
     (root / "Normal/deeper/x.png").write_bytes(numbered(9))
-    (root / "MANIFEST.csv").write_text("path,class\nNormal/0.png,Normal\n")
+    (root / "MANIFEST.csv").write_text("path,patient\nNormal/0.png,P\n")
     dataset = load(make_source(), settings, rng, tmp_path)
     found = reasons(dataset)
     assert dataset.kept == 18 and dataset.classes == tuple(PLAIN)
@@ -205,3 +208,116 @@ def test_a_link_to_a_parent_folder_ends(tmp_path, make_tree, make_source, settin
     root = make_tree(tmp_path / "raw", PLAIN)
     (root / "Normal" / "up").symlink_to(root)
     assert load(make_source(), settings, rng, tmp_path).kept == 18
+
+
+@pytest.mark.parametrize("flagged", [False, True])
+def test_zip_names_in_utf8_with_and_without_the_flag(tmp_path, make_source, settings, rng, numbered, flagged):
+    """Python writes the flag with every name that is not ASCII; other tools do not."""
+    names = {"caf\u00e9": "set/caf\u00e9", "\u732b": "./set/\u732b"}
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
+        for folder in names.values():
+            for i in range(9):
+                file.writestr(f"{folder}/{i}.png", numbered(i))
+    if not flagged:
+        data = bytearray((tmp_path / "set.zip").read_bytes())
+        for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # flags of a local and of a central entry
+            place = -1
+            while (place := data.find(magic, place + 1)) >= 0:
+                data[place + at + 1] &= ~8
+        (tmp_path / "set.zip").write_bytes(data)
+    dataset = load(make_source(raw="set.zip"), settings, rng, tmp_path)
+    assert dataset.classes == tuple(names) and dataset.kept == 18 and dataset.rejected == []
+
+
+def test_zip_names_in_code_page_437_stay(tmp_path, numbered):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
+        for name in ("caf\u00e9/0.png", "na\u00efve/0.png"):
+            file.writestr(name, numbered(0))
+    data = (tmp_path / "set.zip").read_bytes()
+    for name in ("caf\u00e9", "na\u00efve"):
+        data = data.replace(name.encode(), name.encode("cp437") + b"X")  # as long as before
+    flags = bytearray(data)
+    for magic, at in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        place = -1
+        while (place := flags.find(magic, place + 1)) >= 0:
+            flags[place + at] &= ~8
+    (tmp_path / "set.zip").write_bytes(flags)
+    with open_tree(tmp_path / "set.zip") as tree:
+        assert tree.names == ["caf\u00e9X/0.png", "na\u00efveX/0.png"]
+        assert tree.read(tree.names[0]) == numbered(0)
+
+
+def test_dead_links_are_rejected_and_pipes_do_not_hang(tmp_path, make_tree, make_source, settings, rng):
+    root = make_tree(tmp_path / "raw", PLAIN)
+    (root / "Normal/dead.png").symlink_to("nowhere.png")
+    (root / "Normal/self.png").symlink_to("self.png")
+    (root / "Gone").symlink_to(tmp_path / "gone")
+    (root / "Normal/zero.png").symlink_to("/dev/zero")
+    os.mkfifo(root / "Normal/pipe.png")
+    dataset = load(make_source(), settings, rng, tmp_path)
+    assert dataset.kept == 18 and dataset.classes == tuple(PLAIN)
+    assert reasons(dataset) == {
+        "Gone": f"a link to {tmp_path / 'gone'}, which is not there",
+        "Normal/dead.png": "a link to nowhere.png, which is not there",
+        "Normal/self.png": "a link to self.png, which is not there",
+        "Normal/zero.png": "cannot be read: no regular file",
+        "Normal/pipe.png": "cannot be read: no regular file",
+    }
+
+
+def test_a_folder_that_cannot_be_opened_is_rejected(tmp_path, make_tree, make_source, settings, rng, monkeypatch):
+    root = make_tree(tmp_path / "raw", {**PLAIN, "secret": 3})
+    scandir = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "secret":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    dataset = load(make_source(), settings, rng, tmp_path)
+    assert reasons(dataset) == {"secret": "cannot be read: Permission denied"} and dataset.kept == 18
+    assert root.is_dir()
+
+
+def test_names_with_odd_bytes_and_line_ends_fit_into_a_line(tmp_path, make_tree, make_source, settings, rng, numbered):
+    root = os.fsencode(make_tree(tmp_path / "raw", {"a": 9}))
+    os.mkdir(root + b"/caf\xe9")
+    for i in range(9):
+        Path(os.fsdecode(root + b"/caf\xe9/%d.png" % i)).write_bytes(numbered(i))
+    Path(os.fsdecode(root + b"/a/two\nlines\xff.png")).write_bytes(b"")
+    dataset = load(make_source(), settings, rng, tmp_path)
+    assert dataset.classes == ("a", r"caf\udce9") and dataset.kept == 18
+    assert reasons(dataset) == {r"a/two\nlines\udcff.png": "zero bytes"}
+    with pytest.raises(DataError, match=r"such as a/two\\nlines\\udcff\.png: zero bytes\): too few") as error:
+        load(make_source(train=500), settings, rng, tmp_path)
+    assert str(error.value).isascii() and len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("zip_it", [False, True])
+def test_a_file_of_any_size_is_not_unpacked(tmp_path, make_tree, make_source, settings, rng, monkeypatch, zip_it):
+    monkeypatch.setattr(archive, "LARGEST", 1000)
+    root = make_tree(tmp_path / "raw", PLAIN)
+    (root / "Normal/bomb.png").write_bytes(bytes(1001))
+    (root / "Normal/small.png").write_bytes(bytes(1000))
+    raw = zipped(root, tmp_path / "set.zip").name if zip_it else "raw"
+    found = {
+        Path(name).name: reason for name, reason in reasons(load(make_source(raw=raw), settings, rng, tmp_path)).items()
+    }
+    assert found.pop("bomb.png") == "cannot be read: 1001 bytes are too many for an image"
+    assert found.pop("small.png").startswith("not an image") and not found
+
+
+def test_what_is_no_path_of_a_set(tmp_path, make_source, settings, rng, make_tree, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe is neither a folder nor a whole \.zip \(no regular file\)"):
+        load(make_source(raw="pipe"), settings, rng, tmp_path)
+    (tmp_path / "dead").symlink_to("gone")
+    with pytest.raises(DataError, match="dead is a link to nowhere: put a folder"):
+        load(make_source(raw="dead"), settings, rng, tmp_path)
+    for raw, said in (("", "raw = '': the source"), ("x" * 5000, "is missing: put"), ("a\0b", "is missing: put")):
+        with pytest.raises(DataError, match=said):
+            load(make_source(raw=raw), settings, rng, tmp_path)
+    make_tree(tmp_path / "home/set", {"a": 9, "b": 9})
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert load(make_source(raw="~/set"), settings, rng, tmp_path).kept == 18

@@ -1,9 +1,15 @@
-"""What an error says when a data set is missing: what the data set is, how to get it, and whose terms hold."""
+"""The words of messages: what a missing data set is, how to get it, whose terms hold; and what lies there instead."""
 
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from splitprobe.datasets.base import DataError
 
+SHOWN = 5  # names that a message lists
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 SETS = {  # by the name of `raw`, without .zip
     "faces_yaleb": (
         "Extended Yale B, the cropped faces, as <person>/* in a folder or a .zip (UCSD, Georghiades 2001 and Lee 2005: "
@@ -37,4 +43,19 @@ SETS = {  # by the name of `raw`, without .zip
 def missing(path: Path, layout: str) -> DataError:
     """The error for missing raw data; ``layout`` describes what may lie there, if the path is of no known set."""
     what = SETS.get(path.name.removesuffix(".zip"), layout)
-    return DataError(f"{path} is missing: put {what} there, or change `raw` in params.yaml")
+    state = "is a link to nowhere" if os.path.islink(path) else "is missing"
+    return DataError(f"{path} {state}: put {what} there, or change `raw` in params.yaml")
+
+
+def few(names: Sequence[str], shown: int = SHOWN) -> str:
+    """The first names of a list, and how many more there are, for messages: "a, b, c and 297 more"."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def census(names: Sequence[str]) -> str:
+    """How many files of each suffix there are, for messages: "12 .gif, 3 without suffix"; with advice on archives."""
+    kinds = Counter(posixpath.splitext(name)[1].lower() or "without suffix" for name in names)
+    counted = few([f"{count} {kind}" for kind, count in kinds.most_common()]) or "no file"
+    archive = next((name for name in names if name.lower().endswith(ARCHIVES)), None)
+    return counted + (f"; unpack {archive}, an archive inside is not read" if archive else "")
