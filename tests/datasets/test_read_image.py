@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -150,3 +152,48 @@ def test_every_truncation_is_refused(encoded, rng, kind):
 def test_what_is_no_image_is_refused(data, reason):
     with pytest.raises(DataError, match=reason):
         read(data)
+
+
+def tiff(values, photometric, order="<"):
+    """An uncompressed gray TIFF of one strip; with photometric 0 (WhiteIsZero), 1 (BlackIsZero) or None (no tag)."""
+    height, width = values.shape
+    bits, kind = 8 * values.itemsize, {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    data = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1), (278, height)]
+    tags = [tag for tag in [*tags, (279, len(data)), (339, kind)] if tag[1] is not None]
+    # widths and depths as shorts, places and lengths as longs
+    layouts = {tag: ("HHII", 4) if tag in (273, 279) else ("HHIHxx", 3) for tag, _ in tags}
+    entries = [struct.pack(order + layouts[tag][0], tag, layouts[tag][1], 1, value) for tag, value in tags]
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8 + len(data))
+    return head + data + struct.pack(f"{order}H", len(tags)) + b"".join(entries) + bytes(4)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32])
+def test_white_is_zero_is_inverted_at_every_depth(dtype, order):
+    ramp = np.arange(256).reshape(16, 16)
+    scale = 1 if dtype == np.uint8 else 100
+    black_is_zero, white_is_zero = (read(tiff((ramp * scale).astype(dtype), p, order), 1)[..., 0] for p in (1, 0))
+    assert (black_is_zero == ramp).all() and (white_is_zero == 255 - ramp).all()
+
+
+def test_white_is_zero_through_a_box_and_constant_ones_stay_black():
+    pixels = np.zeros((40, 40), np.uint16)
+    pixels[10:26, 10:26] = np.arange(256).reshape(16, 16) * 200
+    boxed = read_image(tiff(pixels, 0), 1, 16, "bilinear", (10, 10, 26, 26))
+    assert (boxed[..., 0] == 255 - np.arange(256).reshape(16, 16)).all()
+    assert (read(tiff(np.full((16, 16), 900, np.uint16), 0), 1) == 0).all()
+
+
+def test_a_tiff_that_does_not_say_is_read_alike_at_8_and_16_bits():
+    ramp = np.arange(256).reshape(16, 16)
+    images = [read(tiff((ramp * scale).astype(dtype), None), 1) for dtype, scale in ((np.uint8, 1), (np.uint16, 9))]
+    assert (images[0] == images[1]).all() and (images[0][..., 0] == 255 - ramp).all()
+
+
+def test_white_is_zero_of_one_bit():
+    left_half = np.full((16, 2), (0xFF, 0x00), np.uint8)  # rows of 16 pixels, bit by bit
+    data = tiff(left_half, 0).replace(struct.pack("<HHIHxx", 258, 3, 1, 8), struct.pack("<HHIHxx", 258, 3, 1, 1))
+    data = data.replace(struct.pack("<HHIHxx", 256, 3, 1, 2), struct.pack("<HHIHxx", 256, 3, 1, 16))
+    image = read(data, 1)[..., 0]
+    assert (image[:, :8] == 0).all() and (image[:, 8:] == 255).all()

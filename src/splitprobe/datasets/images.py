@@ -1,7 +1,8 @@
 """From an encoded image to uint8 pixels, by one rule for every mode, size and format.
 
 - Gray of more than 8 bits, and floats, are scaled by the image's own range to 0..255 (a constant one becomes black).
-  Deep color and deep gray with alpha keep their high byte, as Pillow decodes them.
+  Deep color and deep gray with alpha keep their high byte, as Pillow decodes them. TIFFs whose 0 is white are
+  inverted.
 - Transparency (RGBA, LA, palettes) is laid over black.
 - CMYK and YCbCr become RGB. One channel is luma (ITU-R 601); gray asked for in three channels is replicated.
 - EXIF orientation is applied. Then the largest centered square is cut out, because stretching would change shapes. Then
@@ -16,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 from tqdm import tqdm
 
 from splitprobe.datasets.base import DataError, Rejected
@@ -24,11 +25,23 @@ from splitprobe.datasets.sections import FILTERS, Settings, Source
 
 # the only formats allowed: no foreign file may reach a decoder that runs programs (EPS) or opens other files
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+PHOTOMETRIC = 262  # a TIFF's tag PhotometricInterpretation
 # Threads gain nothing on thumbnails, but large files are decoded outside Python's lock; a task for each single file
 # would cost a quarter of a thumbnail's time.
 CHUNK = 64
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px; right and bottom are outside
 RESAMPLING = {name: Image.Resampling[name.upper()] for name in FILTERS}
+
+
+def _is_deep(mode: str) -> bool:
+    """Whether an image of this mode is gray of more than 8 bits, or of floats."""
+    return mode in ("I", "F") or mode.startswith("I;16")
+
+
+# Pillow opens several sorts of deep gray TIFFs only where 0 is black; _is_negative tells the others apart
+for (order, photometric, *layout), modes in [*TiffImagePlugin.OPEN_INFO.items()]:
+    if photometric == 1 and _is_deep(modes[0]):
+        TiffImagePlugin.OPEN_INFO.setdefault((order, 0, *layout), modes)
 
 
 def read_image(source: bytes | str | Path, channels: int, side: int, resize: str, box: Box | None = None) -> np.ndarray:
@@ -45,20 +58,33 @@ def read_image(source: bytes | str | Path, channels: int, side: int, resize: str
             if box is None:  # a box counts pixels at full size
                 # a JPEG is decoded at a fraction of its size, but no smaller than twice the side
                 image.draft(None, (2 * side, 2 * side))
+            negative = _is_negative(image)
             ImageOps.exif_transpose(image, in_place=True)
-            return fit(_crop_box(image, box) if box else image, channels, side, resize)
+            return fit(_crop_box(image, box) if box else image, channels, side, resize, negative)
     except Image.UnidentifiedImageError:
         raise DataError(f"not an image, it begins with {data[:16]!r}") from None
     # it already has its reason
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise DataError(f"damaged: {error or type(error).__name__}") from error
+        raise DataError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
-def fit(image: Image.Image, channels: int, side: int, resize: str) -> np.ndarray:
-    """A decoded image as uint8 (side, side, channels): its mode is converted, its center square cut out and resized."""
-    image = _to_eight_bit(image).convert("L" if channels == 1 else "RGB")
+def _is_negative(image: Image.Image) -> bool:
+    """Whether an opened TIFF holds gray values of which 0 is white (PhotometricInterpretation WhiteIsZero).
+
+    Pillow inverts up to 8 bits itself, and takes a TIFF that does not say for such a one; deeper ones it leaves alone.
+    """
+    tags = getattr(image, "tag_v2", None)
+    return tags is not None and _is_deep(image.mode) and tags.get(PHOTOMETRIC, 0) == 0
+
+
+def fit(image: Image.Image, channels: int, side: int, resize: str, negative: bool = False) -> np.ndarray:
+    """A decoded image as uint8 (side, side, channels): its mode is converted, its center square cut out and resized.
+
+    Deep gray and floats are inverted where they are ``negative``.
+    """
+    image = _to_eight_bit(image, negative).convert("L" if channels == 1 else "RGB")
     width, height = image.size
     edge = min(width, height)
     left, top = (width - edge) // 2, (height - edge) // 2
@@ -75,13 +101,13 @@ def _crop_box(image: Image.Image, box: Box) -> Image.Image:
     return image.crop(box)
 
 
-def _to_eight_bit(image: Image.Image) -> Image.Image:
-    """The image in 8 bits a channel, without transparency.
+def _to_eight_bit(image: Image.Image, negative: bool) -> Image.Image:
+    """The image in 8 bits a channel, without transparency; deep gray is inverted where it is ``negative``.
 
     Raises DataError for floats that are not finite.
     """
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, np.float64)
+    if _is_deep(image.mode):
+        values = np.asarray(image, np.float64) * (-1 if negative else 1)
         if not np.isfinite(values).all():
             raise DataError("holds NaN or infinite values")
         low, high = values.min(), values.max()
