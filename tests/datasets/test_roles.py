@@ -77,3 +77,33 @@ def test_the_first_images_of_a_role_hold_all_classes():
     assert (labels[numbers] == drawn_labels).all() and sorted(numbers) == list(range(18))
     assert numbers[drawn_labels == 0].tolist() != list(range(10))
     assert (dataset.role("test")[0] == pixels).all()
+
+
+def test_many_classes_of_few_images_are_no_blocks_of_the_alphabet(make_source):
+    labels = np.repeat(np.arange(300), 2)
+    source = make_source(train=300, validation=50, test=150, auxiliary=100)
+    split = draw(labels, np.arange(600), None, source, np.random.default_rng(0))
+    for code, count in enumerate((300, 50, 150, 100)):
+        classes = labels[split == code]
+        assert len(classes) == len(set(classes)) == count  # no class twice
+        assert abs(classes.mean() - 149.5) < 5 * 87 / np.sqrt(count)  # spread over all of 0 to 299
+    again = draw(labels, np.arange(600), None, source, np.random.default_rng(0))
+    assert (split == again).all()
+
+
+def test_where_every_role_holds_all_classes_equal_ones_follow_by_name(make_source):
+    """The first of three classes gets the odd image of train, the last the odd one of test."""
+    labels = np.repeat([0, 1, 2], 20)
+    source = make_source(train=31, validation=11, test=10, auxiliary=8)
+    split = draw(labels, np.arange(60), None, source, np.random.default_rng(0))
+    assert [counts(split, labels, role) for role in ROLES] == [[11, 10, 10], [3, 4, 4], [4, 3, 3], [2, 3, 3]]
+
+
+def test_choosing_at_random_among_equals_leaves_later_draws_alone(make_source):
+    labels = np.repeat(np.arange(30), 4)
+    states = []
+    for validation in (29, 30):  # the first cannot hold all classes
+        rng = np.random.default_rng(0)
+        draw(labels, np.arange(120), None, make_source(train=30, validation=validation, test=30, auxiliary=30), rng)
+        states.append(rng.integers(1 << 60))
+    assert states[0] == states[1]

@@ -34,7 +34,8 @@ def draw(
         pools = [(everything[~official_test], rest), (everything[official_test], {"test": wanted["test"]})]
     short = []
     for pool, roles in pools:
-        order, group = _stratified_order(labels[pool], groups[pool], rng)
+        smallest = min((count for count in roles.values() if count), default=0)
+        order, group = _stratified_order(labels[pool], groups[pool], smallest, rng)
         short += _assign_roles(split, pool[order], group, roles)
     if short:
         raise DataError("too few images: " + ", ".join(short) + "; ask for fewer in params.yaml or add images")
@@ -42,12 +43,14 @@ def draw(
 
 
 def _stratified_order(
-    labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+    labels: np.ndarray, groups: np.ndarray, smallest: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """An order of the images in which every stretch holds the classes in proportion, and each image's group in it.
 
     A group is filed under the label of its first image. Within its class it takes a random place. Classes are then
-    interleaved by the fraction of the class that lies before that place. The groups are numbered in the same order.
+    interleaved by the fraction of the class that lies before that place. Where the smallest role, of ``smallest``
+    images, cannot hold all classes, those of equal fractions follow each other at random, else by name. The groups are
+    numbered in the same order.
     """
     _, first, group, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     shuffled = rng.permutation(len(first))
@@ -55,8 +58,11 @@ def _stratified_order(
     label, size = labels[first][by_class], size[by_class]
     total = np.bincount(label, size)
     before = np.cumsum(size) - size - (np.cumsum(total) - total)[label]
+    ties = np.arange(len(first))
+    if smallest < np.count_nonzero(total):  # by name, a small role would hold the first classes of the alphabet alone
+        ties = rng.spawn(1)[0].permutation(ties)  # a generator of its own: what is drawn afterwards stays the same
     place = np.empty(len(first), np.int64)
-    place[by_class[np.argsort((before + size / 2) / total[label], kind="stable")]] = np.arange(len(first))
+    place[by_class[np.lexsort((ties, (before + size / 2) / total[label]))]] = np.arange(len(first))
     order = np.argsort(place[group], kind="stable")
     return order, place[group][order]
 
