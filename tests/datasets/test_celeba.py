@@ -115,9 +115,31 @@ def test_a_missing_set_and_other_roles_are_refused(source, make_source, settings
         load(source(), settings, rng, tmp_path)
     (tmp_path / "celeba").mkdir()
     (tmp_path / "celeba/img_align_celeba.zip").write_text("<html>quota exceeded</html>")
-    with pytest.raises(DataError, match=r"celeba holds no img_align_celeba/\*\.jpg: put CelebA as .* there, unpacked"):
+    with pytest.raises(
+        DataError,
+        match=r"celeba holds no img_align_celeba/\*\.jpg, it holds 1 \.zip; .*: put CelebA as .* there, unpacked",
+    ):
         load(source(), settings, rng, tmp_path)
     with pytest.raises(ParamsError, match="source = 'celeba': it has auxiliary images only; name it in"):
         load(make_source(source="celeba", raw="celeba"), settings, rng, tmp_path)
     with pytest.raises(ParamsError, match=r"classes = \('1',\): the source 'celeba' cannot use it"):
         load(source(auxiliary_classes=("1",)), settings, rng, tmp_path)
+
+
+def test_suffixes_in_any_case(celeba, source, settings, rng, tmp_path):
+    (tmp_path / "exclude.txt").write_text("101\n000012.JPG\n")
+    for k, file in enumerate(sorted((celeba / "img_align_celeba").iterdir())):
+        file.rename(file.with_suffix((".JPG", ".jpeg", ".Jpg", ".jpg")[k % 4]))
+    (celeba / "img_align_celeba").rename(celeba / "Img_Align_CelebA")
+    assert drawn(load(source(auxiliary=12), settings, rng, tmp_path)) == list(range(1, 13))
+    kept = load(source(auxiliary=9, auxiliary_exclude="exclude.txt"), settings, rng, tmp_path)
+    assert drawn(kept) == [1, 4, 5, 6, 7, 8, 9, 10, 11]
+
+
+def test_what_lies_there_instead_is_said(celeba, source, settings, rng, tmp_path):
+    for file in (celeba / "img_align_celeba").iterdir():
+        file.rename(file.with_suffix(".gif"))
+    (celeba / "img_align_celeba.zip").write_bytes(b"")
+    said = r"holds no img_align_celeba/\*\.jpg, it holds 12 \.gif, 1 \.txt, 1 \.zip; unpack img_align_celeba\.zip"
+    with pytest.raises(DataError, match=said):
+        load(source(), settings, rng, tmp_path)

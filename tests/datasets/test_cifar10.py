@@ -195,3 +195,26 @@ def test_other_columns_and_other_classes_are_refused(tiny, tmp_path, encoded, ma
     make_tree(tmp_path / "pets", {"train/cat": 3, "train/dog": 3, "test/cat": 3, "test/dog": 3})
     with pytest.raises(DataError, match="of cat, dog; needed: both, of airplane, automobile"):
         load(make_source(raw="pets", **ASKED), settings, rng, tmp_path)
+
+
+def test_labels_and_images_that_are_none_are_refused(tiny, tmp_path, encoded, make_source, settings, rng):
+    parquet(tiny, tmp_path / "other", lambda x: None)
+    with pytest.raises(DataError, match=r"train-00000-of-00001\.parquet is no parquet file of uoft-cs/cifar10"):
+        load(make_source(raw="other", **ASKED), settings, rng, tmp_path)
+    folder = batches(tiny, tmp_path / "raw") / "cifar-10-batches-py"
+    data = {"data": np.zeros((10, 3072), np.uint8), "labels": [[k, k] for k in range(10)]}
+    (folder / "data_batch_1").write_bytes(pickle.dumps(data))
+    with pytest.raises(DataError, match="data_batch_1 holds 10 images and 20 labels"):
+        load(make_source(**ASKED), settings, rng, tmp_path)
+
+
+def test_a_damaged_stream_in_the_archive_is_refused(tiny, tmp_path, make_source, settings, rng):
+    (tmp_path / "raw").mkdir()
+    file = archive_file(tiny, tmp_path / "raw")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2 :][:100] = bytes(100)
+    data[100:400] = bytes(300)
+    file.write_bytes(data)
+    with pytest.raises(DataError, match=r"is no whole \.tar\.gz") as error:
+        load(make_source(**ASKED), settings, rng, tmp_path)
+    assert len(str(error.value).splitlines()) == 1

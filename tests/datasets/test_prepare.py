@@ -1,6 +1,8 @@
+import contextlib
 import csv
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +13,16 @@ import pytest
 from splitprobe.core import artifacts
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
+from splitprobe.core.registry import lookup
 from splitprobe.datasets import DataError
 from splitprobe.datasets.base import NO_CLASS, open_dataset
 from splitprobe.datasets.prepare import prepare
+from splitprobe.datasets.sections import SIDE, SIDE_OF_ALL
+from splitprobe.models import MODELS
 
 STAGE = Path(__file__).parents[2] / "stages" / "prepare.py"
 PETS = {
-    "source": "folder", "title": "Pets", "raw": "raw", "channels": 3, "side": 8,
+    "source": "folder", "title": "Pets", "raw": "raw", "channels": 3, "side": 16,
     "train": 8, "validation": 2, "test": 4, "auxiliary": 6, "download": False, "min_mean": 0.0,
 }  # fmt: skip
 DATA = {"crop_min": 64, "crop_max": 128, "crop_min_std": 8, "resize": "bilinear"}
@@ -46,7 +51,7 @@ def test_what_is_written_is_what_is_read_back(paths, pets, caplog):
     assert summary["counts"] == {"train": 8, "validation": 2, "test": 4, "auxiliary": 6}
     assert summary["class_counts"]["auxiliary"] == {"cat": 3, "dog": 3}
     assert summary["classes"] == ["cat", "dog"] and summary["kept"] == 20 and summary["rejected"] == 7
-    assert (summary["channels"], summary["side"], summary["bytes"]) == (3, 8, 20 * 8 * 8 * 3)
+    assert (summary["channels"], summary["side"], summary["bytes"]) == (3, 16, 20 * 16 * 16 * 3)
     assert (summary["title"], summary["source"]) == ("Pets", "folder")
     assert summary["auxiliary_source"] is None and summary["auxiliary_classes"] is None
     assert (summary["provenance"]["scale"], summary["provenance"]["seed"]) == ("demo", 5)
@@ -80,6 +85,80 @@ def test_no_false_duplicates(paths, pets):
 def test_an_absent_class_is_reported(paths, pets, caplog):
     prepare("pets", Params(tree(validation=1)), paths)
     assert "validation holds no image of" in caplog.text
+
+
+def test_of_many_absent_classes_a_few_are_named(paths, make_tree, caplog):
+    make_tree(paths.root / "raw", {f"class{k:02}": 1 for k in range(40)})
+    with caplog.at_level(logging.INFO, "splitprobe"):
+        prepare("pets", Params(tree(train=20, validation=1, test=10, auxiliary=9)), paths)
+    lines = [record.getMessage() for record in caplog.records]
+    assert "40 classes: class00, class01, " in caplog.text and "class09 and 30 more" in caplog.text
+    (absent,) = [line for line in lines if line.startswith("validation holds no image of")]
+    assert absent.endswith(" and 34 more") and absent.count("class") == 5
+    assert max(map(len, lines)) < 400
+
+
+def test_names_that_are_no_utf8_are_written_and_read_back(paths, pets):
+    for name in (b"bad\xe9.jpg", b"two\nlines.jpg"):
+        Path(os.fsdecode(os.fsencode(pets / "dog") + b"/" + name)).write_bytes(b"")
+    prepare("pets", Params(tree()), paths)
+    dataset, _ = open_dataset(paths, "pets")
+    assert [r.file for r in dataset.rejected][-2:] == [r"dog/bad\udce9.jpg", r"dog/two\nlines.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"side": 30}, r"pets: side = 30: the cnn needs a multiple of 16, resnet18 and vgg16 one of 32"),
+        ({"side": 8}, r"pets: side = 8: the cnn needs a multiple of 16"),
+        ({"classes": []}, r"pets: classes = \[\]: no class at all; list patterns of names, or set it to null for all"),
+        ({"auxiliary_source": "folder", "auxiliary_classes": []}, r"pets: auxiliary_classes = \[\]: no class at all"),
+        ({"source": "celeba", "auxiliary_classes": []}, r"pets: auxiliary_classes = \[\]: no class at all"),
+        ({"train": 1}, r"pets\.train = 1: must be at least 2"),
+        ({"validation": 0}, r"pets\.validation = 0: must be at least 1"),
+        ({"test": 3}, r"pets\.test = 3: must be at least 4"),
+        ({"auxiliary": 1}, r"pets\.auxiliary = 1: must be at least 2"),
+        ({"auxiliary": 10**15}, r"pets\.auxiliary = 10+: must be at most"),
+        (
+            {"source": "photos", "raw": None, "classes": ["rocket"]},
+            r"pets: classes = \['rocket'\]: only rocket is left",
+        ),
+        ({"source": "photos"}, r"pets: raw = 'raw': the source 'photos' is embedded"),
+    ],
+)
+def test_what_no_later_stage_can_use_is_refused_at_once(paths, pets, changes, said):
+    with pytest.raises(ParamsError, match=rf"scales\.data\.{said}"):
+        prepare("pets", Params(tree(**changes)), paths)
+    assert not paths.prepared("pets").exists()
+
+
+@pytest.mark.parametrize("side", [16, 48])
+def test_a_side_for_the_cnn_alone_is_warned_of(paths, pets, caplog, side):
+    prepare("pets", Params(tree(side=side)), paths)
+    assert f"side = {side} fits the cnn alone: other networks need a multiple of 32" in caplog.text
+
+
+def test_images_that_do_not_fit_into_memory_are_refused(paths, pets, monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError("Unable to allocate 9.31 GiB")
+
+    monkeypatch.setattr(np, "empty", fail)
+    with pytest.raises(
+        DataError, match=r"scales\.data\.pets: its images do not fit into memory \(Unable to allocate 9"
+    ):
+        prepare("pets", Params(tree()), paths)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_sides_are_those_that_the_networks_take(name):
+    """The numbers stand in sections.py because the networks import torch."""
+    network = lookup(MODELS, name, "model")
+    settings = {"cnn": (5, 0.5), "resnet18": (), "vgg16": (4, (0.3, 0.2))}[name]
+    least = SIDE if name == "cnn" else SIDE_OF_ALL
+    for side in range(8, 129, 8):
+        fits = side % least == 0
+        with contextlib.nullcontext() if fits else pytest.raises(ParamsError, match=f"side = {side}: "):
+            network.blocks(network.Settings(*settings), 3, side, 4, 8)
 
 
 def test_auxiliary_images_of_another_source(paths, pets, make_tree, caplog):

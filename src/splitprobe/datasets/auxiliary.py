@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from splitprobe.datasets.base import NO_CLASS, DataError, Dataset
+from splitprobe.datasets.guide import few
 from splitprobe.datasets.sections import Source
 
 
@@ -19,7 +20,7 @@ def join(source: Source, target: Dataset, auxiliary: Dataset) -> Dataset:
     """
     shared = shared_names(target.classes, auxiliary.classes)
     if shared and (source.auxiliary_source, source.auxiliary_raw) == (source.source, source.raw):
-        listed = ", ".join(shared[:5])
+        listed = few(shared)
         advice = "name disjoint ones in classes and auxiliary_classes"
         raise DataError(f"{len(shared)} classes are both target and auxiliary ({listed}): {advice}")
     # with the source's path, because both sources may have a file of that name

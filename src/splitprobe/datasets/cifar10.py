@@ -9,6 +9,7 @@ Test is drawn from the official test set, the other three roles from the officia
 
 import io
 import itertools
+import os
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from splitprobe.datasets import folder, images
+from splitprobe.datasets.archive import LARGEST
 from splitprobe.datasets.base import DataError, Dataset
 from splitprobe.datasets.sections import Settings, Source
 from splitprobe.datasets.split import UNUSED, draw
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+BATCHES = (*TRAIN_BATCHES, "test_batch")
 BATCH_FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
 SITE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 ADVICE = (
@@ -40,12 +43,12 @@ def load(source: Source, settings: Settings, rng: np.random.Generator, root: Pat
     """
     source.refuse("classes", "min_mean", "auxiliary_exclude")
     path = source.raw_path(root)
-    dataset = _load_layout(path, source, settings, rng, root)
+    dataset = _load_layout(path, source, settings, rng, root) if os.path.exists(path) else None
     if dataset is None and source.download:
         _download(path)
         dataset = _load_layout(path, source, settings, rng, root)
     if dataset is None:
-        raise DataError(f"{path} {'holds no CIFAR-10' if path.exists() else 'is missing'}: {ADVICE}")
+        raise DataError(f"{path} {'holds no CIFAR-10' if os.path.exists(path) else 'is missing'}: {ADVICE}")
     return dataset
 
 
@@ -68,14 +71,14 @@ def _load_layout(
 
 def _find_file(path: Path, name: str) -> Path | None:
     """The file of that name in a folder or one level below; None where there is none."""
-    return next(iter(sorted([*path.glob(name), *path.glob(f"*/{name}")])), None)
+    return next((p for p in sorted([*path.glob(name), *path.glob(f"*/{name}")]) if p.is_file()), None)
 
 
 def _from_batches(
     read: Callable[[str], bytes], where: Path, source: Source, settings: Settings, rng: np.random.Generator
 ) -> Dataset:
     """The data set from the official batches, of which ``read`` gives one by name; ``where`` is for messages."""
-    parts = [_read_batch(read, name, where) for name in (*TRAIN_BATCHES, "test_batch")]
+    parts = [_read_batch(read, name, where) for name in BATCHES]
     labels = np.concatenate([labels for _, labels in parts])
     # the official test batch was read last
     test = np.arange(len(labels)) >= len(labels) - len(parts[-1][1])
@@ -95,11 +98,11 @@ def _read_batch(read: Callable[[str], bytes], name: str, where: Path) -> tuple[n
         pixels = np.asarray(batch["data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         labels = np.asarray(batch["labels"], np.int64)
     except Exception as error:  # a damaged pickle raises nearly anything
-        reason = f"{type(error).__name__}: {error}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         what = f"{name} is missing or no batch of CIFAR-10 ({reason})"
         raise DataError(f"{where}: {what}; fetch the archive again") from error
-    if len(labels) != len(pixels):
-        raise DataError(f"{where}: {name} holds {len(pixels)} images and {len(labels)} labels; fetch the archive again")
+    if labels.shape != pixels.shape[:1]:
+        raise DataError(f"{where}: {name} holds {len(pixels)} images and {labels.size} labels; fetch the archive again")
     return pixels, labels
 
 
@@ -141,9 +144,11 @@ def _read_archive(archive: Path) -> Callable[[str], bytes]:
     """
     try:
         with tarfile.open(archive) as tar:
-            content = {Path(m.name).name: tar.extractfile(m).read() for m in tar if m.isfile()}
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{archive} is no whole .tar.gz ({error}): fetch it again; {ADVICE}") from error
+            members = [m for m in tar if m.isfile() and Path(m.name).name in BATCHES and m.size <= LARGEST]
+            content = {Path(m.name).name: tar.extractfile(m).read() for m in members}
+    except Exception as error:  # TarError, zlib.error, OSError, EOFError, ...
+        reason = " ".join(str(error).split())
+        raise DataError(f"{archive} is no whole .tar.gz ({reason}): fetch it again; {ADVICE}") from error
     return content.pop  # each batch is read once; pop frees its memory
 
 
@@ -161,10 +166,11 @@ def _from_parquet(path: Path, source: Source, settings: Settings, rng: np.random
         for file in files:
             try:
                 table = parquet.read_table(file, columns=["img", "label"])
-                encoded += [cell["bytes"] for cell in table["img"].to_pylist()]
-                labels += table["label"].to_pylist()
+                encoded += [bytes(cell["bytes"]) for cell in table["img"].to_pylist()]
+                labels += [int(label) for label in table["label"].to_pylist()]
             except Exception as error:  # pyarrow's errors have no base class in common with that of a missing column
-                raise DataError(f"{file} is no parquet file of uoft-cs/cifar10 ({error}): fetch it again") from error
+                reason = " ".join(str(error).split())
+                raise DataError(f"{file} is no parquet file of uoft-cs/cifar10 ({reason}): fetch it again") from error
             names += [f"{file.relative_to(path).as_posix()}#{i}" for i in range(table.num_rows)]
             is_test += [half == "test"] * table.num_rows
     content = dict(zip(names, encoded, strict=True))
@@ -197,4 +203,4 @@ def _download(path: Path) -> None:
     try:
         CIFAR10(path.parent if path.name == BATCH_FOLDER else path, download=True)
     except Exception as error:
-        raise DataError(f"downloading CIFAR-10 to {path} failed ({error}); {ADVICE}") from error
+        raise DataError(f"downloading CIFAR-10 to {path} failed ({' '.join(str(error).split())}); {ADVICE}") from error

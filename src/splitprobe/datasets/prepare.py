@@ -8,14 +8,15 @@ import numpy as np
 
 from splitprobe.core import artifacts
 from splitprobe.core.cells import Paths
-from splitprobe.core.params import Params
+from splitprobe.core.params import Params, ParamsError
 from splitprobe.core.runtime import derive
 from splitprobe.datasets import load
+from splitprobe.datasets.archive import in_one_line
 from splitprobe.datasets.auxiliary import shared_names
 from splitprobe.datasets.base import DataError, Dataset
-from splitprobe.datasets.sections import Settings, Source
+from splitprobe.datasets.guide import SHOWN, few
+from splitprobe.datasets.sections import SIDE_OF_ALL, Settings, Source
 
-SHOWN = 5  # rejected files that the log shows
 log = logging.getLogger("splitprobe")
 
 
@@ -29,9 +30,12 @@ def prepare(name: str, params: Params, paths: Paths) -> dict[str, Any]:
     settings = params.section("data", Settings)
     rng = np.random.default_rng(derive(params.seed, "prepare", name))
     try:
+        source.check_side()
         dataset = load(source, settings, rng, paths.root)
-    except DataError as error:
-        raise DataError(f"{key}: {error}") from error
+    except (DataError, ParamsError) as error:
+        raise type(error)(in_one_line(f"{key}: {error}")) from error
+    except MemoryError as error:
+        raise DataError(f"{key}: its images do not fit into memory ({error}): ask for fewer or smaller ones") from error
     summary = summarize(name, source, dataset)
     summary["provenance"] = artifacts.provenance(params.scale, params.seed, "cpu")
     _write(name, dataset, summary, paths)
@@ -81,7 +85,7 @@ def _write(name: str, dataset: Dataset, summary: dict[str, Any], paths: Paths) -
 def _log_summary(name: str, dataset: Dataset, summary: dict[str, Any], paths: Paths) -> None:
     """Write the numbers of the data set, and warnings about it, to the log."""
     counts = ", ".join(f"{role} {n}" for role, n in summary["counts"].items())
-    log.info("%s: %s; %d classes: %s", name, summary["title"], len(dataset.classes), ", ".join(dataset.classes))
+    log.info("%s: %s; %d classes: %s", name, summary["title"], len(dataset.classes), few(dataset.classes, 10))
     log.info("kept %d images, rejected %d files; drawn: %s", dataset.kept, len(dataset.rejected), counts)
     for item in dataset.rejected[:SHOWN]:
         log.warning("  rejected %s: %s", item.file, item.reason)
@@ -89,9 +93,9 @@ def _log_summary(name: str, dataset: Dataset, summary: dict[str, Any], paths: Pa
         log.warning("  and %d more: see %s", len(dataset.rejected) - SHOWN, paths.rejected(name))
     for role, row in summary["class_counts"].items():
         if absent := [label for label, n in row.items() if not n]:
-            log.warning("%s holds no image of %s", role, ", ".join(absent))
+            log.warning("%s holds no image of %s", role, few(absent))
     if summary["shared_classes"]:
-        names = ", ".join(shared_names(dataset.classes, dataset.auxiliary_classes)[:SHOWN])
+        names = few(shared_names(dataset.classes, dataset.auxiliary_classes))
         message = (
             "%d class names of the target occur in the auxiliary source too: %s; if the same people, leave them out"
         )
@@ -99,4 +103,6 @@ def _log_summary(name: str, dataset: Dataset, summary: dict[str, Any], paths: Pa
     if summary["duplicates_auxiliary"] or summary["duplicates_test"]:
         message = "identical pixels: %d auxiliary images occur in another role, %d test images in train; none removed"
         log.warning(message, summary["duplicates_auxiliary"], summary["duplicates_test"])
+    if summary["side"] % SIDE_OF_ALL:
+        log.warning("side = %d fits the cnn alone: other networks need a multiple of %d", summary["side"], SIDE_OF_ALL)
     log.info("written to %s", paths.prepared(name))
