@@ -81,6 +81,47 @@ def test_larger_parts_where_more_crops_are_wanted(settings):
     assert sum(area.values()) == 800_000
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_roles_in_other_places_keep_their_sizes_and_share_no_pixel(settings, turned):
+    size = (300, 400)
+    found = crops.arrangements(size, COUNTS, settings, "x")
+    assert found[0] == crops.cut(size, COUNTS, settings, "x") and len({tuple(f.values()) for f in found}) == 16
+    sizes = [{role: (r - left, b - top) for role, (left, top, r, b) in boxes.items()} for boxes in found]
+    assert all(these == sizes[8 * (i // 8)] for i, these in enumerate(sizes))  # the last eight are turned
+    for boxes in found[8 * turned :][:8]:
+        canvas = np.zeros(size[::-1], int)
+        for left, top, right, bottom in boxes.values():
+            canvas[top:bottom, left:right] += 1
+            assert min(right - left, bottom - top) >= settings.crop_max
+        assert (canvas == 1).all()
+
+
+def test_roles_change_places_where_a_part_is_flat(photo_source, settings, rng, monkeypatch):
+    """A photograph with a plain sky: whoever lies in it goes elsewhere, and the other photographs stay as they are."""
+    noise = rng.integers(0, 256, (420, 420), np.uint8).repeat(8, 0).repeat(8, 1)[:420, :420]
+    sky = noise.copy()
+    sky[:180] = 40
+    pictures = {"brick.png": noise, "coins.png": sky}
+    monkeypatch.setattr(crops, "open_photograph", lambda file: Image.fromarray(pictures[file]))
+    source = photo_source(channels=1, classes=("brick", "coins"), source="textures", test=8, auxiliary=60)
+    dataset = textures.load(source, settings, rng, None)
+    assert dataset.counts() == {"train": 40, "validation": 9, "test": 8, "auxiliary": 60}
+    assert dataset.images.std((1, 2, 3)).min() >= 8
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"auxiliary": 120}, {"test": 20}, {"test": 20, "auxiliary": 120, "side": 16}, {"train": 5, "test": 4}],
+)
+def test_the_demo_in_other_proportions(sizes, photo_source, settings, tmp_path):
+    """A twentieth of the demo's crops, of the same parts; in some, test gets nothing but the sky behind the rocket."""
+    wanted = {"train": 120, "validation": 15, "test": 30, "auxiliary": 60, **sizes}
+    source = photo_source(classes=("coffee", "rocket"), **wanted)
+    dataset = load(source, settings, np.random.default_rng(1), tmp_path)
+    assert dataset.counts() == {role: wanted[role] for role in ROLES}
+    assert dataset.images.mean(3).std((1, 2)).min() >= 8
+
+
 def test_flat_small_and_absent_photographs_are_refused(photo_source, settings, rng, monkeypatch):
     with pytest.raises(DataError, match=r"nowhere\.png is missing: install the scikit-image wheel"):
         crops.open_photograph("nowhere.png")
@@ -97,6 +138,8 @@ def test_contradictory_settings_are_refused(photo_source, settings, rng):
         photos.load(photo_source(), settings.__class__(200, 128, 8.0, "box"), rng, None)
     with pytest.raises(ParamsError, match="raw = 'x': the source 'photos' is embedded"):
         photos.load(photo_source(raw="x"), settings, rng, None)
+    with pytest.raises(ParamsError, match=r"classes = \['astro\*'\]: only astronaut is left, at least two are needed"):
+        photos.load(photo_source(classes=("astro*",)), settings, rng, None)
 
 
 def test_unknown_sources_list_the_known_ones(make_source, settings, rng, tmp_path):
