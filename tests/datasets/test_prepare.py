@@ -3,6 +3,7 @@ import csv
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,8 +39,8 @@ def paths(tmp_path):
 
 
 @pytest.fixture
-def pets(tmp_path, make_tree):
-    root = make_tree(tmp_path / "raw", {"cat": 10, "dog": 10})
+def pets(paths, make_tree):
+    root = make_tree(paths.raw("pets") / "raw", {"cat": 10, "dog": 10})
     for i in range(7):
         (root / "cat" / f"bad{i}.jpg").write_bytes(b"")
     return root
@@ -88,7 +89,7 @@ def test_an_absent_class_is_reported(paths, pets, caplog):
 
 
 def test_of_many_absent_classes_a_few_are_named(paths, make_tree, caplog):
-    make_tree(paths.root / "raw", {f"class{k:02}": 1 for k in range(40)})
+    make_tree(paths.raw("pets") / "raw", {f"class{k:02}": 1 for k in range(40)})
     with caplog.at_level(logging.INFO, "splitprobe"):
         prepare("pets", Params(tree(train=20, validation=1, test=10, auxiliary=9)), paths)
     lines = [record.getMessage() for record in caplog.records]
@@ -162,8 +163,8 @@ def test_sides_are_those_that_the_networks_take(name):
 
 
 def test_auxiliary_images_of_another_source(paths, pets, make_tree, caplog):
-    make_tree(paths.root / "others", {"DOG": 4, "bird": 4}, start=100)
-    (paths.root / "others/bird/bad.png").write_bytes(b"")
+    make_tree(paths.raw("pets") / "others", {"DOG": 4, "bird": 4}, start=100)
+    (paths.raw("pets") / "others/bird/bad.png").write_bytes(b"")
     other = {"auxiliary_source": "folder", "auxiliary_raw": "others"}
     with caplog.at_level(logging.INFO, "splitprobe"):
         summary = prepare("pets", Params(tree(**other)), paths)
@@ -213,6 +214,26 @@ def test_bad_params_and_unprepared_sets_are_named(paths):
 def stage(folder, *arguments):
     command = [sys.executable, str(STAGE), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_dvc_does_not_watch_is_refused(paths, pets, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(pets, elsewhere / "raw")
+    for raw in (str(elsewhere / "raw"), "../../elsewhere", "~"):
+        with pytest.raises(DataError, match=r"scales\.data\.pets: .* lies outside of .*demo/pets, where DVC looks"):
+            prepare("pets", Params(tree(raw=raw)), paths)
+    (pets / "bird").symlink_to(elsewhere / "raw/cat")
+    (paths.raw("pets") / "linked").symlink_to(elsewhere / "raw")
+    for raw in ("raw", "linked", "linked/cat"):
+        with pytest.raises(DataError, match=r"is a link to a folder, behind which DVC does not look.*cp -al"):
+            prepare("pets", Params(tree(raw=raw)), paths)
+    # links to files are followed by DVC, and so is the set's folder itself
+    (pets / "bird").unlink()
+    (pets / "cat/extra.png").symlink_to(elsewhere / "raw/cat/0.png")
+    assert prepare("pets", Params(tree()), paths)["kept"] == 21
+    shutil.rmtree(paths.raw("pets"))
+    paths.raw("pets").symlink_to(elsewhere)
+    assert prepare("pets", Params(tree()), paths)["kept"] == 20
 
 
 def test_stage_script_ends_in_a_clean_line(tmp_path, pets):

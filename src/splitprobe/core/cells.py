@@ -69,6 +69,10 @@ class Paths:
         """The folder that DVC's cache fills."""
         return self.root / "data" / self.scale
 
+    def raw(self, dataset: str) -> Path:
+        """Folder of a data set's raw data, the one that DVC watches."""
+        return self.root / "data" / "raw" / self.scale / dataset
+
     def prepared(self, dataset: str) -> Path:
         """Folder with images.npz, summary.json and rejected.csv."""
         return self.data / "prepared" / dataset

@@ -1,7 +1,10 @@
 """The stage ``prepare``: read a source once, draw its roles, and write what every later stage reads."""
 
+import itertools
 import logging
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from splitprobe.datasets.archive import in_one_line
 from splitprobe.datasets.auxiliary import shared_names
 from splitprobe.datasets.base import DataError, Dataset
 from splitprobe.datasets.guide import SHOWN, few
-from splitprobe.datasets.sections import SIDE_OF_ALL, Settings, Source
+from splitprobe.datasets.sections import SIDE_OF_ALL, Settings, Source, located
 
 log = logging.getLogger("splitprobe")
 
@@ -31,7 +34,9 @@ def prepare(name: str, params: Params, paths: Paths) -> dict[str, Any]:
     rng = np.random.default_rng(derive(params.seed, "prepare", name))
     try:
         source.check_side()
-        dataset = load(source, settings, rng, paths.root)
+        for part in filter(None, (source.raw, source.auxiliary_raw, source.auxiliary_exclude)):
+            refuse_unwatched(located(part, paths.raw(name)), paths.raw(name))
+        dataset = load(source, settings, rng, paths.raw(name))
     except (DataError, ParamsError) as error:
         raise type(error)(in_one_line(f"{key}: {error}")) from error
     except MemoryError as error:
@@ -41,6 +46,24 @@ def prepare(name: str, params: Params, paths: Paths) -> dict[str, Any]:
     _write(name, dataset, summary, paths)
     _log_summary(name, dataset, summary, paths)
     return summary
+
+
+def refuse_unwatched(path: Path, folder: Path) -> None:
+    """Raise DataError for raw data outside of ``folder``, the data set's own, or behind a link to a folder within it.
+
+    DVC watches that folder and does not look behind links, so that a change there would go unnoticed. The folder itself
+    may be a link.
+    """
+    path, top = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    if not path.is_relative_to(top):
+        advice = f"put it there, or make {folder} a link to the folder around it"
+        raise DataError(f"{path} lies outside of {folder}, where DVC looks for changes: {advice}")
+    above = (one for one in (path, *path.parents) if one != top and one.is_relative_to(top))
+    below = (os.path.join(at, name) for at, folders, _ in os.walk(path) for name in folders)
+    for one in itertools.chain(above, below):
+        if os.path.islink(one) and os.path.isdir(one):
+            advice = f"make {folder} itself the link, or hard links instead (cp -al)"
+            raise DataError(f"{one} is a link to a folder, behind which DVC does not look for changes: {advice}")
 
 
 def summarize(name: str, source: Source, dataset: Dataset) -> dict[str, Any]:
