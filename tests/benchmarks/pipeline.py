@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+CIFAR10 = ROOT / "data/raw/small/objects/cifar10.zip"
 SPLITPROBE = ["-c", "import sys; from splitprobe.engine.cli import main; sys.exit(main())"]
 PATIENCE = 300  # seconds after which two programs on the same cores are given up
 STEPS = """
@@ -54,7 +55,9 @@ def seconds(folder: Path, *command: str, shown: str = "") -> float:
 
 def prepare_cifar10(clone: Path) -> None:
     """Time and peak memory of preparing all 60,000 images, the first of this process's large children."""
-    shutil.copy(ROOT / "data/raw/cifar10.zip", clone / "data/raw")
+    raw = clone / "data/raw/small/objects"
+    raw.mkdir(parents=True)
+    shutil.copy(CIFAR10, raw)
     params = (clone / "params.yaml").read_text()
     changed = params.replace("scale: demo ", "scale: small ", 1)
     changed = re.sub(r"small: \d+, paper: (36000|4000|10000)}", r"small: \1, paper: \1}", changed)
@@ -64,7 +67,7 @@ def prepare_cifar10(clone: Path) -> None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"60,000 images of cifar10.zip prepared in {taken:.1f} s, {peak:.0f} MB", flush=True)
     (clone / "params.yaml").write_text(params)
-    (clone / "data/raw/cifar10.zip").unlink()
+    shutil.rmtree(raw)
 
 
 def clone_at(place: Path, scale: str) -> Path:
@@ -126,7 +129,7 @@ def main() -> None:
     parser.add_argument("--serial", action="store_true", help="build by `dvc repro` too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        if (ROOT / "data/raw/cifar10.zip").exists():
+        if CIFAR10.exists():
             prepare_cifar10(clone_at(Path(temporary, "cifar10"), "demo"))
         build(Path(temporary), options.scale, options.serial)
     cores()
