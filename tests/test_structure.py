@@ -352,3 +352,22 @@ def test_no_file_knows_this_machine():
         names = ("work", "home", "root", "Users") + (() if "tests" in path.relative_to(ROOT).parts else ("tmp",))
         found = re.search(rf"(?<![\w.])/({'|'.join(names)})/\S*", text)
         assert not found, f"{path.relative_to(ROOT)} mentions {found[0]}"
+
+
+def test_a_clone_has_the_same_bytes_whatever_its_line_ends(tmp_path):
+    """DVC and the recipes take digests of files: with other bytes, every stage would run again."""
+    tracked()  # skips without git
+    clone = ["git", "clone", "-q", "--shared", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", str(ROOT)]
+    subprocess.run([*clone, str(tmp_path / "clone")], check=True)
+    listed = subprocess.run(
+        ["git", "ls-tree", "-r", "-z", "--format=%(objectname) %(path)", "HEAD"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    committed = dict(line.split(" ", 1)[::-1] for line in listed.stdout.split("\0") if line)
+    assert committed.keys() >= {"dvc.lock", "params.yaml", "stages/cells.yaml"}
+    found = subprocess.run(
+        ["git", "hash-object", "--no-filters", "--stdin-paths"], input="\n".join(committed), cwd=tmp_path / "clone",
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    other = [name for name, now in zip(committed, found.stdout.split(), strict=True) if now != committed[name]]
+    assert not other, f"{len(other)} files differ, such as {other[:5]}"
