@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from splitprobe.attacks import ATTACKS, generator, mle
 from splitprobe.attacks.base import intercepted, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Tuned, TunedMle, total_variation
 from splitprobe.attacks.optimized import run_mle
-from splitprobe.core.artifacts import read_csv, read_npz, strict
+from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint
 from splitprobe.core.params import ParamsError
 from splitprobe.core.registry import lookup
 from splitprobe.learning import measures
@@ -408,3 +409,30 @@ def test_the_hybrid_needs_the_strong_decoder(make_target, params, images):
     params.tree["attack"]["generator"]["decoders"] = ["black_box"]
     with pytest.raises(ParamsError, match="`strong`"):
         build("hybrid", make_target(), params, images)
+
+
+def test_decoders_of_another_cell_or_network_are_refused(params, paths, cpu, make_target):
+    target = make_target()
+    file = paths.decoders(target.cell.name)
+    settings = asdict(params.section("attack.generator", generator.Settings))
+    decoder = generator.residual_decoder(target, 8, 1)
+    fine = {"cell": target.cell.name, "settings": settings, "size": {"width": 8, "blocks": 1}}
+    fine["decoders"] = {"strong": decoder.state_dict()}
+    write_checkpoint(file, fine)
+    loaded = generator.load_decoders(target, 1, paths)["strong"].decoder.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in decoder.state_dict().items())
+    for changes, why in (
+        ({"cell": "cnn/ae"}, "it is that of cnn/ae"),
+        ({"size": {"width": 16, "blocks": 1}}, "size mismatch"),
+        ({"size": {"width": 8}}, "blocks"),
+        ({"settings": {**settings, "queries": "many"}}, "queries = 'many'"),
+        ({"decoders": {"strong": {}}}, "Missing key"),
+        ({"decoders": 3}, ""),
+    ):
+        write_checkpoint(file, fine | changes)
+        with pytest.raises(DamagedFile, match=rf"1\.pt cannot be used: .*{why}.*train_generator@cnn/unprotected"):
+            generator.load_decoders(target, 1, paths)
+    for name in fine:
+        write_checkpoint(file, {key: value for key, value in fine.items() if key != name})
+        with pytest.raises(DamagedFile, match=f"it has no '{name}'"):
+            generator.load_decoders(target, 1, paths)

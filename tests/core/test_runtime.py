@@ -1,10 +1,16 @@
+import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import own_sources
 import pytest
 import torch
 
 from splitprobe.core import runtime
+from splitprobe.core.artifacts import read_json
 from splitprobe.core.params import ParamsError
 from splitprobe.engine.view import last_line
 
@@ -89,13 +95,107 @@ def test_progress_goes_where_another_program_reads_it(tmp_path, monkeypatch):
     assert last_line(tmp_path / "stage.progress") == "cnn/vib: 3/3 epoch"
 
 
-@pytest.mark.parametrize(("error", "code"), [("ValueError('bad key')", 1), ("ParamsError('bad key')", 1)])
-def test_a_user_error_ends_in_one_line(error, code):
+@pytest.mark.parametrize("text", ["", "[1]", '{"KEY": NaN}', '{"KEY": 3}', '{"KEY": {"precision": "float8"}}'])
+def test_a_damaged_note_of_the_precision_is_made_anew(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(runtime, "MACHINE", tmp_path / "machine.json")
+    monkeypatch.setattr(runtime, "_step_seconds", lambda _, name, __: {"float32": 2.0, "bfloat16": 1.0}[name])
+    runtime.start(runtime.Settings("cpu", "auto", True, 1))
+    (key,) = read_json(runtime.MACHINE)
+    runtime.MACHINE.write_text(text.replace("KEY", key))
+    assert runtime.start(runtime.Settings("cpu", "auto", True, 1)).precision == "bfloat16"
+    assert read_json(runtime.MACHINE) == {key: {"precision": "bfloat16", "bfloat16_speedup": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("ValueError('bad key')", 1, "error: bad key"),
+        ("ParamsError('bad key')", 1, "error: bad key"),
+        ("FileNotFoundError('a is missing')", 1, "error: a is missing"),
+        ("PermissionError(13, 'Permission denied', 'out')", 1, "error: [Errno 13] Permission denied: 'out'"),
+        ("OSError(28, 'No space left on device', 'out')", 1, "error: the disk is full: there is no space for out"),
+        ("DiskFull('the disk is full: out')", 1, "error: the disk is full: out"),
+        ("KeyboardInterrupt", 130, "stopped by Ctrl-C"),
+    ],
+)
+def test_a_user_error_ends_in_one_line(error, code, said):
     program = (
         "from splitprobe.core.runtime import run_stage\nfrom splitprobe.core.params import ParamsError\n"
+        "from splitprobe.core.artifacts import DiskFull\n"
         f"def main(arguments):\n    raise {error}\nrun_stage(main)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == code
-    assert done.stderr.startswith("error: bad key\n")
-    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[0] == said
+    assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) <= 2
+
+
+# ---------------------------------------------------------------- what every stage imports first
+
+STAGE = """
+import own_sources
+import sys, time
+from pathlib import Path
+
+def wait():
+    Path("started").touch()
+    time.sleep(60)
+
+if sys.argv[1] == "imports":
+    wait()  # as long as torch takes
+from splitprobe.core.artifacts import atomic
+from splitprobe.core.runtime import run_stage
+
+def main(arguments):
+    with atomic(Path("out/result")) as stream:
+        stream.write("half")
+        wait()
+
+run_stage(main)
+"""
+
+
+@pytest.fixture
+def stage(tmp_path) -> Path:
+    """A script beside a copy of what every stage imports first, in the folder that it works in."""
+    (tmp_path / "stages").mkdir()
+    shutil.copy(own_sources.__file__, tmp_path / "stages")
+    (tmp_path / "stages" / "stage.py").write_text(STAGE)
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "when"),
+    [(signal.SIGINT, 130, "work"), (signal.SIGTERM, 143, "work"), (signal.SIGHUP, 129, "work"),
+     (signal.SIGINT, 130, "imports")],
+)  # fmt: skip
+def test_a_stage_that_is_stopped_says_so_in_one_line_and_leaves_nothing(stage, number, status, when):
+    command = [sys.executable, "stages/stage.py", when]
+    with subprocess.Popen(command, cwd=stage, stderr=subprocess.PIPE, text=True) as process:
+        while not (stage / "started").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(number)
+        said = process.stderr.read()
+    assert process.returncode == status
+    assert said.strip() == f"stopped by {number.name}"
+    assert not [*(stage / "out").iterdir()]
+
+
+def test_another_python_is_named_with_the_way_out(stage, monkeypatch):
+    done = subprocess.run(  # without the packages of any environment
+        [sys.executable, "-S", "-E", "stages/stage.py", "work"], cwd=stage, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: `python` is {sys.executable}, which has no torch, numpy, ruamel, tqdm: activate")
+    assert "bin/activate" in line and "pip install -e ." in line
+    monkeypatch.setattr(own_sources, "OLDEST", (99, 0))
+    with pytest.raises(SystemExit, match=f"which is Python {sys.version.split()[0]}: activate"):
+        own_sources.check_environment()
+
+
+def test_this_environment_is_one():
+    own_sources.check_environment()
+    assert signal.getsignal(signal.SIGTERM) != own_sources.stop, "the tests import it without being a stage"

@@ -192,6 +192,18 @@ def test_zip_names_that_point_outside_are_harmless(tmp_path, make_tree, make_sou
     assert {r.reason for r in dataset.rejected} == {"its name points outside the archive"}
 
 
+def test_a_zip_bomb_is_rejected_unread(tmp_path, make_tree, make_source, settings, rng, monkeypatch):
+    monkeypatch.setattr("splitprobe.datasets.archive.LARGEST", 100_000)
+    path = zipped(make_tree(tmp_path / "in", PLAIN), tmp_path / "set.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("in/Normal/bomb.png", bytes(100_001))
+    dataset = load(make_source(raw="set.zip"), settings, rng, tmp_path)
+    assert dataset.kept == 18
+    assert [(r.file, r.reason) for r in dataset.rejected] == [
+        ("in/Normal/bomb.png", "unpacked, it has more than 100,000 bytes")
+    ]
+
+
 def test_a_damaged_member_of_a_zip_is_rejected_alone(tmp_path, make_tree, make_source, settings, rng):
     root = make_tree(tmp_path / "in", PLAIN)
     path = zipped(root, tmp_path / "set.zip")

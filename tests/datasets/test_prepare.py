@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from splitprobe.core import artifacts
+from splitprobe.core.artifacts import DamagedFile, read_json, read_npz, write_json, write_npz
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.core.registry import lookup
@@ -208,6 +209,45 @@ def test_bad_params_and_unprepared_sets_are_named(paths):
     with pytest.raises(ParamsError, match=r"scales\.data\.pets\.channels = 2: choose one of 1, 3"):
         prepare("pets", Params(tree(channels=2)), paths)
     with pytest.raises(DataError, match=r"summary\.json is missing: run `dvc repro prepare@pets` first"):
+        open_dataset(paths, "pets")
+
+
+DAMAGE = [
+    ({"images": lambda x: x[:, :, :-1]}, r"images\.npz cannot be used: 'images' is uint8, "),
+    ({"images": lambda x: x.astype(np.float32)}, r"images\.npz cannot be used: 'images' is float32"),
+    ({"images": lambda x: x[:-1]}, r"images\.npz cannot be used: 'labels' is int64"),
+    ({"labels": lambda x: x[:, None]}, r"images\.npz cannot be used: 'labels' is int64"),
+    ({"labels": lambda x: x * 0.5}, r"images\.npz cannot be used: 'labels' is float64"),
+    ({"labels": lambda x: x + 100}, r"images\.npz cannot be used: 'labels' has values outside -1 to \d+;"),
+    ({"split": lambda x: x + 4}, r"images\.npz cannot be used: 'split' has values outside 0 to 3;"),
+    ({"split": None}, r"images\.npz cannot be used: it has no 'split'"),
+    ({"classes": lambda x: []}, r"summary\.json cannot be used: classes = \[\] are no names"),
+    ({"classes": lambda x: "cats"}, r"summary\.json cannot be used: classes = 'cats' are no names"),
+    ({"channels": None}, r"summary\.json cannot be used: it has no 'channels'"),
+    ({"side": lambda x: x + 1}, r"images\.npz cannot be used: 'images' is uint8"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), DAMAGE)
+def test_damaged_files_of_a_data_set_are_named(paths, changes, message):
+    prepare("pets", Params(tree()), paths)
+    arrays, summary = {**read_npz(paths.images("pets"))}, {**read_json(paths.summary("pets"))}
+    for content in (arrays, summary):
+        for name, change in changes.items():
+            if name in content:
+                content |= {name: change(content[name])} if change else {}
+                if change is None:
+                    del content[name]
+    write_npz(paths.images("pets"), **arrays)
+    write_json(paths.summary("pets"), summary)
+    with pytest.raises(DamagedFile, match=message + r".*delete it and run `dvc repro prepare@pets`"):
+        open_dataset(paths, "pets")
+
+
+def test_a_damaged_list_of_rejected_files_is_named(paths):
+    prepare("pets", Params(tree()), paths)
+    paths.rejected("pets").write_text("file,why\n")
+    with pytest.raises(DamagedFile, match=r"rejected\.csv cannot be used: its columns are file, why, not file, reason"):
         open_dataset(paths, "pets")
 
 

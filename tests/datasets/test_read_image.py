@@ -1,4 +1,8 @@
 import struct
+<<<<<<< HEAD
+=======
+import zlib
+>>>>>>> b488c39 (Damaged files, full disks and interruptions: one line that names file and way out)
 
 import numpy as np
 import pytest
@@ -154,6 +158,7 @@ def test_what_is_no_image_is_refused(data, reason):
         read(data)
 
 
+<<<<<<< HEAD
 def tiff(values, photometric, order="<"):
     """An uncompressed gray TIFF of one strip; with photometric 0 (WhiteIsZero), 1 (BlackIsZero) or None (no tag)."""
     height, width = values.shape
@@ -197,3 +202,11 @@ def test_white_is_zero_of_one_bit():
     data = data.replace(struct.pack("<HHIHxx", 256, 3, 1, 2), struct.pack("<HHIHxx", 256, 3, 1, 16))
     image = read(data, 1)[..., 0]
     assert (image[:, :8] == 0).all() and (image[:, 8:] == 255).all()
+=======
+def test_an_image_that_claims_to_be_huge_is_refused_before_it_is_decoded():
+    chunk = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    header = b"IHDR" + chunk
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(chunk)) + header + struct.pack(">I", zlib.crc32(header))
+    with pytest.raises(DataError, match="exceeds limit of 178956970 pixels"):
+        read(png)
+>>>>>>> b488c39 (Damaged files, full disks and interruptions: one line that names file and way out)

@@ -4,15 +4,23 @@ import contextlib
 import copy
 import errno
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 from dvc.utils.serialize import load_yaml, modify_yaml
 from throwaway import ROOT, stage
 
+<<<<<<< HEAD
 from splitprobe.core import artifacts
 from splitprobe.engine import cli
+=======
+from splitprobe.core.artifacts import write_json
+from splitprobe.engine import cli, cluster
+>>>>>>> b488c39 (Damaged files, full disks and interruptions: one line that names file and way out)
 from splitprobe.engine.launcher import Outcome, quiet_cores
+from splitprobe.engine.plan import COMMAND, OUTPUT, BadPlan, read_plan
 from splitprobe.engine.repository import LockFile, Repository
 from splitprobe.engine.run import Build, known_seconds, note_stages
 from splitprobe.engine.steps import DiskFull, Step
@@ -217,9 +225,15 @@ def test_a_lock_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatc
             yield stream
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+<<<<<<< HEAD
     monkeypatch.setattr("splitprobe.engine.repository.atomic", full)
     with pytest.raises(OSError, match="space"):
         lock.update({"b": entry("b", 1)}, ["a", "b"])
+=======
+    monkeypatch.setattr(lock.yaml, "dump", full)
+    with pytest.raises(DiskFull, match="there is no space for"):
+        lock.update({"b": entry("b", 1)}, ["a", "b"], quick=True)
+>>>>>>> b488c39 (Damaged files, full disks and interruptions: one line that names file and way out)
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 
 
@@ -346,3 +360,71 @@ def test_a_checkout_whose_package_is_a_link_is_not_started_again_and_again(tmp_p
     monkeypatch.setattr(os, "execv", lambda *words: started.append(words))
     cli.use_own_sources(tmp_path)
     assert started == []
+
+
+STEP = {
+    "name": "a", "command": "python stages/a.py cnn/ae", "folder": ".", "outs": ["data/demo/a.b/c=2"], "needs": [],
+    "gpu": False, "alone": False, "first": False, "inputs": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        *(({"command": command}, "not a script in stages") for command in (
+            "touch harm", "python -c 1", "python stages/a.py; touch harm", "python stages/a.py $(touch harm)",
+            "python stages/../a.py", "python /a.py", "python a.py", "python stages/a.py\ntouch harm", "",
+        )),
+        *(({"outs": ["data/fine", out]}, "not below data, metrics or plots") for out in (
+            "../data/a", "data/../../a", "data", "/etc", "src/a", "data/.", "data/..", "data//a", "", "data/a/",
+        )),
+    ],
+)  # fmt: skip
+def test_a_plan_can_run_scripts_of_the_checkout_and_nothing_else(tmp_path, changes, why):
+    file = tmp_path / "plan.json"
+    write_json(file, {"version": 1, "steps": [STEP]})
+    (step,), _ = read_plan(file, tmp_path)
+    assert (step.command, step.outs, step.folder) == (STEP["command"], ("data/demo/a.b/c=2",), str(tmp_path))
+    write_json(file, {"version": 1, "steps": [STEP, STEP | {"name": "b"} | changes]})
+    with pytest.raises(BadPlan, match=rf"plan\.json: b would .*{why}"):
+        read_plan(file, tmp_path)
+
+
+def test_a_plan_of_the_real_graph_is_accepted():
+    stages = load_yaml(str(ROOT / "dvc.lock"))["stages"].values()
+    assert all(COMMAND.fullmatch(stage["cmd"]) for stage in stages)
+    assert all(OUTPUT.fullmatch(out["path"]) for stage in stages for out in stage["outs"])
+
+
+@pytest.mark.slow
+def test_a_scheduler_of_a_local_run_can_be_reached_from_this_machine_alone():
+    with cluster.local(1, 1, []) as client:
+        addresses = [client.scheduler.address, *client.scheduler_info()["workers"]]
+        assert len(addresses) == 2 and all(address.startswith("tcp://127.0.0.1:") for address in addresses)
+
+
+def test_ctrl_c_and_sigterm_before_anything_runs_end_in_one_line(monkeypatch, capsys):
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        def stopped(*_: object, number: signal.Signals = number) -> int:
+            (cli._terminated if number == signal.SIGTERM else signal.default_int_handler)(number, None)
+
+        monkeypatch.setitem(cli.COMMANDS, "run", stopped)
+        monkeypatch.chdir(ROOT)
+        assert cli.main(["run"]) == status
+        assert capsys.readouterr().err == f"stopped by {number.name}\n"
+
+
+@pytest.mark.parametrize("how", ["nothing", "no_scm"])
+def test_a_copy_without_git_says_what_to_do(make_graph, how):
+    graph = make_graph(stage("a"))
+    shutil.rmtree(graph.root / ".git")
+    if how == "no_scm":
+        with open(graph.root / ".dvc" / "config", "a") as stream:
+            stream.write("    no_scm = true\n")
+        graph.reproduce()
+        assert "1 stages are up to date" in graph.call("run")
+        said = graph.call("run", "--save", "name", status=1)
+    else:
+        said = graph.call("run", status=1)
+    assert said.splitlines()[-1].startswith(f"error: {graph.root} is no Git repository (a copy from a ZIP?)")
+    assert "git init" in said and "dvc config core.no_scm true" in said

@@ -6,7 +6,7 @@ import pytest
 from drawing import assert_readable, assert_stable, drawn
 from fabricated import GRID, OTHERS
 
-from splitprobe.core.artifacts import write_csv
+from splitprobe.core.artifacts import DamagedFile, write_csv
 from splitprobe.report import curves
 
 
@@ -65,3 +65,26 @@ def test_a_curve_that_is_missing_is_named(few):
     message = r"curves/cnn/gaussian_noise/information/0\.csv is missing: stage train_mine@cnn/gaussian_noise writes it"
     with pytest.raises(FileNotFoundError, match=message):
         drawn(few, "curves")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "No columns"),
+        ("epoch,task\n1,high\n", "column task holds more than finite numbers"),
+        ("epoch,task\n1,NaN\n2,0.5\n", "column task holds more than finite numbers"),
+        ("epoch,task\n1,0.5\n2,inf\n", "column task holds more than finite numbers"),
+        ("epoch,task\none,0.5\n", "column epoch holds more than finite numbers"),
+        ("epoch,task\n,0.5\n", "column epoch holds more than finite numbers"),
+        ("epoch,task\n1,0.5,3\n1,0.5,3,4\n", "Expected"),
+        ("row,title\na,b\n", "its columns are not an epoch or a step"),
+    ],
+)
+def test_a_damaged_curve_is_named(few, text, why):
+    own, cell = few.paths.seeded(0), "cnn/siftfunnel"
+    own.curve(cell, "target").write_text(text)
+    with pytest.raises(DamagedFile) as caught:
+        curves.read(own, cell, curves.PANELS[0])
+    said = str(caught.value)
+    assert said.startswith(f"{own.curve(cell, 'target')} cannot be used: ") and why in said
+    assert said.endswith("or `dvc repro train_target@cnn/siftfunnel` makes it anew")

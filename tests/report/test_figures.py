@@ -158,3 +158,39 @@ def test_an_unknown_figure_is_named_and_a_left_out_one_says_so(few):
     few.values["budget"] = {}
     build_figure("figure4", few.params(), few.paths)
     assert few.paths.figure("figure4", "png").stat().st_size < 20_000
+
+
+def rare(*families: str) -> str:
+    """A character that FONT lacks and one of these families, which come with matplotlib, has."""
+    has = [style._glyphs(family) - style._glyphs(style.FONT) for family in families]
+    return sorted(character for character in has[0] if character.isprintable())[0]
+
+
+def test_characters_that_the_font_lacks_come_from_another(few, caplog):
+    """And only they: other texts keep their font, so that figures are the same everywhere."""
+    few.set("cnn/gaussian_noise", "target", title=f"Noise {rare('STIXGeneral')}")
+    figure = seen(few, "figure4")
+    families = {text.get_text(): text.get_fontfamily() for text in figure.texts}
+    (own,) = (family for text, family in families.items() if text.startswith("Noise"))
+    assert own[0] == style.FONT and len(own) == 2
+    assert families["SiftFunnel"] == [style.FONT]
+    assert caplog.text == ""
+
+
+def test_characters_that_no_font_has_are_reported_once(few, caplog, monkeypatch):
+    fonts = [font for font in style.font_manager.fontManager.ttflist if font.name == style.FONT]
+    monkeypatch.setattr(style.font_manager.fontManager, "ttflist", fonts)
+    few.set("cnn/gaussian_noise", "target", title="ノイズ")
+    build_figure("figure4", few.params(), few.paths)  # PNG and PDF
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert all(character in said for character in "ノイズ") and "Noto Sans CJK" in said
+    assert few.paths.figure("figure4", "pdf").is_file()
+
+
+@pytest.mark.parametrize("title", ["$5 to $6", "$\\frac{", "a $x$ b"])
+def test_a_dollar_in_a_title_begins_no_formula(few, title):
+    few.set("cnn/gaussian_noise", "target", title=title)
+    figure = seen(few, "figure4")
+    (own,) = (text for text in figure.texts if "$" in text.get_text())
+    assert not own.get_parse_math()

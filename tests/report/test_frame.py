@@ -1,12 +1,13 @@
 """The table of numbers: how records become lines, what files keep, what follows per seed, and means over seeds."""
 
 import math
+import re
 
 import pandas as pd
 import pytest
 from fabricated import GRID, Repository, line
 
-from splitprobe.core.artifacts import write_json
+from splitprobe.core.artifacts import DamagedFile, write_json
 from splitprobe.core.cells import Paths
 from splitprobe.report import attacks, frame
 from splitprobe.report.numbers import Number, Numbers
@@ -91,6 +92,80 @@ def test_files_that_are_absent_or_broken_are_named(tmp_path):
         (tmp_path / "cnn.csv").write_text(text)
         with pytest.raises(ValueError, match=r"cnn\.csv"):
             frame.read(tmp_path / "cnn.csv")
+
+
+HEADER = "cell,seed,item,quantity,value,text,reason\n"
+WRONG = {
+    "": "No columns",
+    "cell,seed,item,quantity,value,text\n": "its columns are cell, seed, item, quantity, value, text, not cell",
+    HEADER + "a,1,target,accuracy,high,,\n": "could not convert string to float",
+    HEADER + "a,1,target,accuracy,NaN,,\n": "could not convert string to float",
+    HEADER + "a,1,target,accuracy,inf,,\n": "a value is infinite, first in line 2: a, 1, target, accuracy, inf",
+    HEADER + "a,1.5,target,accuracy,1,,\n": "int",
+    HEADER + "a,1,target,accuracy,0.5,,\nb,1,target,acc\n": "a line has other fields than the header, first in line 3",
+    HEADER + "a,1,target,accuracy,0.5,,\na,1,target,accuracy,0.5,,,\n": "Expected 7 fields in line 3, saw 8",
+    HEADER + "a,1,target,accuracy,0.5,,,\n": "fields",
+    HEADER + "a,1,target,accuracy,0.5,,\na,1,target,accuracy,0.6,,\n": "a line is there twice, first in line 3",
+    HEADER + "a,1,target,accuracy,0.5,,\n,1,target,accuracy,0.6,,\n": "a name is empty, first in line 3",
+    HEADER + "a,1,target,accuracy,,high,\n": "a text is where a number belongs, first in line 2",
+    HEADER + "a,1,generator strong,psnr_db,,20 dB,\n": "a text is where a number belongs",
+    HEADER + "a,1,target,title,3,AE,\n": "a value has a text beside it",
+    HEADER + 'a,1,target,z_shape,,"[4, 8",\n': "a list is no JSON",
+    HEADER + "a,1,target,blocks,,{,\n": "a list is no JSON",
+    HEADER + "a,1,target,title,,\udcff,\n": "decode",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), WRONG.items())
+def test_a_damaged_file_is_named_with_its_line_and_the_way_out(tmp_path, text, why):
+    file = Paths("demo", tmp_path).numbers("cnn")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DamagedFile) as caught:
+        frame.read(file)
+    said = str(caught.value)
+    assert said.startswith(f"{file} cannot be used: ") and why in said and "\n" not in said
+    assert said.endswith(f"`git restore {file}` brings it back, or `dvc repro collect_numbers@cnn` makes it anew")
+
+
+def test_damage_in_what_a_stage_noted_is_named(tmp_path):
+    paths = Paths("demo", tmp_path)
+    own = paths.seeded(1)
+    for stage in frame.STAGES:
+        write_json(own.result("cnn/ae", f"{stage}.json"), {"accuracy": 0.5})
+    for text, why in (
+        ('{"accuracy": NaN}', "NaN, which is no number"),
+        ('{"accuracy": "high"}', "target: accuracy = 'high' is no number"),
+        ('{"settings": {"loss": [1], "psnr_db": [20.0]}}', "settings: psnr_db = '[20.0]' is no number"),
+        ("[]", "it holds a list"),
+    ):
+        own.result("cnn/ae", "target.json").write_text(text)
+        with pytest.raises(DamagedFile, match=re.escape(why)) as caught:
+            frame.collect(paths, "cnn")
+        assert str(own.result("cnn/ae", "target.json")) in str(caught.value)
+        assert "dvc repro train_target@cnn/ae" in str(caught.value)
+    point = own.point("cnn/ae", "loss.weight", 2.0)
+    for record, why in (
+        ({"target": {"cell": {"name": "cnn/ae"}}}, "it has no 'knob'"),
+        ({"knob": {"key": "a", "value": "b"}, "target": {"cell": {"name": "cnn/ae"}}}, "format code"),
+        ({"knob": {"key": "a", "value": 2.0}, "target": {"cell": {}}}, "it has no 'name'"),
+        ({"knob": {"key": "a", "value": 2.0}, "target": {"cell": {"name": "cnn/ae"}}, "mle": 3}, "more than objects"),
+    ):
+        write_json(point, record)
+        with pytest.raises(DamagedFile, match=why) as caught:
+            frame.collect(paths, "sweeps")
+        assert str(caught.value).startswith(str(point)) and "dvc repro sweep@ae" in str(caught.value)
+
+
+def test_what_lines_are_lost_is_named():
+    numbers = Numbers(table(("cnn/ae", 1, "target", "accuracy", 0.5)), ["cnn/ae"])
+    for ask in (
+        lambda: numbers.number("cnn/ae", "mle", "images"),
+        lambda: numbers.text("cnn/ae", "target", "title"),
+        lambda: numbers.text("cnn/other", "target", "accuracy"),
+    ):
+        with pytest.raises(ValueError, match=r"has (no )?.*; `dvc repro collect_numbers@cnn` or `git restore metrics`"):
+            ask()
 
 
 def test_the_papers_lines():

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -10,6 +11,7 @@ from fabricated_items import DEVICE
 from PIL import Image
 
 from splitprobe.core.params import Params, ParamsError
+from splitprobe.report.markdown import grid, words
 from splitprobe.report.page import converted, inline, write_report
 
 SETTINGS = {"scales": {"names": ["tiny", "demo"], "target": {"epochs": {"tiny": 99, "demo": 6}, "lr": 1e-3}}}
@@ -127,6 +129,23 @@ def test_what_is_missing_or_too_large_is_named(params, repository, name, message
 )
 def test_inline_forms(text, html):
     assert inline(text) == html
+
+
+@pytest.mark.parametrize(
+    ("title", "markdown"),
+    [
+        ("BiDO, normalized HSIC (a_b) [2] ± 1 & co: 3 × 4.", None),  # as it is
+        ("a|b", r"a\|b"), ("a\\|b", r"a\\\|b"), ("`x` *y* _z_ a_b", r"\`x\` \*y\* \_z\_ a_b"),
+        ("<script>alert(1)</script>", r"\<script>alert(1)\</script>"), ("[a](b)", r"[a\](b)"), ("a\n b\r\nc", "a b c"),
+        ("$5 ~ $6", r"\$5 \~ \$6"), ("&lt;b&#62;", r"\&lt;b\&#62;"), ("日本", None),
+    ],
+)  # fmt: skip
+def test_a_users_words_are_shown_as_they_are(title, markdown):
+    assert words(title) == (title if markdown is None else markdown)
+    shown = escape(" ".join(title.split()), quote=False)
+    assert inline(words(title)) == shown
+    html = converted("\n".join(grid(["x", "y"], [[words(title), "1"]])))
+    assert f'<td class="left">{shown}</td><td>1</td>' in html
 
 
 def test_blocks():

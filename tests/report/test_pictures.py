@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fabricated import Repository
 
-from splitprobe.core.artifacts import write_json, write_npz
+from splitprobe.core.artifacts import DamagedFile, write_json, write_npz
 from splitprobe.core.params import ParamsError
 from splitprobe.report import pictures
 from splitprobe.report.pictures import collect_pictures, pictures_file, read_pictures, wanted
@@ -69,3 +69,54 @@ def test_what_is_missing_is_named(repository):
     repository.pictures("cnn/siftfunnel")
     with pytest.raises(ParamsError, match=r"cnn\.npz has no picture of cnn/ae; stage collect_numbers@cnn"):
         read_pictures(repository.paths, ["cnn/ae"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"ae/x": np.zeros((8, 32, 32, 3))}, "'ae/x' is float64, 8 x 32 x 32 x 3; uint8, any x any x any x any is"),
+        ({"ae/x": np.zeros((8, 32, 32), np.uint8)}, "'ae/x' is uint8, 8 x 32 x 32; uint8"),
+        ({"ae/x": np.zeros((8, 32, 16, 3), np.uint8)}, "no square images of 1 or 3 channels"),
+        ({"ae/x": np.zeros((8, 32, 32, 2), np.uint8)}, "no square images of 1 or 3 channels"),
+        ({"ae/x": np.zeros((0, 32, 32, 3), np.uint8)}, "no square images of 1 or 3 channels"),
+        ({"ae/generator black_box": np.zeros((8, 32, 32, 1), np.uint8)}, "any x 32 x 32 x 3 is needed"),
+        ({"ae/histograms": np.zeros((4, 256))}, "'ae/histograms' is float64"),
+        ({"ae/histograms": np.zeros(256, int)}, "integer, any x any is needed"),
+        ({"ae/x": None}, "it has no x before 'ae/generator black_box'"),
+    ],
+)
+def test_pictures_of_another_shape_are_refused(repository, changes, why):
+    repository.pictures("cnn/ae")
+    file = pictures_file(repository.paths, "cnn")
+    with np.load(file) as stored:
+        arrays = {name: array for name, array in ({**stored} | changes).items() if array is not None}
+    write_npz(file, **arrays)
+    with pytest.raises(DamagedFile) as caught:
+        read_pictures(repository.paths, ["cnn/ae"])
+    assert str(caught.value).startswith(f"{file} cannot be used: ") and why in str(caught.value)
+    assert "git restore" in str(caught.value)
+
+
+def test_a_picture_that_is_lost_is_named(repository):
+    repository.pictures("cnn/ae")
+    file = pictures_file(repository.paths, "cnn")
+    with np.load(file) as stored:
+        write_npz(file, **{name: array for name, array in stored.items() if name != "ae/mle tuned"})
+    with pytest.raises(DamagedFile, match=r"cnn\.npz cannot be used: it has no 'mle tuned'"):
+        read_pictures(repository.paths, ["cnn/ae"])["cnn/ae"]["mle tuned"]
+
+
+def test_a_stages_pictures_of_another_shape_are_refused(stages):
+    own = stages.paths.seeded(1)
+    for stage, array, why in (
+        ("generator", np.zeros((8, 4, 4, 3)), "'black_box' is float64"),
+        ("generator", np.zeros((8, 8, 8, 3), np.uint8), "any x 4 x 4 x 3 is needed"),
+    ):
+        decoders = {"black_box": array, "gray_box": images(2)}
+        write_npz(own.result("cnn/ae", f"{stage}.npz"), x=images(100), **decoders)
+        with pytest.raises(DamagedFile, match=why) as caught:
+            collect_pictures(stages.params(), stages.paths, "cnn")
+        assert "dvc repro train_generator@cnn/ae" in str(caught.value)
+    write_npz(own.result("cnn/ae", "generator.npz"), x=images(100), gray_box=images(2))
+    with pytest.raises(DamagedFile, match="it has no 'black_box'"):
+        collect_pictures(stages.params(), stages.paths, "cnn")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import takewhile
@@ -176,6 +177,21 @@ def test_other_groups_have_no_paper_and_maybe_no_unprotected_row(repository):
     assert block(page, "## Beside the paper")[3][2:4] == ["78.1 (–)", "n/a<sup>1</sup>"]
     assert "<sup>1</sup> no unprotected row of this dataset and model" in page
     assert "accuracy_change_points" not in rows["xray/ae"]
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "latency", "leaderboard"])
+def test_titles_with_marks_of_markdown_break_no_table(repository, name):
+    """The CSV has them as they are; the page in one line, with the marks escaped."""
+    odd = "A|E `x\n<b> *y*"
+    plainly, _, _ = build(repository, name)
+    for item in ("target", "dataset"):
+        repository.set("cnn/ae", item, title=odd)
+    repository.put("prepared", "faces", -1, {"prepared": {"title": odd}})
+    page, lines, _ = build(repository, name)
+    assert r"A\|E \`x \<b> \*y\*" in page and "A|E" not in page and "<b>" not in page.replace(r"\<b>", "")
+    columns = [len(re.findall(r"(?<!\\)\|", line)) for line in page.splitlines() if line.startswith("|")]
+    assert columns == [line.count("|") for line in plainly.splitlines() if line.startswith("|")]
+    assert odd in {line["title"] for line in lines}
 
 
 def test_several_seeds_have_means_spreads_and_each_seeds_own(thrice):

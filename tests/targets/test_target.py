@@ -1,18 +1,51 @@
+import copy
+
 import pytest
 import torch
 
-from splitprobe.core.artifacts import read_checkpoint, write_checkpoint
+from splitprobe.core.artifacts import DamagedFile, read_checkpoint, write_checkpoint
 from splitprobe.targets.target import load_target, with_defense
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(make_target, tmp_path, cpu):
-    path = tmp_path / "t.pt"
+def test_a_checkpoint_of_another_architecture_is_refused(make_target, paths, cpu):
+    path = paths.target("cnn/unprotected")
     make_target().save(path)
-    state = read_checkpoint(path)
-    state["blueprint"]["shape"]["width"] = 16
-    write_checkpoint(path, state)
-    with pytest.raises(ValueError, match=r"t\.pt does not fit"):
+    fine = read_checkpoint(path)
+    for part, key, value, why in (
+        ("shape", "width", 16, "it does not fit today's code"),
+        ("shape", "width", "wide", "shape.width = 'wide'"),
+        ("shape", "depth", 3, "shape.depth = 3: unknown key"),
+        ("cell", "model", "none", "none"),
+        ("cell", "name", "cnn/ae", "it is that of cnn/ae"),
+    ):
+        state = copy.deepcopy({**fine})
+        state["blueprint"][part][key] = value
+        write_checkpoint(path, state)
+        with pytest.raises(DamagedFile) as caught:
+            load_target(path, cpu)
+        said = str(caught.value)
+        assert said.startswith(f"{path} cannot be used: ") and why in said and "\n" not in said
+        assert said.endswith("delete it and run `dvc repro train_target@cnn/unprotected`")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"edge": {}}, "Missing key"), ({"cloud": {}}, "Missing key"), ({"edge": 3}, "Expected state_dict"),
+        ({"edge": None}, ""), ({"blueprint": {}}, "it has no 'cell'"), ({"blueprint": 3}, ""),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_of_something_else_is_refused(make_target, paths, cpu, changes, why):
+    path = paths.target("cnn/unprotected")
+    make_target().save(path)
+    state = {**read_checkpoint(path)}
+    write_checkpoint(path, state | changes)
+    with pytest.raises(DamagedFile, match=rf"1\.pt cannot be used: .*{why}.*train_target@cnn/unprotected"):
         load_target(path, cpu)
+    for name in state:
+        write_checkpoint(path, {key: value for key, value in state.items() if key != name})
+        with pytest.raises(DamagedFile, match=f"it has no '{name}'"):
+            load_target(path, cpu)
 
 
 def test_a_missing_checkpoint_names_the_way_out(tmp_path, cpu):

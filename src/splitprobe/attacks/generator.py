@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from splitprobe.attacks.base import Attack, Scene, run_family
-from splitprobe.core.artifacts import read_checkpoint, write_checkpoint
+from splitprobe.core.artifacts import read_checkpoint, reading, write_checkpoint
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, bounded, typed
 from splitprobe.core.runtime import Runtime, progress
@@ -249,24 +249,28 @@ def train_generator(cell: str, params: Params, paths: Paths, runtime: Runtime) -
     settings, strong = params.section("attack.generator", Settings), params.scaled("strong", Strong)
     saved = {attack.name: attack.decoder.state_dict() for attack in attacks if attack.name in STRONG}
     size = {"width": strong.width, "blocks": strong.blocks}
-    write_checkpoint(paths.decoders(cell), {"settings": asdict(settings), "size": size, "decoders": saved})
+    state = {"cell": cell, "settings": asdict(settings), "size": size, "decoders": saved}
+    write_checkpoint(paths.decoders(cell), state)
     return {attack.name: attack for attack in attacks}
 
 
 def load_decoders(target: Target, seed: int, paths: Paths) -> dict[str, Decoder]:
     """The strong decoders of a target's cell, by name, as ``train_generator`` saved them.
 
-    Raises FileNotFoundError or ValueError naming the file, when it is absent or damaged.
+    Raises FileNotFoundError or DamagedFile, when it is absent, or damaged or of another cell.
     """
     file = paths.decoders(target.cell.name)
     try:
         state = read_checkpoint(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{file} is missing: `dvc repro train_generator@{target.cell.name}` fits it") from None
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in state["settings"].items()}
-    settings = typed(Settings, plain, "attack.generator")
     loaded = {}
-    for name, weights in state["decoders"].items():
-        loaded[name] = Decoder(name, target, seed, lambda: residual_decoder(target, **state["size"]), settings)
-        loaded[name].decoder.load_state_dict(weights)
+    with reading(file):
+        if state["cell"] != target.cell.name:
+            raise ValueError(f"it is that of {state['cell']}")
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in state["settings"].items()}
+        settings = typed(Settings, plain, "attack.generator")
+        for name, weights in state["decoders"].items():
+            loaded[name] = Decoder(name, target, seed, lambda: residual_decoder(target, **state["size"]), settings)
+            loaded[name].decoder.load_state_dict(weights)
     return loaded

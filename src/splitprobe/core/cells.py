@@ -1,7 +1,39 @@
 """Cells (one split network to be judged) and every artifact path: the only place with file names."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+# what lies where below data/<scale>, metrics/<scale> and plots/<scale>: the stage that writes it
+WRITERS = {
+    "recipes/.*": "write_recipes",
+    "prepared/([^/]+)/.*": r"prepare@\1",
+    r"judges/([^/]+)\.\w+": r"train_judge@\1",
+    "targets/([^/]+/[^/]+)/.*": r"train_target@\1",
+    "decoders/([^/]+/[^/]+)/.*": r"train_generator@\1",
+    "(?:results|curves)/([^/]+/[^/]+)/target/.*": r"train_target@\1",
+    "(?:results|curves)/([^/]+/[^/]+)/generator/.*": r"train_generator@\1",
+    "(?:results|curves)/([^/]+/[^/]+)/mle/.*": r"run_mle@\1",
+    "(?:results|curves)/([^/]+/[^/]+)/information/.*": r"train_mine@\1",
+    "sweeps/([^/]+)/.*": r"sweep@\1",
+    r"knowledge/(.*)\.json": r"measure_knowledge@\1",
+    r"costs/(.*)\.json": r"measure_cost@\1",
+    "calibration/.*": "calibrate_information",
+    r"(?:numbers|images)/([^/]+)\.\w+": r"collect_numbers@\1",
+}
+
+
+def writer(path: Path) -> str:
+    """The stage that writes an artifact; an empty text for another file."""
+    for place, stage in WRITERS.items():
+        if found := re.search(rf"(?:^|/)(?:data|metrics|plots)/[^/]+/{place}$", path.as_posix()):
+            return found.expand(stage)
+    return ""
+
+
+def is_committed(path: Path) -> bool:
+    """Whether an artifact is part of the repository, unlike those below ``data``."""
+    return bool(re.search(r"(?:^|/)(?:metrics|plots)/[^/]+/(?:numbers|images|curves)/", path.as_posix()))
 
 
 @dataclass(frozen=True)

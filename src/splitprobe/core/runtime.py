@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from splitprobe.core.artifacts import write_json
+from splitprobe.core.artifacts import no_room, read_json, write_json
 from splitprobe.core.params import ParamsError, bounded
 
 if TYPE_CHECKING:
@@ -129,10 +129,11 @@ def _faster_precision(device: torch.device, channels_last: bool) -> str:
     key = f"torch {torch.__version__}, {_processor(device)}, {torch.get_num_threads()} threads, {channels_last=}"
     with _other_processes_wait():  # stages that start together must not choose differently
         try:
-            known = json.loads(MACHINE.read_text())
+            known = dict(read_json(MACHINE))
         except (FileNotFoundError, ValueError):
             known = {}
-        if key not in known:
+        noted = known.get(key)
+        if not isinstance(noted, dict) or noted.get("precision") not in ("float32", "bfloat16"):
             seconds = {name: _step_seconds(device, name, channels_last) for name in ("float32", "bfloat16")}
             ratio = seconds["float32"] / seconds["bfloat16"]
             known[key] = {"precision": "bfloat16" if ratio > GAIN else "float32", "bfloat16_speedup": ratio}
@@ -184,15 +185,24 @@ def _processor(device: torch.device) -> str:
 
 
 def run_stage(main: Callable[[list[str]], None]) -> None:
-    """Run a stage script: log to stderr; a mistake in the user's files ends in one line and exit status 1."""
+    """Run a stage script: log to stderr.
+
+    A mistake in the user's files, a damaged file or a full disk ends in one line and exit status 1; Ctrl-C in status
+    130.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     begin = time.perf_counter()
     try:
         main(sys.argv[1:])
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("SPLITPROBE_TRACEBACK"):
             raise
-        sys.exit(f"error: {error}\n(SPLITPROBE_TRACEBACK=1 shows where it came from)")
+        full = isinstance(error, OSError) and error.filename and no_room(error)
+        text = f"{full}: there is no space for {error.filename}" if full else error
+        sys.exit(f"error: {text}\n(SPLITPROBE_TRACEBACK=1 shows where it came from)")
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     log.info("done in %.1f s", time.perf_counter() - begin)
 
 

@@ -89,11 +89,23 @@ class Dataset:
 
 
 def open_dataset(paths: Paths, name: str) -> tuple[Dataset, dict[str, Any]]:
-    """The prepared data set and its summary. Raises DataError when it was not prepared."""
+    """The prepared data set and its summary.
+
+    Raises DataError when it was not prepared, DamagedFile when one of its files is not what ``prepare`` wrote.
+    """
     try:
         summary = artifacts.read_json(paths.summary(name))
         arrays = artifacts.read_npz(paths.images(name))
-        rejected = [Rejected(**row) for row in artifacts.read_csv(paths.rejected(name))]
+        rejected = [Rejected(**row) for row in artifacts.read_csv(paths.rejected(name), ("file", "reason"))]
     except FileNotFoundError as error:
         raise DataError(f"{error.filename} is missing: run `dvc repro prepare@{name}` first") from None
-    return Dataset(**arrays, classes=tuple(summary["classes"]), kept=summary["kept"], rejected=rejected), summary
+    with artifacts.reading(paths.summary(name)):
+        classes, side, channels, kept = (summary[key] for key in ("classes", "side", "channels", "kept"))
+        if not (isinstance(classes, list) and classes and all(isinstance(label, str) for label in classes)):
+            raise ValueError(f"classes = {classes!r} are no names")
+    images = artifacts.checked(arrays, "images", np.uint8, None, side, side, channels)
+    codes = [artifacts.checked(arrays, key, np.integer, len(images)) for key in ("labels", "split")]
+    for key, code, low, high in zip(("labels", "split"), codes, (NO_CLASS, 0), (len(classes), len(ROLES)), strict=True):
+        if not ((code >= low) & (code < high)).all():
+            raise artifacts.damaged(paths.images(name), f"{key!r} has values outside {low} to {high - 1}")
+    return Dataset(images, *codes, classes=tuple(classes), kept=kept, rejected=rejected), summary

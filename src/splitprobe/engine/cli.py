@@ -8,6 +8,8 @@ import importlib.util
 import json
 import logging
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from splitprobe.engine.view import View
 
 USAGE_ERROR, INTERRUPTED = 2, 128
+NO_GIT = (
+    "is no Git repository (a copy from a ZIP?), which DVC needs: `git init && git add -A && git commit -m copy` makes "
+    "it one, `dvc config core.no_scm true` lets DVC do without, but for experiments (-S, --save)"
+)
 SEVERAL = 16  # stages of narrow networks that one GPU runs at a time
 FEW = 2  # stages of wide networks that one GPU runs at a time
 WIDE = 64  # a network with this many channels in its first block, or more, counts as wide
@@ -110,21 +116,30 @@ def main(arguments: list[str] | None = None) -> int:
         root = checkout(Path.cwd())
         if arguments is None:
             use_own_sources(root)
+            signal.signal(signal.SIGTERM, _terminated)
         options = parser().parse_args(arguments)
         # DVC and params.yaml name files relative to the root
         os.chdir(root)
         return COMMANDS[options.command](options, root)
-    except (Problem, ParamsError) as error:
+    except (Problem, ParamsError, DiskFull) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED + 2
+    except KeyboardInterrupt as stopped:
+        number = signal.SIGTERM if stopped.args else signal.SIGINT
+        print(f"stopped by {number.name}", file=sys.stderr)
+        return INTERRUPTED + number
+
+
+def _terminated(*_: object) -> None:
+    """End as by Ctrl-C, so that nothing half written stays."""
+    raise KeyboardInterrupt(signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
     """Turn errors of DVC and of the engine within the block into a Problem; quiet DVC's own messages."""
     from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
 
     # DVC's messages on each stage and its progress bars: the view has a line for each stage instead
     logging.getLogger("dvc").setLevel(logging.ERROR)
@@ -134,7 +149,14 @@ def explained() -> Iterator[None]:
     except (Busy, DiskFull, DvcException, ConnectionError, ValueError) as error:
         if os.environ.get("SPLITPROBE_TRACEBACK"):
             raise
+        if isinstance(error, SCMError) and not is_in_git(Path.cwd()):
+            raise Problem(f"{Path.cwd()} {NO_GIT}") from error
         raise Problem(error) from error
+
+
+def is_in_git(folder: Path) -> bool:
+    """Whether a folder or one above it is a Git repository's."""
+    return any((place / ".git").exists() for place in (folder, *folder.parents))
 
 
 def run(options: argparse.Namespace, root: Path) -> int:
@@ -224,10 +246,12 @@ def settle_first(repository: Repository, steps: list[Step]) -> None:
         if repository.restore(step):
             continue
         before = repository.inputs(step)
-        # the interpreter of this command, whatever `python` is on the path
-        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-        how = {"cwd": step.folder, "env": environment, "capture_output": True, "text": True, "check": False}
-        done = subprocess.run(step.command, shell=True, **how)
+        # the interpreter of this command, whatever `python` is on the path, if any
+        command = step.command
+        if command.startswith("python "):
+            command = f"{shlex.quote(sys.executable)} {command.removeprefix('python ')}"
+        how = {"cwd": step.folder, "capture_output": True, "text": True, "check": False}
+        done = subprocess.run(command, shell=True, **how)
         if done.returncode:
             raise Problem(f"{step.name} failed:\n{done.stdout}{done.stderr}".rstrip())
         repository.record(step, before)
@@ -362,7 +386,9 @@ def report(options: argparse.Namespace, root: Path) -> int:
         for name in FIGURES:
             build_figure(name, params("build_figure", name), paths)
         print(write_report(params("build_report"), paths, list(TABLES), list(FIGURES)))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
+        if os.environ.get("SPLITPROBE_TRACEBACK"):
+            raise
         raise Problem(error) from error
     return 0
 

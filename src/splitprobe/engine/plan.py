@@ -7,6 +7,7 @@ not run it. The work notes what it has read and written, so that nothing made of
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 NOTE = "work.json"
+# what a plan may ask for: a script of this checkout with words that are no options of a shell, writing results
+COMMAND = re.compile(r"python stages/\w+\.py( [\w./@=-]+)*")
+OUTPUT = re.compile(r"(data|metrics|plots)(/(?!\.\.?(/|$))[\w.@=,+ -]+)+")
 
 
 class BadPlan(ValueError):
@@ -49,7 +53,11 @@ def portable(step: Step) -> dict[str, Any]:
 
 
 def read_plan(file: Path, root: Path) -> tuple[list[Step], dict[str, dict[str, Any]]]:
-    """The steps of a plan, in order, and the inputs of each by its name. Raises BadPlan."""
+    """The steps of a plan, in order, and the inputs of each by its name.
+
+    Raises BadPlan for what is none, and for a step that is more than a script in ``stages`` or writes elsewhere than
+    below data, metrics and plots: a plan that somebody else has sent can run what this checkout holds, nothing else.
+    """
     try:
         plan = read_json(file)
         if plan["version"] != VERSION:
@@ -59,6 +67,14 @@ def read_plan(file: Path, root: Path) -> tuple[list[Step], dict[str, dict[str, A
             Step(**{**entry, "folder": str(root), "outs": tuple(entry["outs"]), "needs": frozenset(entry["needs"])})
             for entry in plan["steps"]
         ]
+        for step in steps:
+            if not COMMAND.fullmatch(step.command):
+                raise BadPlan(f"{file}: {step.name} would run {step.command!r}, not a script in stages")
+            for out in step.outs:
+                if not OUTPUT.fullmatch(out):
+                    raise BadPlan(f"{file}: {step.name} would write {out!r}, not below data, metrics or plots")
+    except BadPlan:
+        raise
     except FileNotFoundError:
         raise BadPlan(f"{file} is missing: `splitprobe plan > plan.json` makes it") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass
 
-# errors after which nothing more can be written
-FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "a file grew too large"}
+from splitprobe.core.artifacts import FULL, DiskFull
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,6 @@ class Busy(Exception):
 
 class Refused(Exception):
     """A step that cannot be run or recorded; the message says why."""
-
-
-class DiskFull(Exception):
-    """Nothing more can be written; the message says where."""
 
 
 def check_disk(error: OSError, place: object) -> None:

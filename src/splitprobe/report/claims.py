@@ -15,7 +15,7 @@ from splitprobe.report import paper
 from splitprobe.report.attacks import NETWORKS
 from splitprobe.report.captions import data, origin
 from splitprobe.report.claim_values import BLACK, CLOUD, GRAY, INFORMED, LEAST, Source, Unknown
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid
+from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, words
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.tables import Flat, Table
 
@@ -219,7 +219,7 @@ def build(params: Params, paths: Paths) -> Table:
     counts = Counter(line["verdict"] for line in lines)
     summary = (
         f"**Scale {params.scale}: of {len(lines)} claims {counts[REPRODUCED]} are reproduced, {counts[REFUTED]} "
-        f"are not, {counts[OPEN]} cannot be judged.** {data(numbers)}. {origin(numbers, spreads=False)}."
+        f"are not, {counts[OPEN]} cannot be judged.** {words(data(numbers))}. {origin(numbers, spreads=False)}."
     )
     notes = bullets([*NOTES, SEEDS if several else ONE_SEED])
     page = document("The paper's claims", [summary], _page(lines), ["## Notes", "", *notes])

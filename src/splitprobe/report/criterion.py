@@ -15,7 +15,7 @@ from splitprobe.report import fano
 from splitprobe.report.attacks import STAGES
 from splitprobe.report.captions import data, distinct, origin
 from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, OUTCOMES, Key, conclusion
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid
+from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, words
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.statistics import CONTRADICTED, SUPPORTED, UNTESTED, Correlation, Settings
@@ -49,7 +49,7 @@ def build(params: Params, paths: Paths) -> Table:
     caption = (
         f"**Scale {params.scale}, {len(numbers.cells)} cells, {len(set(values.architectures(numbers)))} architectures. "
         f"Of {len(judged)} forms of the criterion's factors, supported with the strongest attack both over all cells "
-        f"and at fixed architecture: {counts[0]}; contradicted in both: {counts[1]}.** {data(numbers)}. "
+        f"and at fixed architecture: {counts[0]}; contradicted in both: {counts[1]}.** {words(data(numbers))}. "
         f"{origin(numbers, spreads=False)}."
     )
     page = document(
@@ -118,7 +118,7 @@ def _within(numbers: Numbers, tests: Tests) -> list[str]:
         own = [tests[key, "strongest", group] for group in groups]
         texts = [_word(test, _interval(notes, test)) for test in own]
         lines.append([factor.label, SIGNS[factor.expected], *texts])
-    titles = [f"{group}: {cells.count(group)} cells" for group in groups]
+    titles = [f"{words(group)}: {cells.count(group)} cells" for group in groups]
     why = "Bold: the interval lies on one side of zero."
     return [*grid(["Factor", "Expected", *titles], lines), "", why, "", *notes.lines()]
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from splitprobe.core.artifacts import reading
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.captions import data, labels, origin
@@ -81,12 +82,21 @@ def draw(params: Params, paths: Paths) -> Figure:
 def read(own: Paths, cell: str, panel: Panel) -> dict[str, pd.Series]:
     """The panel's columns that a cell's repetition has: values over epoch or step, points without one left out.
 
-    A file has a line per epoch or step, and none where nothing was trained. Raises FileNotFoundError without one.
+    A file has a line per epoch or step, and none where nothing was trained. Raises FileNotFoundError without one,
+    DamagedFile where it holds anything but finite numbers and empty fields.
     """
     file = own.curve(cell, panel.stage)
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: stage {STAGES[panel.stage]}@{cell} writes it")
-    table = pd.read_csv(file, index_col=0)
+    with reading(file):
+        table = pd.read_csv(file, index_col=0, na_values=[""], keep_default_na=False)
+        columns = [table.index.to_series(), *(table[name] for name in table)]
+        if table.index.name not in ("epoch", "step") or table.columns.has_duplicates:
+            raise ValueError("its columns are not an epoch or a step and one column for each curve")
+        for i, column in enumerate(columns if len(table) else []):
+            # a field may be empty, but not the epoch
+            if column.dtype.kind not in "iuf" or np.isinf(column).any() or (i == 0 and column.isna().any()):
+                raise ValueError(f"column {column.name} holds more than finite numbers")
     # attacks of different lengths share a file: the shorter one leaves fields empty
     series = {column: table[column].dropna() for column in panel.columns if column in table}
     return {column: values for column, values in series.items() if len(values)}

@@ -20,7 +20,7 @@ from splitprobe.report.captions import marked
 from splitprobe.report.differences import differences
 from splitprobe.report.entries import ESTIMATES, PAPER, STANDARD, Entries, capped
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import FAILED, NONE, bullets, document, grid
+from splitprobe.report.markdown import FAILED, NONE, bullets, document, grid, named
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.remarks import caption, privacy, remarks, warning
 from splitprobe.report.rows import open_numbers
@@ -78,7 +78,7 @@ def page(theirs: Printed, scale: str, numbers: Numbers, blocks: dict[str, list[s
 def build(name: str, params: Params, paths: Paths) -> Table:
     """One of TABLES for the cells that ``rows.<name>`` lists."""
     numbers = open_numbers(params, paths, name)
-    names = marked(numbers)
+    names = named(marked(numbers))
     blocks = {
         "Accuracy and attacks": attacked(numbers, names),
         "What the images still show": semantics(numbers, names),

@@ -5,7 +5,7 @@ whether an attack moved at all, and who is more private than SiftFunnel. ``RULES
 """
 
 from splitprobe.report.captions import labels
-from splitprobe.report.markdown import bullets, number
+from splitprobe.report.markdown import bullets, named, number
 from splitprobe.report.numbers import UNPROTECTED, Numbers
 
 SIFTFUNNEL = "siftfunnel"  # the row of the paper's own defense
@@ -21,7 +21,7 @@ SIDES = {-1: "lower than", 0: "equal to", 1: "higher than"}
 
 def differences(numbers: Numbers) -> list[str]:
     """The block's lines: the rules, a bullet for each row that differs, then the rows that do not."""
-    names = labels(numbers)
+    names = named(labels(numbers))
     printed = [cell for cell in numbers.cells if numbers.items(cell, who="paper")]
     compared = [cell for cell in printed if cell.partition("/")[2] != UNPROTECTED]
     found = {cell: [reason(numbers, cell) for reason in (_decoder, _accuracy, _mle, _rank)] for cell in compared}

@@ -1,13 +1,19 @@
-"""The figures, each written twice: a PNG to look at and a PDF to print."""
+"""The figures, each written twice: a PNG to look at and a PDF to print.
+
+matplotlib is imported when a figure is drawn: the report, which lists them all, draws none.
+"""
+
+from __future__ import annotations
 
 from importlib import import_module
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.rows import LeftOut
-from splitprobe.report.style import styled, write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # what draws a figure: a function of Params and Paths that returns a Figure; imported when it is asked for, so that one
 # figure does not depend on the others' code
@@ -30,9 +36,11 @@ def draw(name: str, params: Params, paths: Paths) -> Figure:
     """One of FIGURES, from the rows that ``rows.<name>`` lists; raises ValueError for an unknown one."""
     if name not in FIGURES:
         raise ValueError(f"no figure {name!r}; known figures: {', '.join(FIGURES)}")
+    from splitprobe.report.style import legible, styled
+
     module, _, function = FIGURES[name].partition(":")
     with styled():
-        return getattr(import_module(module), function)(params, paths)
+        return legible(getattr(import_module(module), function)(params, paths))
 
 
 def build_figure(name: str, params: Params, paths: Paths) -> None:
@@ -41,6 +49,10 @@ def build_figure(name: str, params: Params, paths: Paths) -> None:
     Raises ValueError for an unknown figure, ParamsError for a row that is unknown, FileNotFoundError for a file that
     has not been built. Where all rows are left out at this scale, the figure says so.
     """
+    from matplotlib.figure import Figure
+
+    from splitprobe.report.style import styled, write
+
     try:
         figure = draw(name, params, paths)
     except LeftOut as nothing:

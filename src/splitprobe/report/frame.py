@@ -15,6 +15,7 @@ and are part of the repository, so that every table and figure can be built from
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, product
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from splitprobe.core.artifacts import atomic, read_json
+from splitprobe.core.artifacts import Record, atomic, damaged, read_json, reading
 from splitprobe.core.cells import Paths
 from splitprobe.report import paper
 
@@ -32,6 +33,13 @@ STAGES = ("target", "information", "generator", "mle")  # the results of a cell,
 NO_REASON = "no reason was recorded"
 NO_SEED = -1  # of numbers that belong to no repetition
 DIGITS = 12  # of a value in the files: differences of nearby numbers keep the six digits of JSON
+KEY = ["cell", "seed", "item", "quantity"]  # what no two lines of ours have in common
+# quantities that are numbers, by their last word; what a file has instead of one is damage
+MEASURED = re.compile(
+    r"(.*_)?(accuracy|bits|bytes|db|epochs|failed|identified|images|macs|ms|mse|nats|parameters|recognized|seed|ssim)"
+    r"(_paper|_std|_per_image)?"
+)
+LISTED = ("blocks", "z_shape", "classes", "versions")  # quantities whose text is JSON
 
 Line = tuple[str, str, float | None, str, str]  # item, quantity, value, text, reason
 
@@ -79,13 +87,17 @@ def collect(paths: Paths, part: str) -> pd.DataFrame:
 
     ``part`` is a group of cells, or ``prepared``, ``costs``, ``sweeps``, ``knowledge`` or ``calibration``.
     """
-    noted = _noted(paths, part)
-    listed = [(cell, seed, *line) for cell, seed, stage, record in noted for line in lines(record, stage)]
+    listed = []
+    for cell, seed, stage, record in _noted(paths, part):
+        for item, quantity, value, text, reason in lines(record, stage):
+            if text and MEASURED.fullmatch(quantity):
+                raise damaged(record.path, f"{item}: {quantity} = {text!r} is no number")
+            listed.append((cell, seed, item, quantity, value, text, reason))
     table = pd.DataFrame(listed, columns=[*COLUMNS[1:]]).astype({"value": float})
     return table.assign(who="ours")[[*COLUMNS]]
 
 
-def _noted(paths: Paths, part: str) -> Iterator[tuple[str, int, str, Mapping[str, Any]]]:
+def _noted(paths: Paths, part: str) -> Iterator[tuple[str, int, str, Record]]:
     """(cell, seed, stage, record) of everything that the stages of a part noted."""
     root = paths.data / part
     if part == "prepared":
@@ -100,9 +112,13 @@ def _noted(paths: Paths, part: str) -> Iterator[tuple[str, int, str, Mapping[str
     elif part == "sweeps":
         for file in chain.from_iterable(paths.tried()):
             record = read_json(file)
-            knob = record["knob"]
-            cell = f"{record['target']['cell']['name']}@{knob['key']}={knob['value']:.12g}"
-            yield from ((cell, int(file.stem), *noted) for noted in record.items())
+            with reading(file):
+                knob = record["knob"]
+                cell = f"{record['target']['cell']['name']}@{knob['key']}={knob['value']:.12g}"
+                seed = int(file.stem)
+                if not all(isinstance(noted, Record) for noted in record.values()):
+                    raise ValueError("it holds more than objects with names")
+            yield from ((cell, seed, *noted) for noted in record.items())
     else:
         for folder in sorted(path for path in (paths.data / "results" / part).glob("*") if path.is_dir()):
             cell = f"{part}/{folder.name}"
@@ -123,18 +139,43 @@ def write(table: pd.DataFrame, file: Path) -> None:
 
 
 def read(file: Path) -> pd.DataFrame:
-    """A part's table; raises FileNotFoundError or ValueError naming a file that is absent or not of this form."""
+    """A part's table; raises FileNotFoundError or DamagedFile naming a file that is absent or not of this form."""
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: stage collect_numbers@{file.stem} writes it")
     kinds = {"seed": int, "value": float} | dict.fromkeys(("cell", "item", "quantity", "text", "reason"), str)
-    try:
+    with reading(file):
         table = pd.read_csv(file, dtype=kinds, na_values={"value": [""]}, keep_default_na=False)
-    except ValueError as error:
-        message = f"{file} is no table of numbers ({error}); `git restore` or `dvc repro` brings it back"
-        raise ValueError(message) from error
-    if [*table.columns] != [*COLUMNS[1:]]:
-        raise ValueError(f"{file} has the columns {', '.join(table.columns)}, not {', '.join(COLUMNS[1:])}")
+        if [*table.columns] != [*COLUMNS[1:]]:
+            raise ValueError(f"its columns are {', '.join(table.columns)}, not {', '.join(COLUMNS[1:])}")
+        for what, wrong in _wrong(table):
+            if wrong.any():
+                at = int(np.argmax(wrong))
+                line = ", ".join(map(str, table.iloc[at]))
+                raise ValueError(f"{what}, first in line {at + 2}: {line}")
     return table.assign(who="ours")[[*COLUMNS]]
+
+
+def _wrong(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """What can be wrong with the lines of a file, in words, and which lines have it."""
+    names = table[["cell", "item", "quantity"]]
+    yield "a line has other fields than the header", table.drop(columns="value").isna().any(axis=1).to_numpy()
+    # pandas takes the first column for an index where lines have a field too many
+    yield "lines have a field too many", np.full(len(table), not isinstance(table.index, pd.RangeIndex))
+    yield "a name is empty", (names == "").any(axis=1).to_numpy()
+    yield "a value is infinite", np.isinf(table.value.to_numpy())
+    yield "a value has a text beside it", (table.value.notna() & (table.text != "")).to_numpy()
+    measured = [quantity for quantity in table.quantity.unique() if MEASURED.fullmatch(quantity)]
+    yield "a text is where a number belongs", (table.quantity.isin(measured) & (table.text != "")).to_numpy()
+    yield "a line is there twice", table.duplicated(KEY).to_numpy()
+    listed = table.text.where(table.quantity.isin(LISTED), "")
+    yield "a list is no JSON", np.array([text != "" and not _is_json(text) for text in listed], bool)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list | dict)
+    except ValueError:
+        return False
 
 
 # the paper's columns that are no score of a decoder: item and quantity in our table

@@ -13,7 +13,7 @@ from splitprobe.core.params import Params
 from splitprobe.report import paper
 from splitprobe.report.captions import data, devices, distinct, labels
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, number, printed
+from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, named, number, printed, words
 from splitprobe.report.numbers import NO_REFERENCE, UNPROTECTED, Number, Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.tables import Flat, Table, flat, identity, reasons
@@ -39,7 +39,7 @@ def build(params: Params, paths: Paths) -> Table:
     seeds = distinct(sorted({numbers.seeds(cell)[0] for cell in numbers.cells}))
     page = document(
         "Latency of edge and cloud",
-        [f"**Scale {params.scale}: {data(numbers)}.** Seed {seeds}; {devices(numbers)}."],
+        [f"**Scale {params.scale}: {words(data(numbers))}.** Seed {seeds}; {devices(numbers)}."],
         *_blocks(numbers),
         ["## Notes", "", *bullets([*_budgets(numbers), *NOTES])],
     )
@@ -106,7 +106,7 @@ def _blocks(numbers: Numbers) -> tuple[list[str], list[str]]:
         header += [f"{label} {half}, ms" for half in HALVES]
         header_beside += [f"{label}, ms", f"paper {label}, ms", f"{label} ratio", f"paper {label} ratio"]
     notes, notes_beside, lines, lines_beside = Notes(), Notes(), [], []
-    for cell, name in labels(numbers).items():
+    for cell, name in named(labels(numbers)).items():
         line, line_beside = [name, *(notes.value(numbers.number(cell, "target", key), 0) for key in SIZES)], [name]
         for device in DEVICES:
             timings, theirs = _timings(numbers, cell, device), _printed(cell, device)

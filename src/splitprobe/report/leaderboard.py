@@ -12,7 +12,9 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded
 from splitprobe.report import attacks
 from splitprobe.report.captions import labels, marked
-from splitprobe.report.markdown import DAGGER, FAILED, NONE, Notes, bullets, document, grid, number, signed
+from splitprobe.report.markdown import (
+    DAGGER, FAILED, NONE, Notes, bullets, document, grid, named, number, signed, words,
+)  # fmt: skip
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, Measured, best
 from splitprobe.report.numbers import UNPROTECTED, Numbers
 from splitprobe.report.remarks import caption, untuned
@@ -148,8 +150,8 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
 
     ``same_edge``: the rows' losses are counted from their common edge, which has a column of its own.
     """
-    notes, named = Notes(), [line["row"] for line in lines if line["block"] != "landmark"]
-    names = marked(numbers, labels(numbers, named))
+    notes, ranked = Notes(), [line["row"] for line in lines if line["block"] != "landmark"]
+    names = named(marked(numbers, labels(numbers, ranked)))
     header = ["Rank", "Defense", *(f"{_points(lost)} lost, dB" for lost in settings.losses), "Settings"]
     header += ["Own change from this edge, points"] if same_edge else []
     header += ["Own change from unprotected, points" if same_edge else "Own change, points"]
@@ -158,7 +160,7 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
     for line in lines:
         cell, landmark = line["row"], line["block"] == "landmark"
         if landmark:
-            texts = ["", f"*{marked(numbers, {cell: line['title']})[cell]}*", *blank, NONE]
+            texts = ["", f"*{words(marked(numbers, {cell: line['title']})[cell])}*", *blank, NONE]
         else:
             texts = [NONE if line["rank"] is None else str(line["rank"]), names[cell]]
             texts += [_value(notes, line, lost, settings.apart) for lost in settings.losses]
@@ -193,7 +195,7 @@ def _value(notes: Notes, line: Flat, lost: float, apart: float) -> str:
 
 def _tried(numbers: Numbers, lines: Sequence[Flat], settings: Settings) -> list[str]:
     """The best measured setting of each row at each loss, nothing interpolated."""
-    names, shown = marked(numbers, labels(numbers, [line["row"] for line in lines])), []
+    names, shown = named(marked(numbers, labels(numbers, [line["row"] for line in lines]))), []
     for line in lines:
         places = [[line[f"measured_{key}_at_{lost:g}"] for key in ("psnr_db", "lost")] for lost in settings.losses]
         texts = [NONE if p is None else f"{number(p, DECIMALS)} ({0.0 - lost:+.1f})" for p, lost in places]

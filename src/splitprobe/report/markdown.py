@@ -1,15 +1,28 @@
-"""Markdown pieces: tables, numbers, and notes for the values that are absent."""
+"""Markdown pieces: tables, numbers, notes for the values that are absent, and the users' own words."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from splitprobe.report.numbers import Number
 
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
+# what Markdown takes for more than text, where it does: "_" within a word and "[" without a link stay
+SPECIAL = re.compile(r"[\\`*<|$~]|(?<!\w)_|_(?!\w)|\](?=\()|&(?=#?\w+;)")
 FAILED = (
     f"{DAGGER} By MSE no better than answering gray or the mean image, of several seeds in at least one: a failed "
     "attack, not privacy. A stronger or better tuned attacker may still succeed there."
 )
+
+
+def words(text: str) -> str:
+    """What a user wrote, such as a title, so that it is shown as it is, in one line."""
+    return SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
+
+
+def named(titles: Mapping[str, str]) -> dict[str, str]:
+    """Cells with their titles as :func:`words` writes them."""
+    return {cell: words(title) for cell, title in titles.items()}
 
 
 class Notes:

@@ -21,6 +21,12 @@ NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
 NO_ATTACK = "no attack ended with a finite PSNR"
 
 
+class NoLine(KeyError, ValueError):
+    """A quantity that the table of numbers lacks: its name is misspelled, or its file has lost lines."""
+
+    __str__ = Exception.__str__  # without the quotes of a KeyError
+
+
 @dataclass(frozen=True)
 class Number:
     """A quantity over the seeds of a cell.
@@ -53,7 +59,7 @@ class Number:
 class Numbers:
     """The results of some cells in the order shown; ``frame`` has the lines of each seed, derived ones included.
 
-    Asking for a quantity that no line has raises KeyError: a name that is misspelled is no absent value.
+    Asking for a quantity that no line has raises NoLine: a name that is misspelled is no absent value.
     """
 
     def __init__(self, frame: pd.DataFrame, cells: Sequence[str]) -> None:
@@ -81,11 +87,11 @@ class Numbers:
     def number(self, cell: str, item: str, quantity: str, who: str = "ours", missing: str = "") -> Number:
         """A quantity of a cell; without a line of it an absent one, whose reason is ``missing``.
 
-        Raises KeyError for an item and quantity that no cell has, unless ``missing`` is given.
+        Raises NoLine for an item and quantity that no cell has, unless ``missing`` is given.
         """
         known = self._numbers.get((who, cell, item, quantity))
         if known is None and not missing and (item, quantity) not in self._quantities:
-            raise KeyError(f"no cell has {item}: {quantity}")
+            raise NoLine(f"no cell has {item}: {quantity}; {_remedy(cell)}")
         return known or Number(None, reason=missing or frames.NO_REASON)
 
     def value(self, cell: str, item: str, quantity: str, who: str = "ours", missing: str = "") -> float | None:
@@ -93,8 +99,11 @@ class Numbers:
         return self.number(cell, item, quantity, who, missing).value
 
     def text(self, cell: str, item: str, quantity: str) -> str:
-        """A text of a cell, of several seeds the first one's; raises KeyError where there is none."""
-        return self._texts["ours", cell, item, quantity]
+        """A text of a cell, of several seeds the first one's; raises NoLine where there is none."""
+        known = self._texts.get(("ours", cell, item, quantity))
+        if known is None:
+            raise NoLine(f"{cell} has no {item}: {quantity}; {_remedy(cell)}")
+        return known
 
     def network(self, cell: str) -> tuple[str, str]:
         """(dataset, model): cells that agree in it are compared with the same unprotected one."""
@@ -146,6 +155,12 @@ class Numbers:
         seeded = self.frame.seed.where(self.frame.seed != frames.NO_SEED)
         first = seeded.groupby([self.frame.who, self.frame.cell]).transform("min")
         return Numbers(self.frame[seeded.isna() | (seeded == first)], self.cells)
+
+
+def _remedy(cell: str) -> str:
+    """How to get lost lines of a cell again."""
+    part = cell.partition("/")[0] if "/" in cell else "<part>"
+    return f"`dvc repro collect_numbers@{part}` or `git restore metrics` brings the numbers back"
 
 
 def knob(setting: str) -> str:

@@ -18,10 +18,11 @@ from splitprobe.core.artifacts import atomic
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame
-from splitprobe.report.markdown import grid, number
+from splitprobe.report.markdown import grid, number, words
 from splitprobe.report.rows import rows
 
 REPORT = "report"
+HIDDEN = 0xE000  # Unicode's private range, in which no page writes
 LARGEST = 3_000_000  # bytes; more would not be sent by mail
 # what decides a result besides the scale; rows only choose what is shown
 SECTIONS = (
@@ -133,17 +134,23 @@ def _versions(paths: Paths) -> str:
     found += [("seed", f"{seed:.0f}") for seed in own.value[["seed"]]]
     found += [pair for text in own.text[["versions"]] for pair in json.loads(text).items()]
     counts = pd.Series(found).value_counts().sort_index()
-    lines = [[what, value, number(count, 0)] for (what, value), count in counts.items()]
+    lines = [[what, words(str(value)), number(count, 0)] for (what, value), count in counts.items()]
     return "<h2>Versions</h2>\n" + converted("\n".join(grid(["What", "Value", "Results"], lines, left=2)))
 
 
 def inline(text: str) -> str:
-    """Bold, italics, code, and raised numbers of notes; everything else is escaped."""
-    text = escape(text, quote=False)
+    """Bold, italics, code, and raised numbers of notes; everything else is escaped, and a backslash taken back."""
+    text = escape(_hidden(text), quote=False)
     text = re.sub(r"&lt;sup&gt;(\d+)&lt;/sup&gt;", r"<sup>\1</sup>", text)
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
     text = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)
-    return re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"<em>\1</em>", text)
+    text = re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"<em>\1</em>", text)
+    return re.sub(rf"[{chr(HIDDEN)}-{chr(HIDDEN + 127)}]", lambda found: escape(chr(ord(found[0]) - HIDDEN)), text)
+
+
+def _hidden(markdown: str) -> str:
+    """The same with each mark behind a backslash moved where nothing takes it for Markdown."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", lambda found: chr(HIDDEN + ord(found[1])), markdown)
 
 
 def converted(markdown: str) -> str:
@@ -176,7 +183,7 @@ def _block(lines: Sequence[str]) -> str:
 
 def _table(lines: Sequence[str]) -> str:
     """A Markdown table: header, rule with the columns' sides, then the body."""
-    cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+    cells = [[cell.strip() for cell in _hidden(line).strip().strip("|").split("|")] for line in lines]
     sides = ["" if rule.endswith(":") else ' class="left"' for rule in cells[1]]
 
     def row(tag: str, line: list[str]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from splitprobe.core.artifacts import atomic, read_npz
+from splitprobe.core.artifacts import Record, atomic, checked, damaged, read_npz
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import attacks, frame
@@ -59,14 +59,15 @@ def collect_pictures(params: Params, paths: Paths, part: str) -> None:
         own, row, kept = paths.probed(cell)[0], cell.partition("/")[2], slice(images[cell])
         if images[cell]:
             made = {stage: read_npz(own.result(cell, f"{stage}.npz")) for stage in attacks.STAGES}
-            originals = made["generator"]["x"][kept]
+            originals = checked(made["generator"], "x", np.uint8, None, None, None, None)[kept]
             if last is None or not np.array_equal(last, originals):
                 last = arrays[f"{row}/x"] = originals
             for item in shown(numbers, cell):
                 stage, name = item.split()
-                arrays[f"{row}/{item}"] = made[stage][name][kept]
+                arrays[f"{row}/{item}"] = checked(made[stage], name, np.uint8, None, *originals.shape[1:])[kept]
         if cell in counted:
-            arrays[f"{row}/{HISTOGRAMS}"] = read_npz(own.result(cell, "information.npz"))["counts"]
+            counts = checked(read_npz(own.result(cell, "information.npz")), "counts", np.integer, None, None)
+            arrays[f"{row}/{HISTOGRAMS}"] = counts
     with atomic(pictures_file(paths, part), "wb") as stream:
         np.savez_compressed(stream, **arrays)
 
@@ -74,17 +75,28 @@ def collect_pictures(params: Params, paths: Paths, part: str) -> None:
 def read_pictures(paths: Paths, cells: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of some cells by their names, each cell with its ``x``.
 
-    Raises FileNotFoundError for a group's file that is absent, ParamsError for a cell that it does not have.
+    Raises FileNotFoundError for a group's file that is absent, DamagedFile for one that holds something else,
+    ParamsError for a cell that it does not have.
     """
-    found: dict[str, dict[str, np.ndarray]] = {}
+    found: dict[str, Record] = {}
     for group in groups(cells):
         file, last = pictures_file(paths, group), None
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: stage collect_numbers@{group} writes it")
-        for key, array in read_npz(file).items():
-            row, name = key.split("/")
-            last = array if name == "x" else last
-            found.setdefault(f"{group}/{row}", {"x": last})[name] = array
+        arrays = read_npz(file)
+        for key in arrays:
+            row, _, name = key.partition("/")
+            if name == HISTOGRAMS:
+                array = checked(arrays, key, np.integer, None, None)
+            elif name == "x":
+                array = last = checked(arrays, key, np.uint8, None, None, None, None)
+                if array.shape[1] != array.shape[2] or array.shape[3] not in (1, 3) or not array.size:
+                    raise damaged(file, f"{key!r} measures {array.shape}: no square images of 1 or 3 channels")
+            else:
+                if last is None:
+                    raise damaged(file, f"it has no x before {key!r}")
+                array = checked(arrays, key, np.uint8, None, *last.shape[1:])
+            found.setdefault(f"{group}/{row}", Record(file, {} if last is None else {"x": last}))[name] = array
         for cell in cells:
             if cell.partition("/")[0] == group and cell not in found:
                 raise ParamsError(f"{file} has no picture of {cell}; stage collect_numbers@{group} writes it")

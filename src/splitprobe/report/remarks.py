@@ -9,7 +9,7 @@ from splitprobe.report.attacks import variant_title, variants
 from splitprobe.report.captions import data, distinct, labels, origin
 from splitprobe.report.entries import ESTIMATES
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import NONE
+from splitprobe.report.markdown import NONE, named, words
 from splitprobe.report.numbers import Numbers
 
 
@@ -50,7 +50,7 @@ def caption(scale: str, numbers: Numbers) -> list[str]:
     steps = [f"{Common(numbers, [item])['steps']} ({variant_title(item)})" for item in variants(numbers)]
     trained = "{epochs} epochs (schedule: {schedule})".format_map(Common(numbers, ["training"]))
     return [
-        f"**Scale {scale}: {data(numbers)}.** "
+        f"**Scale {scale}: {words(data(numbers))}.** "
         f"Attacked: the first {generator} test images by the generator, the first {mle} by MLE. "
         f"Targets: {trained}; decoders: {Common(numbers, _decoders(numbers))['epochs']} epochs; "
         f"MLE steps: {', '.join(steps)}. {origin(numbers)}."
@@ -67,7 +67,7 @@ def warning(numbers: Numbers, basis: str, quirks: str, mle: bool) -> list[str]:
         "MLE is the variant with the paper's settings; the paper's own values near 6 to 7 dB lie below every floor: an "
         "optimization that did not move, not privacy. "
     )
-    data = "{title} at side {side} with {train} training images".format_map(Common(numbers, ["dataset"]))
+    data = words("{title} at side {side} with {train} training images".format_map(Common(numbers, ["dataset"])))
     return [
         f"Each cell: ours (the paper's; {NONE}: not printed there). **Data and scale differ**: the paper has {basis}, "
         f"this table {data}. Compare the order of the rows, not the digits.",
@@ -160,7 +160,7 @@ def _strong(numbers: Numbers) -> list[str]:
 
 def privacy(numbers: Numbers) -> list[str]:
     """What differentially private training spent, a paragraph for each cell that did; a budget is not for z."""
-    names, lines = labels(numbers), []
+    names, lines = named(labels(numbers)), []
     for cell in numbers.cells:
         if _private(numbers, cell):
             facts = {key: numbers.value(cell, "facts", key) for key in numbers.quantities(cell, "facts")}
@@ -176,7 +176,7 @@ def _private(numbers: Numbers, cell: str) -> bool:
 
 def untuned(numbers: Numbers) -> str:
     """What the defenses have in common, and whose batches have another size than the unprotected row's."""
-    names, other = labels(numbers), []
+    names, other = named(labels(numbers)), []
     for cell in numbers.cells:
         base = numbers.reference(cell)
         own, usual = (numbers.value(row, "training", "batch_size") for row in (cell, base or cell))

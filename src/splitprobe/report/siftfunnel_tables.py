@@ -9,7 +9,7 @@ from splitprobe.report.attacks import decoders, network
 from splitprobe.report.captions import marked
 from splitprobe.report.differences import SIFTFUNNEL
 from splitprobe.report.entries import STANDARD, Entries, capped
-from splitprobe.report.markdown import FAILED, NONE, grid, number
+from splitprobe.report.markdown import FAILED, NONE, grid, named, number
 from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.tables import Table, csv_lines, metrics
@@ -66,7 +66,7 @@ def _informed(numbers: Numbers, cell: str) -> str:
 def _listed(numbers: Numbers) -> list[tuple[str, str, str]]:
     """(name, cell, item) of each line: a row's informed decoder, and the attack in the cloud below its row."""
     lines = []
-    for cell, name in marked(numbers).items():
+    for cell, name in named(marked(numbers)).items():
         lines.append((name, cell, _informed(numbers, cell)))
         lines += [(CLOUD, cell, CLOUD_SIDE)] if _attacked_in_cloud(numbers, cell) else []
     return lines
@@ -109,7 +109,7 @@ def table6(params: Params, paths: Paths) -> Table:
     for cell in shown:
         if cell.partition("/")[2] != SIFTFUNNEL:
             names[cell] += f", {numbers.text(cell, 'target', 'title')}"
-    names = marked(numbers, names)
+    names = named(marked(numbers, names))
     page = {
         "Accuracy and attacks": blocks.attacked(numbers, names),
         "Information and size": blocks.information(numbers, names),

@@ -3,30 +3,35 @@
 import io
 import logging
 import textwrap
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import style
+from matplotlib import font_manager, style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, Transform
 from PIL import Image
 
 from splitprobe.core.artifacts import atomic
 
+log = logging.getLogger("splitprobe")
 DPI = 128
 MANY = 40  # strips of images: a PNG with more of them has fewer colors, as photographs do not shrink otherwise
 ROUNDS = 3  # of moving the palette to what it stands for
 LEFT = 0.25  # inches: margin of titles, captions and legends
+FONT = "DejaVu Sans"  # shipped with matplotlib, so that no machine substitutes another
 STYLE = {
     "figure.dpi": DPI,
-    "font.family": "DejaVu Sans",  # shipped with matplotlib, so that no machine substitutes another
+    "font.family": FONT,
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -162,10 +167,60 @@ def enlarged(images: np.ndarray) -> np.ndarray:
     return np.concatenate([part for image in big for part in (white, image)][1:], axis=1)
 
 
+def legible(figure: Figure) -> Figure:
+    """The figure with each text as it was given: no formula where it has a ``$``, and no boxes if that can be helped.
+
+    Characters that FONT lacks come from an installed font that has most of them. What none has is logged, once.
+    """
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    for text in texts:
+        if "\\mathdefault" not in text.get_text():  # in which matplotlib writes powers of ten
+            text.set_parse_math(False)
+    lacking = {text: frozenset(text.get_text()) - _glyphs(FONT, text.get_fontweight()) - {"\n"} for text in texts}
+    wanted = frozenset().union(*lacking.values())
+    other = _other_font(wanted) if wanted else None
+    for text in (text for text, characters in lacking.items() if characters and other):
+        text.set_fontfamily([FONT, other])
+    if absent := wanted - (_glyphs(other) if other else frozenset()):
+        where = next(text.get_text() for text, characters in lacking.items() if characters & absent)
+        what = "".join(sorted(absent))
+        log.warning("no font here has %s of %r: figures show boxes; install one, such as Noto Sans CJK", what, where)
+    return figure
+
+
+@cache
+def _glyphs(family: str, weight: str | int = "normal") -> frozenset[str]:
+    """The characters that a family of fonts has."""
+    file = font_manager.findfont(font_manager.FontProperties(family=[family], weight=weight))
+    return frozenset(map(chr, font_manager.get_font(file).get_charmap()))
+
+
+def _other_font(wanted: frozenset[str]) -> str | None:
+    """The installed family that has most of some characters, by name the first of equals; None where none has any."""
+    best, most = None, 0
+    for family in sorted({font.name for font in font_manager.fontManager.ttflist} - {FONT}):
+        try:
+            count = 0 if "last resort" in family.lower() else len(wanted & _glyphs(family))  # that has boxes alone
+        except (OSError, RuntimeError, ValueError):  # a font that cannot be read
+            continue
+        if count > most:
+            best, most = family, count
+    return best
+
+
 def write(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or PDF, by the path's suffix, without dates or versions inside."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")  # said by :func:`legible`, once
+        content = _rendered(figure, path.suffix)
+    with atomic(path, "wb") as stream:
+        stream.write(content)
+
+
+def _rendered(figure: Figure, suffix: str) -> bytes:
+    """The content of a figure's file."""
     buffer = io.BytesIO()
-    if path.suffix == ".pdf":
+    if suffix == ".pdf":
         logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports each step of embedding a font
         nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
         figure.savefig(buffer, format="pdf", dpi=DPI, metadata=nothing)
@@ -178,8 +233,7 @@ def write(figure: Figure, path: Path) -> None:
             Image.fromarray(pixels[..., 0]) if gray else painted(pixels, 150 if len(figure.images) > MANY else 256)
         )
         picture.save(buffer, "PNG", optimize=True)
-    with atomic(path, "wb") as stream:
-        stream.write(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def painted(pixels: np.ndarray, colors: int) -> Image.Image:

@@ -6,7 +6,7 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame, paper
 from splitprobe.report.captions import distinct
-from splitprobe.report.markdown import NONE, bullets, document, grid, number
+from splitprobe.report.markdown import NONE, bullets, document, grid, number, words
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.rows import rows
 from splitprobe.report.tables import Flat, Table
@@ -55,7 +55,7 @@ def build(params: Params, paths: Paths) -> Table:
             )
     seed = distinct(numbers.number(name, f"provenance {ITEM}", "seed").value for name in names)
     lines = [_line(numbers, name) for name in names]
-    ours = [[text.format(**line) for text in COLUMNS.values()] for line in lines]
+    ours = [[words(text.format(**line)) for text in COLUMNS.values()] for line in lines]
     page = document(
         "Table I: datasets",
         [f"**Scale {params.scale}**, seed {seed}: the data that the other tables and figures rest on."],

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitprobe.core.artifacts import read_checkpoint, write_checkpoint
-from splitprobe.core.cells import Cell
+from splitprobe.core.artifacts import read_checkpoint, reading, write_checkpoint
+from splitprobe.core.cells import Cell, writer
 from splitprobe.core.params import Params, typed
 from splitprobe.core.registry import lookup
 from splitprobe.core.runtime import Runtime
@@ -138,20 +138,25 @@ class Target:
 def load_target(path: Path, runtime: Runtime) -> Target:
     """Load a target, frozen, onto the runtime's device.
 
-    Raises FileNotFoundError or ValueError naming the file, when it is absent, damaged or of another architecture.
+    Raises FileNotFoundError or DamagedFile, when it is absent, or damaged or of another cell or architecture.
     """
     try:
         state = read_checkpoint(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: `dvc repro` trains it") from None
-    blueprint = Blueprint.from_plain(state["blueprint"])
-    edge, cloud = blueprint.build()
-    try:
-        edge.load_state_dict(state["edge"])
-        cloud.load_state_dict(state["cloud"])
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit today's code: {error}; run `dvc repro` to train it again") from error
-    return Target(blueprint, runtime.place(edge), runtime.place(cloud), runtime, state["record"]).freeze()
+    with reading(path):
+        blueprint = Blueprint.from_plain(state["blueprint"])
+        edge, cloud = blueprint.build()
+        for half, weights in ((edge, state["edge"]), (cloud, state["cloud"])):
+            try:
+                half.load_state_dict(weights)
+            except RuntimeError as error:
+                raise ValueError(f"it does not fit today's code: {error}") from error
+        stage, _, cell = writer(path).partition("@")
+        if stage == "train_target" and cell != blueprint.cell.name:
+            raise ValueError(f"it is that of {blueprint.cell.name}")
+        record = state["record"]
+    return Target(blueprint, runtime.place(edge), runtime.place(cloud), runtime, record).freeze()
 
 
 def with_defense(target: Target, blueprint: Blueprint) -> Target:
