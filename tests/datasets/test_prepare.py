@@ -229,7 +229,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("changes", "message"), DAMAGE)
-def test_damaged_files_of_a_data_set_are_named(paths, changes, message):
+def test_damaged_files_of_a_data_set_are_named(paths, pets, changes, message):
     prepare("pets", Params(tree()), paths)
     arrays, summary = {**read_npz(paths.images("pets"))}, {**read_json(paths.summary("pets"))}
     for content in (arrays, summary):
@@ -244,7 +244,7 @@ def test_damaged_files_of_a_data_set_are_named(paths, changes, message):
         open_dataset(paths, "pets")
 
 
-def test_a_damaged_list_of_rejected_files_is_named(paths):
+def test_a_damaged_list_of_rejected_files_is_named(paths, pets):
     prepare("pets", Params(tree()), paths)
     paths.rejected("pets").write_text("file,why\n")
     with pytest.raises(DamagedFile, match=r"rejected\.csv cannot be used: its columns are file, why, not file, reason"):

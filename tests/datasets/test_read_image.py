@@ -204,9 +204,9 @@ def test_white_is_zero_of_one_bit():
     assert (image[:, :8] == 0).all() and (image[:, 8:] == 255).all()
 =======
 def test_an_image_that_claims_to_be_huge_is_refused_before_it_is_decoded():
-    chunk = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
-    header = b"IHDR" + chunk
-    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(chunk)) + header + struct.pack(">I", zlib.crc32(header))
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)), (b"IDAT", b"few")]
+    chunks = (struct.pack(">I", len(b)) + a + b + struct.pack(">I", zlib.crc32(a + b)) for a, b in parts)
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
     with pytest.raises(DataError, match="exceeds limit of 178956970 pixels"):
         read(png)
 >>>>>>> b488c39 (Damaged files, full disks and interruptions: one line that names file and way out)

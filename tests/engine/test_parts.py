@@ -403,15 +403,15 @@ def test_a_scheduler_of_a_local_run_can_be_reached_from_this_machine_alone():
         assert len(addresses) == 2 and all(address.startswith("tcp://127.0.0.1:") for address in addresses)
 
 
-def test_ctrl_c_and_sigterm_before_anything_runs_end_in_one_line(monkeypatch, capsys):
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        def stopped(*_: object, number: signal.Signals = number) -> int:
-            (cli._terminated if number == signal.SIGTERM else signal.default_int_handler)(number, None)
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_command_that_is_stopped_says_so_in_one_line(monkeypatch, capsys, name, status):
+    def stopped(*_: object) -> None:  # as if the signal came in the command's first line
+        (signal.default_int_handler if name == "SIGINT" else cli._terminated)(signal.Signals[name], None)
 
-        monkeypatch.setitem(cli.COMMANDS, "run", stopped)
-        monkeypatch.chdir(ROOT)
-        assert cli.main(["run"]) == status
-        assert capsys.readouterr().err == f"stopped by {number.name}\n"
+    monkeypatch.setitem(cli.COMMANDS, "run", stopped)
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["run"]) == status
+    assert capsys.readouterr().err == f"stopped by {name}\n"
 
 
 @pytest.mark.parametrize("how", ["nothing", "no_scm"])

@@ -96,15 +96,15 @@ def test_files_that_are_absent_or_broken_are_named(tmp_path):
 
 HEADER = "cell,seed,item,quantity,value,text,reason\n"
 WRONG = {
-    "": "No columns",
+    "": "its columns are absent, not cell, seed",
     "cell,seed,item,quantity,value,text\n": "its columns are cell, seed, item, quantity, value, text, not cell",
     HEADER + "a,1,target,accuracy,high,,\n": "could not convert string to float",
-    HEADER + "a,1,target,accuracy,NaN,,\n": "could not convert string to float",
+    HEADER + "a,1,target,accuracy,NaN,,\n": "float64",
     HEADER + "a,1,target,accuracy,inf,,\n": "a value is infinite, first in line 2: a, 1, target, accuracy, inf",
     HEADER + "a,1.5,target,accuracy,1,,\n": "int",
-    HEADER + "a,1,target,accuracy,0.5,,\nb,1,target,acc\n": "a line has other fields than the header, first in line 3",
-    HEADER + "a,1,target,accuracy,0.5,,\na,1,target,accuracy,0.5,,,\n": "Expected 7 fields in line 3, saw 8",
-    HEADER + "a,1,target,accuracy,0.5,,,\n": "fields",
+    HEADER + "a,1,target,accuracy,0.5,,\nb,1,target,acc\n": "line 3 has 4 fields, not 7",
+    HEADER + "a,1,target,accuracy,0.5,,\na,1,target,accuracy,0.5,,,\n": "line 3 has 8 fields, not 7",
+    HEADER + "a,1,target,accuracy,0.5,,,\n": "line 2 has 8 fields, not 7",
     HEADER + "a,1,target,accuracy,0.5,,\na,1,target,accuracy,0.6,,\n": "a line is there twice, first in line 3",
     HEADER + "a,1,target,accuracy,0.5,,\n,1,target,accuracy,0.6,,\n": "a name is empty, first in line 3",
     HEADER + "a,1,target,accuracy,,high,\n": "a text is where a number belongs, first in line 2",
@@ -116,7 +116,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("text", "why"), WRONG.items())
+@pytest.mark.parametrize(("text", "why"), WRONG.items(), ids=range(len(WRONG)))
 def test_a_damaged_file_is_named_with_its_line_and_the_way_out(tmp_path, text, why):
     file = Paths("demo", tmp_path).numbers("cnn")
     file.parent.mkdir(parents=True)

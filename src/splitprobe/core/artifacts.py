@@ -90,9 +90,9 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = tempfile.NamedTemporaryFile(mode, dir=path.parent, prefix=f".{path.name}.", delete=False, **text)
-        temporary = stream.name
-        with stream:  # closing writes what is left, and so may fail as well
+        how = {"dir": path.parent, "prefix": f".{path.name}.", "delete": False, **text}
+        with tempfile.NamedTemporaryFile(mode, **how) as stream:  # closing writes what is left, and so may fail as well
+            temporary = stream.name
             yield stream
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
@@ -193,12 +193,15 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
 
 def read_npz(path: Path) -> Record:
     """All arrays of a file; those of objects, which could run code, are refused."""
-    with reading(path):
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array without a name")
-        with file:
-            return Record(path, {name: file[name] for name in file.files})
+    with reading(path), open(path, "rb") as stream:
+        try:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError
+            with file:
+                return Record(path, {name: file[name] for name in file.files})
+        except ValueError as error:  # numpy's own message tells how to switch the safety off: it is not repeated
+            raise ValueError("it is no archive of arrays, or holds more than numbers") from error
 
 
 def checked(arrays: Record, name: str, kind: type, *shape: int | None) -> np.ndarray:

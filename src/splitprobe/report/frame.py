@@ -14,6 +14,7 @@ and are part of the repository, so that every table and figure can be built from
 - ``text``: in place of a number what is none: titles, devices, and lists as JSON.
 """
 
+import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,9 +145,8 @@ def read(file: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"{file} is missing: stage collect_numbers@{file.stem} writes it")
     kinds = {"seed": int, "value": float} | dict.fromkeys(("cell", "item", "quantity", "text", "reason"), str)
     with reading(file):
+        _check_fields(file)
         table = pd.read_csv(file, dtype=kinds, na_values={"value": [""]}, keep_default_na=False)
-        if [*table.columns] != [*COLUMNS[1:]]:
-            raise ValueError(f"its columns are {', '.join(table.columns)}, not {', '.join(COLUMNS[1:])}")
         for what, wrong in _wrong(table):
             if wrong.any():
                 at = int(np.argmax(wrong))
@@ -155,12 +155,24 @@ def read(file: Path) -> pd.DataFrame:
     return table.assign(who="ours")[[*COLUMNS]]
 
 
+def _check_fields(file: Path) -> None:
+    """Raise ValueError unless each line of a file has a field for each column, the first one their names.
+
+    pandas itself fills short lines up, and shifts long ones.
+    """
+    with open(file, encoding="utf-8", newline="") as stream:
+        lines = csv.reader(stream, strict=True)
+        header = next(lines, [])
+        if header != [*COLUMNS[1:]]:
+            raise ValueError(f"its columns are {', '.join(header) or 'absent'}, not {', '.join(COLUMNS[1:])}")
+        for line in lines:
+            if len(line) != len(header):
+                raise ValueError(f"line {lines.line_num} has {len(line)} fields, not {len(header)}")
+
+
 def _wrong(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """What can be wrong with the lines of a file, in words, and which lines have it."""
     names = table[["cell", "item", "quantity"]]
-    yield "a line has other fields than the header", table.drop(columns="value").isna().any(axis=1).to_numpy()
-    # pandas takes the first column for an index where lines have a field too many
-    yield "lines have a field too many", np.full(len(table), not isinstance(table.index, pd.RangeIndex))
     yield "a name is empty", (names == "").any(axis=1).to_numpy()
     yield "a value is infinite", np.isinf(table.value.to_numpy())
     yield "a value has a text beside it", (table.value.notna() & (table.text != "")).to_numpy()

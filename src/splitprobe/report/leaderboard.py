@@ -13,7 +13,17 @@ from splitprobe.core.params import Params, ParamsError, bounded
 from splitprobe.report import attacks
 from splitprobe.report.captions import labels, marked
 from splitprobe.report.markdown import (
-    DAGGER, FAILED, NONE, Notes, bullets, document, grid, named, number, signed, words,
+    DAGGER,
+    FAILED,
+    NONE,
+    Notes,
+    bullets,
+    document,
+    grid,
+    named,
+    number,
+    signed,
+    words,
 )  # fmt: skip
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, Measured, best
 from splitprobe.report.numbers import UNPROTECTED, Numbers

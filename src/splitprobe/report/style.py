@@ -1,5 +1,6 @@
 """How figures look, are laid out and are written: the same bytes for the same numbers on every machine."""
 
+import contextlib
 import io
 import logging
 import textwrap
@@ -178,10 +179,10 @@ def legible(figure: Figure) -> Figure:
             text.set_parse_math(False)
     lacking = {text: frozenset(text.get_text()) - _glyphs(FONT, text.get_fontweight()) - {"\n"} for text in texts}
     wanted = frozenset().union(*lacking.values())
-    other = _other_font(wanted) if wanted else None
+    other, had = _other_font(wanted)
     for text in (text for text, characters in lacking.items() if characters and other):
         text.set_fontfamily([FONT, other])
-    if absent := wanted - (_glyphs(other) if other else frozenset()):
+    if absent := wanted - had:
         where = next(text.get_text() for text, characters in lacking.items() if characters & absent)
         what = "".join(sorted(absent))
         log.warning("no font here has %s of %r: figures show boxes; install one, such as Noto Sans CJK", what, where)
@@ -191,21 +192,29 @@ def legible(figure: Figure) -> Figure:
 @cache
 def _glyphs(family: str, weight: str | int = "normal") -> frozenset[str]:
     """The characters that a family of fonts has."""
-    file = font_manager.findfont(font_manager.FontProperties(family=[family], weight=weight))
+    return _characters(font_manager.findfont(font_manager.FontProperties(family=[family], weight=weight)))
+
+
+@cache
+def _characters(file: str) -> frozenset[str]:
+    """The characters that a font has."""
     return frozenset(map(chr, font_manager.get_font(file).get_charmap()))
 
 
-def _other_font(wanted: frozenset[str]) -> str | None:
-    """The installed family that has most of some characters, by name the first of equals; None where none has any."""
-    best, most = None, 0
-    for family in sorted({font.name for font in font_manager.fontManager.ttflist} - {FONT}):
-        try:
-            count = 0 if "last resort" in family.lower() else len(wanted & _glyphs(family))  # that has boxes alone
-        except (OSError, RuntimeError, ValueError):  # a font that cannot be read
+def _other_font(wanted: frozenset[str]) -> tuple[str, frozenset[str]]:
+    """The installed family that has most of some characters, by name the first of equals, and which it has.
+
+    Its name is empty where none has any, or none are wanted.
+    """
+    best, most = "", frozenset()
+    for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.name, font.fname)) if wanted else []:
+        if font.name == FONT or "last resort" in font.name.lower():  # which has boxes alone
             continue
-        if count > most:
-            best, most = family, count
-    return best
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # a font that cannot be read
+            has = wanted & _characters(font.fname)
+            if len(has) > len(most):
+                best, most = font.name, has
+    return best, most
 
 
 def write(figure: Figure, path: Path) -> None:
