@@ -21,6 +21,7 @@ def others(paths):
         split = np.full(count, 3, np.uint8)
         write_npz(paths.images("xray"), images=images, labels=np.zeros(count, np.int64), split=split)
         plain = {"classes": ["C", "z"], "auxiliary_source": None, "auxiliary_classes": None, "kept": count}
+        plain |= {"side": side, "channels": channels}
         write_json(paths.summary("xray"), {"title": "gray noise", "rejected": 0, **plain, **more})
         write_csv(paths.rejected("xray"), [], ["file", "reason"])
 
