@@ -1,8 +1,5 @@
 import struct
-<<<<<<< HEAD
-=======
 import zlib
->>>>>>> b488c39 (Damaged files, full disks and interruptions: one line that names file and way out)
 
 import numpy as np
 import pytest
@@ -158,7 +155,6 @@ def test_what_is_no_image_is_refused(data, reason):
         read(data)
 
 
-<<<<<<< HEAD
 def tiff(values, photometric, order="<"):
     """An uncompressed gray TIFF of one strip; with photometric 0 (WhiteIsZero), 1 (BlackIsZero) or None (no tag)."""
     height, width = values.shape
@@ -202,11 +198,11 @@ def test_white_is_zero_of_one_bit():
     data = data.replace(struct.pack("<HHIHxx", 256, 3, 1, 2), struct.pack("<HHIHxx", 256, 3, 1, 16))
     image = read(data, 1)[..., 0]
     assert (image[:, :8] == 0).all() and (image[:, 8:] == 255).all()
-=======
+
+
 def test_an_image_that_claims_to_be_huge_is_refused_before_it_is_decoded():
     parts = [(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)), (b"IDAT", b"few")]
     chunks = (struct.pack(">I", len(b)) + a + b + struct.pack(">I", zlib.crc32(a + b)) for a, b in parts)
     png = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
     with pytest.raises(DataError, match="exceeds limit of 178956970 pixels"):
         read(png)
->>>>>>> b488c39 (Damaged files, full disks and interruptions: one line that names file and way out)
