@@ -200,7 +200,7 @@ def test_a_zip_bomb_is_rejected_unread(tmp_path, make_tree, make_source, setting
     dataset = load(make_source(raw="set.zip"), settings, rng, tmp_path)
     assert dataset.kept == 18
     assert [(r.file, r.reason) for r in dataset.rejected] == [
-        ("in/Normal/bomb.png", "unpacked, it has more than 100,000 bytes")
+        ("in/Normal/bomb.png", "cannot be read: 100001 bytes are too many for an image")
     ]
 
 
