@@ -300,10 +300,27 @@ def test_the_strong_decoders_are_saved_for_other_stages(params, paths, cpu, make
         assert torch.equal(decoder.holdout(images), fitted[name].holdout(images))
 
 
-def test_unknown_decoders_are_named(params, make_target, images):
-    params.tree["attack"]["generator"]["decoders"] = ["white_box"]
-    with pytest.raises(ParamsError, match=r"attack\.generator\.decoders = 'white_box'"):
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        (["white_box"], r"decoders\[0\] = 'white_box': choose one of 'black_box'"),
+        ([], r"decoders = \[\]: at least 1 items are needed"),
+        (["strong", "strong"], r"decoders = \['strong', 'strong'\]: 'strong' is listed twice"),
+        (["gray_box", "cloud_side"], r"decoders = \['gray_box', 'cloud_side'\]: 'strong' must be among them"),
+        (["black_box", "strong_repeated"], r"'strong' must be among them, since the hybrid attack and a bound"),
+    ],
+)
+def test_decoders_are_known_ones_and_the_one_that_others_go_on_from(params, make_target, images, listed, message):
+    params.tree["attack"]["generator"]["decoders"] = listed
+    with pytest.raises(ParamsError, match=message):
         build("generator", make_target(), params, images)
+
+
+def test_a_result_says_on_how_many_images_trials_were_run(make_target, images):
+    plan = Plan(images=1, steps=2, trial_images=100, trial_steps=1)
+    attack = TunedMle(make_target(), 1, Tuned((0.05,), (0.0,), 0.05), plan, images[:1])
+    attack.fit(images[:3])
+    assert attack.facts()["trial_images"] == 3
 
 
 def test_curves_are_thinned(make_target, images):
@@ -403,12 +420,6 @@ def test_what_came_through_dropout_is_compared_and_what_did_not_hardly(make_targ
     assert torch.allclose(attack.objective(x, z * mask), 0.2 * lost, rtol=1e-4)
     attack.queries = 16  # then a zero is hardly a mask's
     assert torch.allclose(attack.objective(x, z * mask), (1 - 0.8**16) * lost, rtol=1e-4)
-
-
-def test_the_hybrid_needs_the_strong_decoder(make_target, params, images):
-    params.tree["attack"]["generator"]["decoders"] = ["black_box"]
-    with pytest.raises(ParamsError, match="`strong`"):
-        build("hybrid", make_target(), params, images)
 
 
 def test_decoders_of_another_cell_or_network_are_refused(params, paths, cpu, make_target):

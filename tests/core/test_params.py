@@ -18,7 +18,7 @@ class Section:
     steps: int = bounded(1, 10)
     inner: Inner
     kind: str = bounded(choices=("a", "b"))
-    values: tuple[float, ...] = bounded(0.0, 1.0)
+    values: tuple[float, ...] = bounded(0.0, 1.0, items=(1, 3), distinct=True)
     on: bool
     path: str | None
 
@@ -45,9 +45,24 @@ def test_types_nested_sections_lists_and_null():
         ({"inner": {"rate": "2e-4"}}, "s.inner.rate = '2e-4': float is needed, this is str"),
         ({"inner": {"rate": math.nan}}, "s.inner.rate = nan"),
         ({"inner": {}}, "s.inner.rate: missing"),
-        ({"inner": 3}, "s.inner = 3: a section with the keys"),
+        ({"inner": 3}, "s.inner = 3: a section is needed here; its keys: rate"),
+        ({"inner": {1: 2}}, "s.inner.1 = 2: unknown key; known here: rate"),
+        ({"inner": {"a\nb": 2}}, r"s.inner.'a\\nb' = 2: unknown key"),
+        (
+            {"inner": {"rate": {"tinny": 1, "demo": 1}}},
+            "this is dict; a value for each scale has names of scales.names",
+        ),
+        ({"inner": {"rate": 10**400}}, "s.inner.rate = 1000000.*0000: a finite number is needed"),
+        ({"inner": {"rate": 16**5000}}, "s.inner.rate = a int too long to print: a finite number is needed"),
+        ({"inner": {"rate": -math.inf}}, "s.inner.rate = -inf: a finite number is needed"),
         ({"kind": "c"}, "s.kind = 'c': choose one of 'a', 'b'"),
-        ({"values": [0.5, 2]}, "s.values = 2.0: must be at most 1.0"),
+        ({"values": [0.5, 2]}, r"s.values\[1\] = 2.0: must be at most 1.0"),
+        ({"values": []}, r"s.values = \[\]: at least 1 items are needed, these are 0"),
+        (
+            {"values": [0.1, 0.2, 0.3, 0.4]},
+            r"s.values = \[0.1, 0.2, 0.3, 0.4\]: at most 3 items are needed, these are 4",
+        ),
+        ({"values": [0, 0.5, 0.0]}, r"s.values = \[0.0, 0.5, 0.0\]: 0.0 is listed twice"),
         ({"values": [0.5, "x"]}, r"s.values\[1\] = 'x'"),
         ({"values": 0.5}, "s.values = 0.5: a list is needed"),
         ({"on": "yes"}, "s.on = 'yes'"),
@@ -104,6 +119,12 @@ def test_quoted_exponents_are_refused(tmp_path: Path):
     ("key", "value", "message"),
     [
         ("scale", "papr", "scale = 'papr': choose one of tiny, demo"),
+        ("scale", ["demo"], r"scale = \['demo'\]: choose one of tiny, demo"),
+        ("scale", None, "scale = None: choose one of tiny, demo"),
+        (7, {}, "7 = {}: unknown key; known here: scale, seed"),
+        ("scales", 3, "scales = 3: a section is needed here; its keys: names"),
+        ("scales", {"names": "demo"}, "scales.names = 'demo': a list of names is needed"),
+        ("scales", {"names": ["../demo"]}, r"scales.names = \['../demo'\]: a list of names is needed"),
         ("seed", -1, "seed = -1"),
         ("seed", "x", "seed = 'x'"),
         ("los", {}, "los = {}: unknown key"),
@@ -120,11 +141,53 @@ def test_the_way_out_of_a_wrong_folder_is_named(tmp_path: Path):
         Params.load(tmp_path / "params.yaml")
 
 
-def test_broken_yaml_names_the_file(tmp_path: Path):
+LAUGHS = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scale: [demo\n", r"params\.yaml, line 2 is not valid YAML: "),
+        ("scale: demo\nscale: small\n", r"params\.yaml, line 2 is not valid YAML: .*duplicate key"),
+        ("scale: 2026-02-30\n", r"params\.yaml is not valid YAML: day is out of range"),
+        (f"seed: {'9' * 5000}\n", r"params\.yaml is not valid YAML: .*integer"),
+        ("scale: !!python/object/apply:os.system [exit]\n", r"params\.yaml, line 1 is not valid YAML: "),
+        ("seed: " + "[" * 5000, r"params\.yaml"),
+        ("- scale\n", r"params\.yaml holds no sections"),
+        ("", r"params\.yaml holds no sections"),
+        ("scale: demo\nrows: &rows {a: *rows}\n", r"params\.yaml holds more than"),
+        (LAUGHS, r"params\.yaml holds more than 100,000 values or 20 levels"),
+        ("scale: \xff", r"params\.yaml is not valid YAML: unacceptable character"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, text, message):
     path = tmp_path / "params.yaml"
-    path.write_text("scale: [demo\n")
-    with pytest.raises(ParamsError, match=r"params\.yaml"):
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ParamsError, match=message) as caught:
         Params.load(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path):
+    with pytest.raises(ParamsError, match="cannot be read: "):
+        Params.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (3, "variants.x = 3: a section is needed here; its keys: title, defense, loss"),
+        ({"training": {}}, "variants.x.training = {}: unknown key; known here: title, defense, loss"),
+        ({"title": 3}, "variants.x.title = 3: a text is needed"),
+        ({"loss": {"beta": 1}}, "variants.x.loss.beta = 1: unknown key; known here: alpha_kl"),
+    ],
+)
+def test_a_variant_changes_what_is_there(params: Params, section, message):
+    params.tree["variants"]["x"] = section
+    with pytest.raises(ParamsError, match=message):
+        params.varied("variants.x")
 
 
 def test_what_is_read_is_recorded(params: Params):

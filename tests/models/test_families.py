@@ -10,9 +10,9 @@ from splitprobe.defenses.ae import Settings as AeSettings
 from splitprobe.defenses.siftfunnel import Architecture, Loss, SiftFunnel
 from splitprobe.defenses.siftfunnel import Settings as SiftSettings
 from splitprobe.models import count, resnet18, split, vgg16
-from splitprobe.models.split import Layout, Normalization, Shape, Statistics
+from splitprobe.models.split import Color, Gray, Layout, Normalization, Shape
 
-NORMALIZATION = Normalization(Statistics((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), Statistics((0.5,), (0.5,)))
+NORMALIZATION = Normalization(Color((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), Gray((0.5,), (0.5,)))
 SETTINGS = {"resnet18": resnet18.Settings(), "vgg16": vgg16.Settings(64, (0.3, 0.2))}
 SIDES = {"resnet18": (32,) * 3 + (16, 16, 8, 8, 4, 4), "vgg16": (32, 16, 16, 8, 8, 8, 4, 4, 4, 2, 2, 2, 1)}
 

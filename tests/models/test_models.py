@@ -6,9 +6,9 @@ from splitprobe.defenses.siftfunnel import Architecture, Loss, SiftFunnel
 from splitprobe.defenses.siftfunnel import Settings as SiftSettings
 from splitprobe.models import count, layers, split
 from splitprobe.models.cnn import Settings
-from splitprobe.models.split import Layout, Normalization, Shape, Statistics
+from splitprobe.models.split import Color, Gray, Layout, Normalization, Shape
 
-NORMALIZATION = Normalization(Statistics((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), Statistics((0.5,), (0.5,)))
+NORMALIZATION = Normalization(Color((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), Gray((0.5,), (0.5,)))
 PAPER = Shape(channels=3, side=64, classes=10, width=128)
 
 

@@ -1,6 +1,7 @@
 """What a sweep tries: every value of every knob for every seed, and mistakes that are named before anything runs."""
 
 import logging
+import math
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,10 @@ def test_the_cells_own_setting_is_no_point_of_its_sweep(planned, caplog):
         ({SIGMA: []}, r"sigma = \[\]: a list of at least one number is needed"),
         ({SIGMA: ["x"]}, r"sigma = \['x'\]: a list of at least one number"),
         ({SIGMA: [0.2, 0.2]}, r"sigma = .*: 0\.2 is listed twice"),
+        ({SIGMA: [10**400]}, rf"{SIGMA} = 1000.*000: a finite number is needed"),
+        ({SIGMA: [16**5000, 0]}, rf"{SIGMA} = a int too long to print: a finite number is needed"),
+        ({SIGMA: [math.nan]}, rf"{SIGMA} = nan: a finite number is needed"),
+        ({3: [1]}, "3: a setting of cnn/gaussian_noise's defense is needed, under"),
         ({"defense.gaussian_noise.sigmoid": [1]}, r"defense\.gaussian_noise\.sigmoid: missing"),
         ({"defense.gaussian_noise": [1]}, r"defense\.gaussian_noise: its value .* is no number"),
         ({"defense.siftfunnel.bias": [1]}, r"defense\.siftfunnel\.bias: its value True is no number"),

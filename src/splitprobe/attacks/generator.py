@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from splitprobe.attacks.base import Attack, Scene, run_family
 from splitprobe.core.artifacts import read_checkpoint, reading, write_checkpoint
 from splitprobe.core.cells import Paths
-from splitprobe.core.params import Params, bounded, typed
+from splitprobe.core.params import Params, ParamsError, bounded, typed
 from splitprobe.core.runtime import Runtime, progress
 from splitprobe.learning.schedule import Adam, Rate, Schedule, batches, renew_statistics
 from splitprobe.models import count
@@ -52,17 +52,22 @@ class Settings(Adam):
     where releases are random, ``holdout`` the share of auxiliary images held out.
     """
 
-    decoders: tuple[str, ...] = bounded(
-        choices=("black_box", "gray_box", "repeated", "cloud_side", "strong", "strong_repeated")
-    )
+    decoders: tuple[str, ...] = bounded(choices=tuple(TITLES), items=(1, len(TITLES)), distinct=True)
     queries: int = bounded(2, 10000)
     draws: int = bounded(1, 1000)
     holdout: float = bounded(0.01, 0.5)
 
+    def __post_init__(self) -> None:
+        if "strong" not in self.decoders:  # the only one of STRONG that applies to every cell
+            raise ParamsError(
+                f"attack.generator.decoders = {list(self.decoders)}: 'strong' must be among them, since the hybrid "
+                "attack and a bound on the information go on from it"
+            )
+
 
 @dataclass(frozen=True)
 class Plan(Schedule):
-    """The section ``scales.generator``: schedule, and number of test images to attack."""
+    """The section ``scales.generator``: schedule, and number of test images to attack (all where there are fewer)."""
 
     images: int = bounded(1, 10_000_000)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from splitprobe.attacks.base import Attack
 from splitprobe.attacks.generator import STRONG, Decoder
 from splitprobe.attacks.mle import Plan, Settings, TunedMle
-from splitprobe.core.params import Params, ParamsError
+from splitprobe.core.params import Params
 from splitprobe.targets.target import Target
 
 
@@ -58,11 +58,9 @@ class Hybrid(TunedMle):
 def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Attack]) -> tuple[list[Attack], Tensor]:
     """The hybrid attack, and the test images that it attacks (those of MLE). ``built`` holds earlier attacks by name.
 
-    Raises ParamsError where the strong decoder is not among them.
+    The strong decoder is always among them.
     """
     plan = params.scaled("mle", Plan)
     truth = test[: plan.images]
-    decoder = next((built[name] for name in STRONG if name in built), None)
-    if decoder is None:
-        raise ParamsError("attack.generator.decoders: the hybrid attack starts from `strong`; list it there")
+    decoder = next(built[name] for name in STRONG if name in built)
     return [Hybrid(target, params, plan, truth, decoder)], truth

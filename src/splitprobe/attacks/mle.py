@@ -41,8 +41,8 @@ class Paper:
 class Grid:
     """The section ``attack.mle.hybrid``: values to choose from. Every pair of a rate and a weight is one trial."""
 
-    lr: tuple[float, ...] = bounded(1e-9, 1000.0)
-    tv: tuple[float, ...] = bounded(0.0, 1e9)
+    lr: tuple[float, ...] = bounded(1e-9, 1000.0, items=(1, 100), distinct=True)
+    tv: tuple[float, ...] = bounded(0.0, 1e9, items=(1, 100), distinct=True)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Settings:
 class Plan:
     """The section ``scales.mle``: test images and steps of the attack.
 
-    ``trial_images`` and ``trial_steps`` are those of each trial.
+    ``trial_images`` and ``trial_steps`` are those of each trial. Where a data set has fewer images, all are used.
     """
 
     images: int = bounded(1, 100000)
@@ -169,6 +169,7 @@ class TunedMle(Mle):
         self.weights: Tensor | float = self.tv
         self.lowest: Tensor | None = None
         self.best: Tensor | None = None
+        self.tried = 0  # images that a trial was run on
         self.improves = True  # whether the best trial came nearer to its images than their start was
 
     def objective(self, x: Tensor, z: Tensor) -> Tensor:
@@ -236,6 +237,7 @@ class TunedMle(Mle):
 
     def choose(self, images: Tensor) -> None:
         """Run every trial on uint8 images (N, C, H, W) and adopt the settings with the smallest mean squared error."""
+        self.tried = len(images)
         # a single draw: this attack intercepts once
         (z,) = intercepted(self, images)
         start = self.start(z, tuple(images.shape[1:]))
@@ -268,7 +270,7 @@ class TunedMle(Mle):
         """Budget, number and size of the trials, and the chosen settings."""
         trials = {
             "trials": len(self.trials),
-            "trial_images": self.plan.trial_images,
+            "trial_images": self.tried,
             "trial_steps": self.plan.trial_steps,
         }
         return {**super().facts(), "lr": self.lr, "tv": self.tv, **trials}

@@ -16,8 +16,7 @@ DECODERS = "generator"  # the line of ATTACKS that the stage train_generator run
 def run_mle(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Attack]:
     """The stage ``run_mle``: build each attack, giving it those before it, and run them; returns them by name.
 
-    Raises ParamsError where the cell has no strong decoder, and FileNotFoundError or ValueError naming a file that is
-    missing or damaged.
+    Raises FileNotFoundError or ValueError naming a file that is missing or damaged.
     """
     scene = Scene.open(cell, paths, runtime)
     built: dict[str, Attack] = dict(load_decoders(scene.target, params.seed, paths))

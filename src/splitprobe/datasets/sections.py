@@ -34,7 +34,7 @@ class Source:
     source: str
     title: str
     raw: str | None
-    classes: tuple[str, ...] | None
+    classes: tuple[str, ...] | None = bounded(items=(1, 100_000))
     channels: int = bounded(choices=(1, 3))
     side: int = bounded(8, 256)
     min_mean: float = bounded(0, 255)
@@ -44,7 +44,7 @@ class Source:
     auxiliary: int = bounded(2, MOST)
     auxiliary_source: str | None
     auxiliary_raw: str | None
-    auxiliary_classes: tuple[str, ...] | None
+    auxiliary_classes: tuple[str, ...] | None = bounded(items=(1, 100_000))
     auxiliary_exclude: str | None
     download: bool
 

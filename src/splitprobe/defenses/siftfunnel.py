@@ -37,12 +37,19 @@ class Architecture:
     entry_kernel: int = bounded(choices=(1, 3))
     bias: bool
     tail: str = bounded(choices=("code", "text"))
-    attention_after: tuple[int, ...] = bounded(1, 100)
-    se_reduction: tuple[int, ...] = bounded(1, 1024)
+    attention_after: tuple[int, ...] = bounded(1, 100, items=(0, 100), distinct=True)
+    se_reduction: tuple[int, ...] = bounded(1, 1024, items=(0, 100))
     out_se_reduction: int = bounded(1, 1024)
     out_cbam_reduction: int = bounded(1, 1024)
     funnel: bool
     attention: bool
+
+    def __post_init__(self) -> None:
+        if len(self.attention_after) != len(self.se_reduction):
+            raise ParamsError(
+                f"defense.siftfunnel.se_reduction = {list(self.se_reduction)}: "
+                f"one for each block of attention_after = {list(self.attention_after)} is needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -135,14 +142,9 @@ class SiftFunnel(Defense):
     def _with_attention(self, blocks: nn.Sequential) -> list[nn.Module]:
         """The kept blocks (normalization first), with attention behind those that the settings name.
 
-        Raises ParamsError when the settings name a block that is not kept, or not one reduction for each.
+        Raises ParamsError when the settings name a block that is not kept.
         """
         architecture, blocks = self.settings.architecture, list(blocks)
-        if len(architecture.attention_after) != len(architecture.se_reduction):
-            raise ParamsError(
-                f"defense.siftfunnel.se_reduction = {list(architecture.se_reduction)}: "
-                f"one for each block of attention_after = {list(architecture.attention_after)} is needed"
-            )
         for index, reduction in zip(architecture.attention_after, architecture.se_reduction, strict=True):
             if index >= len(blocks):
                 raise ParamsError(

@@ -41,10 +41,10 @@ class Calibration:
 
     channels: int = bounded(1, 1024)
     side: int = bounded(1, 1024)
-    rho: tuple[float, ...] = bounded(0.0, 0.9999)
+    rho: tuple[float, ...] = bounded(0.0, 0.9999, items=(1, 100), distinct=True)
     images: int = bounded(2, 1_000_000)
     entries: int = bounded(1, 10_000_000)
-    widths: tuple[float, ...] = bounded(0.01, 1000.0)
+    widths: tuple[float, ...] = bounded(0.01, 1000.0, items=(1, 100), distinct=True)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -37,7 +37,7 @@ class Optimizer:
     """Settings of AdamW for one of the two estimators, and its batch size."""
 
     lr: float = bounded(1e-7, 1.0)
-    betas: tuple[float, ...] = bounded(0.0, 0.99999)
+    betas: tuple[float, ...] = bounded(0.0, 0.99999, items=(2, 2))
     weight_decay: float = bounded(0.0, 10.0)
     batch_size: int = bounded(2, 4096)
 
@@ -62,7 +62,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Budget:
-    """Epochs and images of one estimator.
+    """Epochs and images of one estimator, all images where a set has fewer.
 
     A small set gets more epochs, so that there are at least ``least_steps``.
     """

@@ -11,7 +11,7 @@ class Information:
 
     ``dependence_images`` go into the distance correlation. ``levels``, ``smoothing`` and ``deflate_images`` are those
     of the codes of quantized z. ``bound_images`` give the basis of the decoder bound, which has ``bound_components``
-    components.
+    components. Where there are fewer images, all are used.
     """
 
     dependence_images: int = bounded(4, 100_000)

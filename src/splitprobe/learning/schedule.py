@@ -48,7 +48,7 @@ class Adam:
     """
 
     batch_size: int = bounded(2, 65536)
-    betas: tuple[float, ...] = bounded(0.0, 0.99999)
+    betas: tuple[float, ...] = bounded(0.0, 0.99999, items=(2, 2))
     amsgrad: bool
     plateau_factor: float = bounded(0.01, 0.99)
     plateau_patience: int = bounded(1, 10000)

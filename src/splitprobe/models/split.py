@@ -11,19 +11,27 @@ from splitprobe.models.layers import Normalize
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation of x for each channel, in [0, 1]."""
+class Color:
+    """Mean and standard deviation of x for each channel of color images, in [0, 1]."""
 
-    mean: tuple[float, ...] = bounded(0.0, 1.0)
-    std: tuple[float, ...] = bounded(1e-3, 1.0)
+    mean: tuple[float, ...] = bounded(0.0, 1.0, items=(3, 3))
+    std: tuple[float, ...] = bounded(1e-3, 1.0, items=(3, 3))
+
+
+@dataclass(frozen=True)
+class Gray:
+    """The same of gray images."""
+
+    mean: tuple[float, ...] = bounded(0.0, 1.0, items=(1, 1))
+    std: tuple[float, ...] = bounded(1e-3, 1.0, items=(1, 1))
 
 
 @dataclass(frozen=True)
 class Normalization:
     """The section ``normalization``: statistics of color and of gray images."""
 
-    rgb: Statistics
-    gray: Statistics
+    rgb: Color
+    gray: Gray
 
     def layer(self, channels: int) -> Normalize:
         """The edge's first step, for images of 1 or 3 channels."""

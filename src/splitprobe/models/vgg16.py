@@ -26,7 +26,7 @@ class Settings:
     """The section ``model.vgg16``; the head's hidden layers have ``hidden_per_width`` units for each unit of width."""
 
     hidden_per_width: int = bounded(1, 1024)
-    dropout: tuple[float, ...] = bounded(0.0, 0.95)
+    dropout: tuple[float, ...] = bounded(0.0, 0.95, items=(2, 2))
 
 
 class Vgg16:
@@ -38,12 +38,10 @@ class Vgg16:
     def blocks(settings: Settings, channels: int, side: int, classes: int, width: int) -> list[nn.Module]:
         """Thirteen blocks and the head, for images (channels, side, side); the first block has ``width`` channels.
 
-        Raises ParamsError when the side is not a multiple of 32, or when there are not two dropout rates for the head.
+        Raises ParamsError when the side is not a multiple of 32.
         """
         if side % 2**POOLINGS:
             raise ParamsError(f"side = {side}: vgg16 halves its images {POOLINGS} times, use a multiple of 32")
-        if len(settings.dropout) != 2:
-            raise ParamsError(f"model.vgg16.dropout = {list(settings.dropout)}: the head has two places for it")
         blocks: list[nn.Module] = []
         in_channels = channels
         for multiple, pooled in LAYERS:

@@ -9,21 +9,16 @@ from torch import Tensor
 from splitprobe.attacks.base import intercepted
 from splitprobe.attacks.generator import load_decoders
 from splitprobe.core.cells import Paths
-from splitprobe.core.params import Params, ParamsError
+from splitprobe.core.params import Params
 from splitprobe.core.runtime import Runtime
 from splitprobe.information.measure import measure_information
 from splitprobe.targets.target import load_target
 
 
 def train_mine(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
-    """The stage ``train_mine`` for one repetition; returns what :func:`measure_information` does.
-
-    Raises ParamsError where the cell has no strong decoder, which the bound on the information needs.
-    """
+    """The stage ``train_mine`` for one repetition; returns what :func:`measure_information` does."""
     target = load_target(paths.target(cell), runtime)
-    decoder = load_decoders(target, params.seed, paths).get("strong")
-    if decoder is None:
-        raise ParamsError("attack.generator.decoders: a bound on the information needs `strong`; list it there")
+    decoder = load_decoders(target, params.seed, paths)["strong"]
 
     def rebuild(images: Tensor) -> Tensor:
         return decoder.reconstruct(next(intercepted(decoder, images)), tuple(images.shape[1:]))

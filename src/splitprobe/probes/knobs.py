@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from splitprobe.core.cells import Cell, Paths
-from splitprobe.core.params import Params, ParamsError
+from splitprobe.core.params import Params, ParamsError, finite, shown
 from splitprobe.core.recipe import Recipe
 
 log = logging.getLogger("splitprobe")
@@ -40,16 +40,16 @@ def settings(cell: Cell, params: Params) -> list[tuple[str, float, Params]]:
     params.read.add(section)
     knobs = params.raw(section)
     if not isinstance(knobs, dict):
-        raise ParamsError(f"{section} = {knobs!r}: keys with lists of values are needed; {{}} tries nothing")
+        raise ParamsError(f"{section} = {shown(knobs)}: keys with lists of values are needed; {{}} tries nothing")
     for key, values in knobs.items():
         where = f"{section}: {key}"
-        if not key.startswith(("defense.", "loss.")) or (
+        if not str(key).startswith(("defense.", "loss.")) or (
             key.startswith(f"defense.{cell.architecture}.") and (cell.architecture != cell.defense)
         ):
             raise ParamsError(f"{where}: a setting of {cell.name}'s defense is needed, under defense or loss")
         now = params.raw(key)
         if type(now) not in (int, float):
-            raise ParamsError(f"{where}: its value {now!r} is no number")
+            raise ParamsError(f"{where}: its value {shown(now)} is no number")
         for value in _checked(where, values):
             if value == now:
                 log.info("%s: %s = %g is its own setting, so the sweep leaves it out", cell.name, key, value)
@@ -64,8 +64,9 @@ def settings(cell: Cell, params: Params) -> list[tuple[str, float, Params]]:
 def _checked(where: str, values: object) -> list[float]:
     """A knob's list of distinct numbers."""
     if not isinstance(values, list) or not values or any(type(value) not in (int, float) for value in values):
-        raise ParamsError(f"{where} = {values!r}: a list of at least one number is needed")
-    for value in values:
-        if values.count(value) > 1:
-            raise ParamsError(f"{where} = {values!r}: {value:g} is listed twice")
-    return [float(value) for value in values]
+        raise ParamsError(f"{where} = {shown(values)}: a list of at least one number is needed")
+    numbers = [finite(value, where) for value in values]
+    for number in numbers:
+        if numbers.count(number) > 1:
+            raise ParamsError(f"{where} = {shown(values)}: {number:g} is listed twice")
+    return numbers

@@ -34,8 +34,8 @@ LEAST = 2  # images: one to learn from, one to choose the epoch on
 class Settings:
     """The section ``knowledge``."""
 
-    decoder: str
-    shares: tuple[float, ...] = bounded(1e-6, 1.0)
+    decoder: str = bounded(choices=tuple(generator.TITLES))
+    shares: tuple[float, ...] = bounded(1e-6, 1.0, items=(1, 100), distinct=True)
     other: str
 
 

@@ -59,20 +59,22 @@ METRICS = (
 class Settings:
     """The section ``leaderboard``; all in points of accuracy."""
 
-    losses: tuple[float, ...] = bounded(0.0, 100.0)
+    losses: tuple[float, ...] = bounded(0.0, 100.0, items=(1, 20), distinct=True)
     rank_at: float = bounded(0.0, 100.0)
     apart: float = bounded(0.0, 100.0)
+
+    def __post_init__(self) -> None:
+        if self.rank_at not in self.losses:
+            known = ", ".join(f"{lost:g}" for lost in self.losses)
+            raise ParamsError(f"leaderboard.rank_at = {self.rank_at:g}: choose one of leaderboard.losses: {known}")
 
 
 def build(params: Params, paths: Paths) -> Table:
     """The leaderboard of the cells that ``rows.leaderboard`` lists; unprotected ones are landmarks without a rank.
 
-    Raises ParamsError as ``open_numbers`` does, and for settings that do not fit together.
+    Raises ParamsError as ``open_numbers`` does.
     """
     settings = params.section("leaderboard", Settings)
-    if settings.rank_at not in settings.losses:
-        known = ", ".join(f"{lost:g}" for lost in settings.losses)
-        raise ParamsError(f"leaderboard.rank_at = {settings.rank_at:g}: choose one of leaderboard.losses: {known}")
     numbers = open_numbers(params, paths, "leaderboard", ["sweeps"])
     plain, bare, losses = Measured(numbers), Measured(numbers, ARCHITECTURE), settings.losses
     rows = {cell: cell.partition("/")[2] for cell in numbers.cells}
