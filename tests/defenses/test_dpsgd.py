@@ -1,9 +1,13 @@
 """DP-SGD: accounting against a closed form, the replaced layers against opacus' own, batches of any size."""
 
 import math
+import warnings
+from dataclasses import replace
 
+import opacus.accountants.utils
 import pytest
 import torch
+from opacus.accountants import RDPAccountant
 from opacus.validators import ModuleValidator
 from torch import nn
 
@@ -143,3 +147,44 @@ def test_the_control_row_is_not_private(make_private, images):
 def test_a_batch_larger_than_the_set_is_refused(make_private):
     with pytest.raises(ParamsError, match=r"defense.dpsgd.batch_size = 64: .* 16 training images"):
         make_private(batch_size=64)
+
+
+def test_a_delta_that_one_published_image_meets_is_refused(params):
+    """Below one over the number of images; at it, whoever publishes one of them at random would be private."""
+
+    def check(**changes):
+        dpsgd.Dpsgd(replace(params.section("defense.dpsgd", dpsgd.Settings), **changes)).check(IMAGES)
+
+    with pytest.raises(ParamsError, match=r"defense\.dpsgd\.delta = 0\.0625: must be below 1/16 = 0\.0625, one over"):
+        check(delta=1 / IMAGES)
+    check(delta=1 / IMAGES - 1e-9)
+    check(delta=1 / IMAGES, epsilon=None)
+
+
+@pytest.mark.parametrize("delta", [1e-9, 1e-5, 1e-2])
+def test_the_least_epsilon_is_opacus_own_for_endless_noise(delta):
+    accountant = RDPAccountant()
+    accountant.history = [(1e5, 0.1, 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        floor = accountant.get_epsilon(delta)
+    assert dpsgd.least_epsilon(delta) == pytest.approx(floor, rel=1e-4)
+
+
+def test_an_epsilon_out_of_reach_is_named_with_what_helps(make_private):
+    message = (
+        r"defense\.dpsgd\.epsilon = 0\.05: out of reach, .*dpsgd\.delta = 1e-05 it must be above 0\.103, at a larger"
+    )
+    with pytest.raises(ParamsError, match=message):
+        make_private(epsilon=0.05)
+    assert make_private(epsilon=0.12, batch_size=IMAGES).optimizer.noise_multiplier > 10
+    assert make_private(epsilon=0.05, delta=1e-3, batch_size=IMAGES).optimizer.noise_multiplier > 10
+
+
+def test_what_opacus_refuses_is_named_too(make_private, monkeypatch):
+    def refuse(**_):
+        raise ValueError("The privacy budget is too low.")
+
+    monkeypatch.setattr(opacus.accountants.utils, "get_noise_multiplier", refuse)
+    with pytest.raises(ParamsError, match=r"defense\.dpsgd\.epsilon = 3: out of reach"):
+        make_private(epsilon=3.0)

@@ -137,6 +137,9 @@ class Defense:
         """The terms that the defense adds to the loss: scalars by name, each already weighted."""
         return {}
 
+    def check(self, images: int) -> None:
+        """Raise ParamsError where the settings do not suit a training on so many images; called before anything."""
+
     @property
     def batch_size(self) -> int | None:
         """The batch size that the defense needs; None takes that of the section ``training``."""

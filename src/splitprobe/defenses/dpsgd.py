@@ -28,6 +28,7 @@ from splitprobe.defenses.base import Defense, Private, Site
 
 log = logging.getLogger("splitprobe")
 GROUPS = 32  # GroupNorm's usual number; fewer where it does not divide the channels
+ORDER = 63  # the largest order that opacus' accountant tries, which is the best one for much noise
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,21 @@ class Dpsgd(Defense):
         """The expected size of a Poisson batch; None without privacy."""
         return self.settings.batch_size if self.settings.epsilon is not None else None
 
+    def check(self, images: int) -> None:
+        """Raise ParamsError for a batch larger than the training set, and a privacy that is none or out of reach."""
+        settings = self.settings
+        if settings.epsilon is None:
+            return
+        if settings.batch_size > images:
+            message = f"the batch must not exceed the {images} training images"
+            raise ParamsError(f"defense.dpsgd.batch_size = {settings.batch_size}: {message}")
+        # whoever publishes one image of n at random, and nothing else, is (0, 1/n) private
+        if settings.delta >= 1 / images:
+            message = f"must be below 1/{images} = {1 / images:.3g}, one over the number of training images"
+            raise ParamsError(f"defense.dpsgd.delta = {settings.delta:g}: {message}")
+        if settings.epsilon <= least_epsilon(settings.delta):
+            raise ParamsError(_out_of_reach(settings))
+
     def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
         """Replace BatchNorm by GroupNorm in both halves; the number of parameters stays the same."""
         for half, layers in (("edge", edge), ("cloud", cloud)):
@@ -83,16 +99,14 @@ class Dpsgd(Defense):
     def make_private(self, net: nn.Module, optimizer: torch.optim.Optimizer, site: Site) -> Private | None:
         """Opacus' optimizer around the given one, and Poisson batches of indices; None for the control without privacy.
 
-        Raises ParamsError when the batch is larger than the training set.
+        Raises ParamsError as :meth:`check` does.
         """
         settings = self.settings
+        self.check(site.images)
         norms = sum(isinstance(m, nn.GroupNorm) for m in net.modules())
         log.info("DP-SGD: %d BatchNorm layers replaced by GroupNorm", norms)
         if settings.epsilon is None:
             return None
-        if settings.batch_size > site.images:
-            message = f"the batch must not exceed the {site.images} training images"
-            raise ParamsError(f"defense.dpsgd.batch_size = {settings.batch_size}: {message}")
         from opacus.accountants import RDPAccountant  # seconds of imports that only this method needs
         from opacus.optimizers import DPOptimizer
         from opacus.utils.uniform_sampler import UniformWithReplacementSampler
@@ -132,15 +146,34 @@ class Dpsgd(Defense):
         return self.spent
 
 
+def least_epsilon(delta: float) -> float:
+    """The epsilon that the accountant states of endless noise: its conversion from RDP, at its largest order."""
+    return math.log1p(-1 / ORDER) - (math.log(delta) + math.log(ORDER)) / (ORDER - 1)
+
+
+def _out_of_reach(settings: Settings) -> str:
+    return (
+        f"defense.dpsgd.epsilon = {settings.epsilon:g}: out of reach, however much noise is added; at "
+        f"defense.dpsgd.delta = {settings.delta:g} it must be above {least_epsilon(settings.delta):.3g}, at a larger "
+        "delta it may be less"
+    )
+
+
 def noise_multiplier(settings: Settings, rate: float, steps: int) -> float:
-    """The noise's deviation, in clipping norms, for which ``steps`` batches at sampling ``rate`` spend the epsilon."""
+    """The noise's deviation, in clipping norms, for which ``steps`` batches at sampling ``rate`` spend the epsilon.
+
+    Raises ParamsError where none does.
+    """
     from opacus.accountants.utils import get_noise_multiplier
 
-    with _silent_accounting():
-        noise = get_noise_multiplier(
-            target_epsilon=settings.epsilon, target_delta=settings.delta, sample_rate=rate, steps=steps,
-            accountant="rdp",
-        )  # fmt: skip
+    try:
+        with _silent_accounting():
+            noise = get_noise_multiplier(
+                target_epsilon=settings.epsilon, target_delta=settings.delta, sample_rate=rate, steps=steps,
+                accountant="rdp",
+            )  # fmt: skip
+    except ValueError as error:
+        raise ParamsError(_out_of_reach(settings)) from error
     return float(noise)
 
 
