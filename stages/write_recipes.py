@@ -8,10 +8,20 @@ from splitprobe.core.runtime import run_stage
 
 
 def main(arguments: list[str]) -> None:
-    """Write data/<scale>/recipes/<script>/<key>.json."""
+    """Read all of params.yaml, then write data/<scale>/recipes/<script>/<key>.json."""
     if arguments:
         raise ParamsError(f"no argument is needed, not {arguments}: python stages/write_recipes.py")
-    Study().write()
+    study = Study()
+
+    def check() -> None:
+        # imported late: torch takes seconds, and is not needed where nothing has changed
+        from splitprobe.probes.preflight import preflight
+        from splitprobe.report import leaderboard, statistics
+
+        preflight(study, {"leaderboard": leaderboard.Settings, "criterion": statistics.Settings})
+
+    study.checked("write_recipes", check)
+    study.write()
 
 
 if __name__ == "__main__":

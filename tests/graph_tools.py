@@ -114,7 +114,11 @@ def keep_few(root: Path) -> None:
         name: "cnn/*" if "figure" in name else rows for name, rows in params["rows"].items() if name in shown
     }
     params["rows"] |= {"table1": "objects xray", "criterion": "*/*", "histograms": "cnn/*"}
-    params["scales"]["repeats"] |= {"budget": 1, "ablation": 1}
+    repeats, groups = params["scales"]["repeats"], {name.partition("/")[0] for name in cells["cells"]}
+    repeats |= {"budget": 1, "ablation": 1}
+    params["scales"]["repeats"] = {name: repeats[name] for name in repeats if name in {*groups, "sweeps"}}
+    params["scales"]["data"] = {name: params["scales"]["data"][name] for name in cells["datasets"]}
+    params["sweeps"] = {name: params["sweeps"][name] for name in cells["swept"]}
     write_yaml(root / CELLS, cells)
     write_yaml(root / "params.yaml", params)
     stages = read_yaml(root / "dvc.yaml")

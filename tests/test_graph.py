@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from graph_tools import CELLS, ROOT, Study, files, get_key, read_yaml, set_key, write_yaml
+from ruamel.yaml import YAML
 
 from splitprobe.core.recipe import Study as Recipes
 from splitprobe.core.sources import Sources
@@ -132,6 +133,20 @@ def test_one_value_runs_what_uses_it(changing):
     assert "table2" in built and not built & {"table1", "table3", "table4"}
 
 
+FOO = """
+from dataclasses import dataclass
+from splitprobe.core.params import bounded
+from splitprobe.defenses.base import Defense
+
+@dataclass(frozen=True)
+class Settings:
+    strength: float = bounded(0.0, 2.0)
+
+class F(Defense):
+    Settings = Settings
+"""
+
+
 def test_adding_and_removing_a_defense(changing):
     """A file, a section, a registry line (whose edit runs nothing) and a cell; rows are patterns."""
     before = {name: (changing.root / name).read_text() for name in (CELLS, "params.yaml")}
@@ -140,7 +155,7 @@ def test_adding_and_removing_a_defense(changing):
     registry.write_text(
         registry.read_text().replace("DEFENSES = {", 'DEFENSES = {\n"foo": "splitprobe.defenses.foo:F",')
     )
-    (changing.root / PACKAGE / "defenses/foo.py").write_text("F = 1\n")
+    (changing.root / PACKAGE / "defenses/foo.py").write_text(FOO)
     changing.change(CELLS, lambda tree: tree["cells"].update({"cnn/foo": cell}))
     changing.change("params.yaml", lambda tree: tree["defense"].update(foo={"strength": 1.0}))
     ran = changing.repro()
@@ -173,19 +188,66 @@ def test_changing_the_scale_and_back_repeats_nothing(changing):
     assert everything(changing.root, SCALE) == before and everything(changing.root, "small") == small
 
 
-def test_an_override_on_the_command_line_changes_one_line(tmp_path):
-    """`dvc exp run -S` writes params.yaml anew: remarks and layout must stay."""
+def scalars(tree, above=()):
+    """Of a params file, as ruamel reads it for an update: path, value and line of every value."""
+    for key, value in tree.items():
+        path = (*above, key)
+        if isinstance(value, dict):
+            yield from scalars(value, path)
+        elif not isinstance(value, list) and not any("." in part for part in path):  # -S takes these for several
+            yield path, value, tree.lc.data[key][0]
+
+
+def another(value):
+    """Another value of the same kind, as -S takes it."""
+    if isinstance(value, bool):
+        return "false" if value else "true"
+    if isinstance(value, int | float):
+        return str(value + 1)
+    return "other" if isinstance(value, str) else "0.125"
+
+
+def overridden(path: Path, *overrides: str) -> tuple[list[str], list[str]]:
+    """The lines of params.yaml before and after `dvc exp run -S` has written it."""
     from dvc.utils.hydra import apply_overrides
 
-    path = tmp_path / "params.yaml"
-    for override in ("loss.lambda_dcor=2.0", "scale=small", "scales.target.cnn.epochs.demo=7"):
-        shutil.copy(ROOT / "params.yaml", path)
-        before = path.read_text().splitlines()
-        apply_overrides(path, [override])
-        after = path.read_text().splitlines()
-        key, value = override.split("=")
-        assert str(get_key(read_yaml(path), key)) == value
-        assert len(before) == len(after) and sum(a != b for a, b in zip(before, after, strict=True)) == 1, override
+    shutil.copy(ROOT / "params.yaml", path)
+    before = path.read_text().splitlines()
+    apply_overrides(path, list(overrides))
+    return before, path.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "override", ["loss.lambda_dcor=2.0", "scale=small", "training.draws=4", "training.amsgrad=false"]
+)
+def test_an_override_on_the_command_line_changes_one_line(tmp_path, override):
+    """`dvc exp run -S` writes params.yaml anew: remarks and layout must stay."""
+    before, after = overridden(tmp_path / "params.yaml", override)
+    key, value = override.split("=")
+    assert str(get_key(read_yaml(tmp_path / "params.yaml"), key)).lower() == value
+    assert len(before) == len(after) and sum(a != b for a, b in zip(before, after, strict=True)) == 1
+
+
+def test_no_override_changes_the_line_of_another_key(tmp_path):
+    """Every value at once: each changes its own line, and no other line changes."""
+    tree = YAML().load(ROOT / "params.yaml")
+    lines = (ROOT / "params.yaml").read_text().splitlines()
+    found = [(path, value, line) for path, value, line in scalars(tree) if not lines[line].endswith(">-")]
+    assert len(found) > 350
+    overrides = [f"{'.'.join(path)}={another(value)}" for path, value, _ in found]
+    before, after = overridden(tmp_path / "params.yaml", *overrides)
+    assert len(before) == len(after)
+    assert {i for i, pair in enumerate(zip(before, after, strict=True)) if len(set(pair)) > 1} == {f[2] for f in found}
+
+
+@pytest.mark.parametrize(
+    ("override", "added"),
+    [("+training.more=1", ["  more: 1"]), ("+defens.vibb.more=1", ["defens:", "  vibb:", "    more: 1"])],
+)
+def test_a_key_more_adds_its_lines_alone(tmp_path, override, added):
+    before, after = overridden(tmp_path / "params.yaml", override)
+    assert [line for line in after if line in added] == added
+    assert [line for line in after if line not in added] == before
 
 
 # ---------------------------------------------------------------- what reaches whom, by the recipes

@@ -199,6 +199,32 @@ def test_a_recipe_is_refused_where_it_is_missing_or_older_than_its_code(files, m
         Recipe.load("run_mle", "cnn/ae")
 
 
+def test_settings_are_checked_again_when_they_or_their_code_change(files):
+    study, calls = Study(files), []
+
+    def run(check=lambda: calls.append(1)) -> int:
+        calls.clear()
+        study.checked("write_recipes", check)
+        return len(calls)
+
+    assert [run(), run()] == [1, 0]
+    edit(files / "params.yaml", "draws: 3  ", "draws: 4  ")
+    assert [run(), run()] == [1, 0]
+    for name in ("defenses/vib.py", "core/params.py", "report/leaderboard.py", "models/split.py"):
+        file = Path("src/splitprobe") / name
+        (files / file).write_text((files / file).read_text() + "\nx = 1\n")
+        del study.sources._modules[file]
+        assert [run(), run()] == [1, 0], name
+    edit(files / "params.yaml", "draws: 4  ", "draws: 5  ")
+    with pytest.raises(ParamsError):
+        run(refuse)
+    assert run() == 1, "what did not pass is not noted"
+
+
+def refuse() -> None:
+    raise ParamsError("no")
+
+
 @pytest.mark.parametrize(
     ("value", "names"),
     [

@@ -9,21 +9,22 @@ retrains nothing.
 A stage reads its settings from its recipe and not from params.yaml: what is not written there it cannot read.
 """
 
+import hashlib
+import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from splitprobe.core.artifacts import read_json, write_json
+from splitprobe.core.artifacts import atomic, read_json, write_json
 from splitprobe.core.cells import Cell, Paths
-from splitprobe.core.params import Params, ParamsError, typed
-from splitprobe.core.sources import Sources, digest
+from splitprobe.core.params import Params, ParamsError, read_yaml, shown, typed
+from splitprobe.core.sources import SOURCE, Sources, digest
 
 CELLS = Path("stages/cells.yaml")
+CHECKED = Path("data/checked")  # git-ignored: a digest of the settings that were found right on this machine
 ALONE = "all"  # the recipe of a script that has one stage
 
 
@@ -101,7 +102,7 @@ class Study:
 
     def __init__(self, root: Path = Path("."), scale: str | None = None) -> None:
         self.root, self.sources = root, Sources(root)
-        self.variables: Mapping[str, Any] = YAML(typ="safe").load(root / CELLS)
+        self.variables: Mapping[str, Any] = read_yaml(root / CELLS)
         self.params = Params.load(root / "params.yaml", scale)
         self.cells = list(self.variables["cells"])
 
@@ -137,7 +138,7 @@ class Study:
         if facts is None:
             return None
         parts = (f"ablation.{facts['ablation']}", f"variants.{facts['variant']}")
-        title = next((title for title in (self.params.raw(part).get("title") for part in parts) if title), "")
+        title = next(filter(None, map(self.params.title, parts)), "")
         return {"name": name, **facts, "title": title}
 
     def seeds(self, script: str, cell: Mapping[str, Any]) -> list[int]:
@@ -158,10 +159,7 @@ class Study:
 
     def _repeats(self, group: str) -> int:
         key = f"scales.repeats.{group}"
-        number = self.params.raw(key)
-        if type(number) is not int or not 0 <= number <= 1000:
-            raise ParamsError(f"{key} = {number!r}: a whole number from 0 (left out) to 1000 is needed")
-        return number
+        return checked_repeats(self.params.raw(key), key)
 
     def sections(self, script: str, key: str, cell: Mapping[str, Any] | None) -> list[str]:
         """The sections of params.yaml that a stage reads, as ``reads`` in stages/cells.yaml lists them.
@@ -187,12 +185,38 @@ class Study:
         value = params.raw(section)
         return listed(section, value, self.cells) if section.startswith("rows.") else value
 
+    def checked(self, script: str, check: Callable[[], None]) -> None:
+        """Call a check of all settings that ``script`` makes, unless it passed here with the same settings and code.
+
+        What passed is noted in CHECKED, outside DVC's reach.
+        """
+        files = sorted((self.root / SOURCE / "splitprobe/core").glob("*.py"))
+        code = [
+            self.sources.digests(script, set()),
+            *(self.sources.module(f.relative_to(self.root)).digest for f in files),
+        ]
+        settings = [(self.root / file).read_text(encoding="utf-8") for file in ("params.yaml", CELLS)]
+        mark = hashlib.sha256(json.dumps([settings, code]).encode()).hexdigest()
+        note = self.root / CHECKED
+        if note.is_file() and note.read_text(encoding="utf-8") == mark:
+            return
+        check()
+        with atomic(note) as stream:
+            stream.write(mark)
+
     def write(self) -> None:
         """Write all recipes of the scale, and delete those of stages that are gone."""
         paths = Paths(self.params.scale, self.root)
         shutil.rmtree(paths.data / "recipes", ignore_errors=True)
         for script, key in self.instances():
             write_json(paths.recipe(script, key), self.recipe(script, key))
+
+
+def checked_repeats(number: Any, key: str) -> int:
+    """How often a group of cells is repeated, as it stands at ``key``; raises ParamsError for what is no number."""
+    if type(number) is not int or not 0 <= number <= 1000:
+        raise ParamsError(f"{key} = {shown(number)}: a whole number from 0 (left out) to 1000 is needed")
+    return number
 
 
 def listed(key: str, value: Any, cells: list[str]) -> list[str]:
@@ -202,7 +226,7 @@ def listed(key: str, value: Any, cells: list[str]) -> list[str]:
     """
     parts = [value] if isinstance(value, str) else value
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts) or not " ".join(parts).split():
-        raise ParamsError(f"{key} = {value!r}: names or patterns such as cnn/* are needed, separated by spaces")
+        raise ParamsError(f"{key} = {shown(value)}: names or patterns such as cnn/* are needed, separated by spaces")
     names: list[str] = []
     for word in " ".join(parts).split():
         pattern = word.removeprefix("!")

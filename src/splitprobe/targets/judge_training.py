@@ -36,6 +36,13 @@ class Plan(Schedule):
     width: int = bounded(8, 1024)
 
 
+def judge_cell(dataset: str, settings: Settings) -> Cell:
+    """A data set's judge as a cell: an unprotected network."""
+    plain = dict.fromkeys(("architecture", "defense"), "unprotected") | dict.fromkeys(("variant", "ablation"), "none")
+    start = f"prepared/{dataset}/summary.json"
+    return Cell(f"judge/{dataset}", dataset, settings.model, settings.cut, **plain, start=start, title="")
+
+
 def train_judge(dataset: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
     """Train the judge of a data set with plain cross-entropy, keep the epoch of the best validation accuracy.
 
@@ -47,9 +54,7 @@ def train_judge(dataset: str, params: Params, paths: Paths, runtime: Runtime) ->
     roles = {role: training.tensors(prepared, role, runtime) for role in ("train", "validation", "test")}
     images = len(roles["train"][0])
     plan = plan.on(images, shared.batch_size)
-    plain = dict.fromkeys(("architecture", "defense"), "unprotected") | dict.fromkeys(("variant", "ablation"), "none")
-    start = f"prepared/{dataset}/summary.json"
-    cell = Cell(f"judge/{dataset}", dataset, settings.model, settings.cut, **plain, start=start, title="")
+    cell = judge_cell(dataset, settings)
     shape = Shape(summary["channels"], summary["side"], len(summary["classes"]), plan.width)
     # a seed of its own: a target of the same architecture shares neither its first weights nor its order of images
     seed = derive(params.seed, "judge", dataset)
