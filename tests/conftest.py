@@ -32,7 +32,15 @@ TINY = {
     "judge": {"width": 8, "epochs": 1, "lr": 3e-3, "schedule": "cosine", "least_steps": 0},
     "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "images": 32},
     "strong": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "width": 16, "blocks": 1},
-    "mle": {"images": 4, "steps": 8, "trial_images": 2, "trial_steps": 4},
+    "mle": {
+        "images": 4,
+        "steps": 8,
+        "most_steps": 8,
+        "trial_images": 2,
+        "trial_steps": 4,
+        "finalists": 2,
+        "final_images": 2,
+    },
     "mine": {
         "paper": {"epochs": 2, "least_steps": 0, "fit_images": 32, "held_out_images": 16},
         "calibrated": {"epochs": 2, "least_steps": 0, "fit_images": 64, "held_out_images": 32},

@@ -1,14 +1,15 @@
+import itertools
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from splitprobe.attacks import ATTACKS, generator, mle
+from splitprobe.attacks import ATTACKS, generator, hybrid, mle
 from splitprobe.attacks.base import intercepted, scored
-from splitprobe.attacks.mle import Paper, PaperMle, Plan, Tuned, TunedMle, total_variation
+from splitprobe.attacks.mle import Paper, PaperMle, Plan, Trial, Tuned, TunedMle, decibels, total_variation
 from splitprobe.attacks.optimized import run_mle
 from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint
 from splitprobe.core.params import ParamsError
@@ -27,6 +28,11 @@ def nothing(attack, loss: float) -> torch.Tensor:
     """Stands in for a training step."""
     attack.optimizer.step()
     return torch.tensor(loss)
+
+
+def plan(**changed):
+    """The least budget, and what is changed of it."""
+    return Plan(**(dict.fromkeys(Plan.__dataclass_fields__, 1) | changed))
 
 
 def build(name, target, params, test):
@@ -163,8 +169,7 @@ def test_a_diverged_attack_is_marked_and_crashes_nothing(make_target, params, im
 
 
 def test_an_attack_at_the_mean_image_is_failed_and_one_that_knows_is_not(make_target, images, assessed):
-    plan = Plan(images=8, steps=1, trial_images=1, trial_steps=1)
-    attack = PaperMle(make_target(), 1, Paper(0.01, 0.9, 0.0), plan, images[:8])
+    attack = PaperMle(make_target(), 1, Paper(0.01, 0.9, 0.0), plan(images=8), images[:8])
     mean = images[8:].float().mean(0).div(255).expand(8, 3, 32, 32)
     attack.reconstruct = lambda z, shape: mean
     _, results, _ = assessed([attack], images[8:], images[:8])
@@ -206,7 +211,7 @@ def test_total_variation_by_hand():
 
 def test_the_papers_loss_by_hand(make_target, images):
     target = make_target()
-    attack = PaperMle(target, 1, Paper(0.01, 0.9, 1000.0), Plan(2, 1, 1, 1), images[:2])
+    attack = PaperMle(target, 1, Paper(0.01, 0.9, 1000.0), plan(images=2), images[:2])
     x, z = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)), target.features(images[:2])
     vertical = (x[:, :, 1:] - x[:, :, :-1]).square().sum() / (3 * 31 * 32)
     horizontal = (x[..., 1:] - x[..., :-1]).square().sum() / (3 * 32 * 31)
@@ -215,7 +220,7 @@ def test_the_papers_loss_by_hand(make_target, images):
 
 
 def test_the_papers_start_scores_what_clamped_noise_scores(make_target, images):
-    attack = PaperMle(make_target(), 1, Paper(1e-9, 0.0, 0.0), Plan(8, 1, 1, 1), images[:8])
+    attack = PaperMle(make_target(), 1, Paper(1e-9, 0.0, 0.0), plan(images=8), images[:8])
     x_hat = attack.reconstruct(attack.target.features(images[:8]), (3, 32, 32))
     # E clamp(n)^2 - 2 E clamp(n) E x + E x^2 for n ~ N(0, 1): E clamp = .3156, E clamp^2 = .2579
     x = images[:8].float() / 255
@@ -225,11 +230,14 @@ def test_the_papers_start_scores_what_clamped_noise_scores(make_target, images):
 
 def test_the_tuned_attack_chooses_among_its_trials_and_moves(make_target, images):
     target = make_target(cut=1)
-    plan = Plan(images=4, steps=100, trial_images=2, trial_steps=30)
-    attack = TunedMle(target, 1, Tuned((1e-9, 0.05), (0.0,), 0.05), plan, images[:4])
+    budget = plan(images=4, most_steps=100, trial_images=2, trial_steps=30, final_images=2)
+    attack = TunedMle(target, 1, Tuned((1e-9, 0.05), (0.0,), (1.0,), 0.05), budget, images[:4])
     attack.fit(images[8:])
-    assert attack.lr == 0.05  # the other cannot move
-    assert attack.facts()["trials"] == 2
+    assert attack.chosen.lr == 0.05  # the other cannot move
+    facts = attack.facts()
+    assert (facts["trials"], facts["finalists"], facts["lr"]) == (2, 1, 0.05)
+    assert 0 < facts["steps"] <= facts["most_steps"] == 100
+    assert facts["still_improving"] is (facts["steps"] == 100)
     z = target.features(images[:4])
     x_hat = attack.reconstruct(z, (3, 32, 32))
     x = images[:4].float() / 255
@@ -238,22 +246,58 @@ def test_the_tuned_attack_chooses_among_its_trials_and_moves(make_target, images
 
 
 def test_trials_in_one_batch_equal_trials_one_by_one(make_target, images):
-    target, plan = make_target(), Plan(images=2, steps=12, trial_images=2, trial_steps=12)
-    joint = TunedMle(target, 1, Tuned((0.02, 0.1), (0.0, 0.5), 0.05), plan, images[:2])
+    """Of four trials the two best go on, each with two decays; every one is repeated here on its own."""
+    target = make_target()
+    budget = plan(images=2, most_steps=12, trial_images=2, trial_steps=12, finalists=2, final_images=2)
+    joint = TunedMle(target, 1, Tuned((0.02, 0.1), (0.0, 0.5), (1.0, 0.01), 0.05), budget, images[:2])
     joint.fit(images[8:])
     trial = joint.shuffled(images[8:])[:2]
-    z, errors = target.features(trial), []
-    for lr, tv in joint.trials:
-        single = TunedMle(target, 1, Tuned((lr,), (tv,), 0.05), plan, trial)
-        x_hat = single.reconstruct(z, (3, 32, 32))
-        errors.append((x_hat - trial.float() / 255).square().mean().item())
-    assert (joint.lr, joint.tv) == joint.trials[errors.index(min(errors))]
+    z = target.features(trial)
+
+    def alone(setting, steps):
+        single = TunedMle(target, 1, joint.settings, budget, trial)
+        single.chosen, single.steps, single.weights = setting, steps, setting.tv
+        return decibels(trial, single.reconstruct(z, (3, 32, 32))).mean().item()
+
+    steps = range(13)
+    highest = {setting: max(alone(setting, n) for n in steps) for setting in joint.trials}
+    going_on = sorted(joint.trials, key=highest.get)[2:]
+    values = {
+        (replace(setting, decay=decay), n): alone(replace(setting, decay=decay), n)
+        for setting in going_on for decay in (1.0, 0.01) for n in steps
+    }  # fmt: skip
+    assert values[joint.chosen, joint.steps] == pytest.approx(max(values.values()), abs=1e-3)
+    assert joint.choice_psnr_db == pytest.approx(max(values.values()), abs=1e-3)
+
+
+def test_the_rate_falls_by_the_chosen_decay_over_the_most_steps(make_target, images):
+    attack = TunedMle(make_target(), 1, Tuned((0.1,), (0.0,), (1.0,), 0.05), plan(most_steps=10), images[:1])
+    x = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
+    optimizer = attack.optimizer([x], [Trial(0.1, 0.0, 0.01)])
+    z = attack.target.features(images[:1])
+    rates = []
+    for _ in range(11):
+        rates.append(optimizer.param_groups[0]["lr"])
+        attack.step(x, z, optimizer)
+    assert rates == pytest.approx([0.1 * 0.01 ** (i / 10) for i in range(11)])
+
+
+def test_checkpoints_begin_at_no_step_and_end_at_the_most():
+    assert sorted(mle.checkpoints(1)) == [0, 1]
+    assert sorted(mle.checkpoints(12)) == list(range(13))
+    many = sorted(mle.checkpoints(1000))
+    assert (many[:4], many[-1]) == ([0, 1, 2, 3], 1000)
+    assert max(b / a for a, b in itertools.pairwise(many[10:])) < 1.25
+
+
+def test_the_best_of_the_curves_is_the_first_of_equal_ones():
+    assert mle.best({0: [1.0, 2.0], 3: [5.0, -math.inf], 7: [5.0, 4.0]}) == (3, 0)
 
 
 def test_an_image_does_not_touch_its_neighbors_in_the_tuned_attack(make_target, images):
-    target, plan = make_target(), Plan(images=3, steps=10, trial_images=1, trial_steps=1)
+    target = make_target()
     z = target.features(images[:3])
-    attack = TunedMle(target, 1, Tuned((0.05,), (0.01,), 0.05), plan, images[:3])
+    attack = TunedMle(target, 1, Tuned((0.05,), (0.01,), (1.0,), 0.05), plan(images=3), images[:3])
     x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
     (together,) = torch.autograd.grad(attack.loss(x, z), x)
     (alone,) = torch.autograd.grad(attack.loss(x[:1], z[:1]), x)
@@ -277,7 +321,7 @@ def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_t
     assert stored["images"] == 4
     assert stored["judge"]["chance"] == 0.25
     assert {*measures.SCORES, "recognized", "identified"} <= stored["floors"]["gray"].keys()
-    assert [stored["variants"][name]["trials"] for name in ("tuned", "hybrid")] == [10, 12]
+    assert [stored["variants"][name]["trials"] for name in ("tuned", "hybrid")] == [12, 15]
     assert stored["provenance"]["cell"] == "cnn/siftfunnel"
     pictures = read_npz(paths.result("cnn/siftfunnel", "generator.npz"))
     assert set(pictures) == {"x", *names}
@@ -324,8 +368,8 @@ def test_a_result_says_on_how_many_images_trials_were_run(make_target, images):
 
 
 def test_curves_are_thinned(make_target, images):
-    plan = Plan(images=1, steps=2 * mle.CURVE_POINTS, trial_images=1, trial_steps=1)
-    attack = TunedMle(make_target(), 1, Tuned((0.05,), (0.0,), 0.05), plan, images[:1])
+    budget = plan(images=1, most_steps=2 * mle.CURVE_POINTS)
+    attack = TunedMle(make_target(), 1, Tuned((0.05,), (0.0,), (1.0,), 0.05), budget, images[:1])
     attack.reconstruct(attack.target.features(images[:1]), (3, 32, 32))
     assert len(attack.curve) == mle.CURVE_POINTS
 
@@ -362,18 +406,96 @@ def test_statistics_and_standardization_leave_the_held_out_images_alone(make_tar
     assert sizes == [36] * 3  # once, then the statistics of two epochs, in one batch each
 
 
-def test_the_hybrid_never_ends_worse_than_it_starts_on_what_it_optimizes(make_target, params, images):
-    params.tree["attack"]["mle"]["hybrid"]["lr"] = [5.0]  # far too large, so that the last iterate is a bad one
-    (attack,), attacked = build("hybrid", make_target(), params, images[:8])
-    attack.fit(images[8:])
-    attack.improves = True
-    z = attack.target.features(attacked)
-    start = attack.start(z, (3, 32, 32))
-    x_hat = attack.reconstruct(z, (3, 32, 32))
-    before, after = attack.objective(start, z), attack.objective(x_hat, z)
-    assert (after <= before).all()
-    assert torch.equal(start, attack.decoder.reconstruct(z, (3, 32, 32)).clamp(0, 1))
-    assert attack.facts()["start"] == "strong"
+@pytest.fixture
+def beyond(make_target, params, images, monkeypatch):
+    """A hybrid attack whose edge is the identity and whose answers are known.
+
+    Each image is flat at 0.5. The decoder's image lies 0.2 below it and what is released 0.2 above, so that the way
+    from the one to the other leads through the image, ten steps of Adam at a rate of 0.02 from the start.
+    """
+    flat = torch.full((len(images), 3, 32, 32), 128, dtype=torch.uint8)
+    target = make_target()
+    target.edge = torch.nn.Identity()
+    params.tree["attack"]["mle"]["hybrid"] |= {"lr": [0.02], "tv": [0.0], "decay": [1.0]}
+
+    def make(most_steps, trial_steps=5):
+        params.tree["scales"]["mle"] |= {"most_steps": most_steps, "trial_steps": trial_steps}
+        generators, _ = generator.build(make_target(), params, flat, {})
+        decoder = next(attack for attack in generators if attack.name == "strong")
+        (attack,), attacked = hybrid.build(target, params, flat[:8], {"strong": decoder})
+        monkeypatch.setattr(attack, "observe", lambda z, noise: z + 0.2)
+        monkeypatch.setattr(decoder, "reconstruct", lambda z, shape: z - 0.4)
+        attack.fit(flat[8:])
+        return attack, attacked
+
+    return make
+
+
+def steps_through(x: float, goal: float, lr: float) -> list[float]:
+    """Where Adam stands after 0, 1, ... steps on the square of (x - goal)."""
+    point, places = torch.tensor([x], requires_grad=True), [x]
+    optimizer = torch.optim.Adam([point], lr)
+    for _ in range(40):
+        optimizer.zero_grad()
+        (point - goal).square().sum().backward()
+        optimizer.step()
+        places.append(point.item())
+    return places
+
+
+def test_the_hybrid_takes_the_steps_that_bring_auxiliary_images_nearest(beyond):
+    """On a linear edge with a known best number of steps; the feature is met better only after it."""
+    value = 128 / 255
+    errors = [(place - value) ** 2 for place in steps_through(value - 0.2, value + 0.2, 0.02)]
+    known = errors.index(min(errors))
+    assert 10 <= known <= 13
+    attack, attacked = beyond(20)
+    facts = attack.facts()
+    assert (facts["steps"], facts["most_steps"], facts["still_improving"]) == (known, 20, False)
+    x_hat = attack.reconstruct(attack.observe(attacked.float() / 255, None), (3, 32, 32))
+    assert x_hat.sub(value).square().mean().item() == pytest.approx(min(errors), abs=1e-7)
+    assert facts["choice_psnr_db"] == pytest.approx(-10 * math.log10(min(errors)), abs=1e-2)
+    # a bound before that is said to be one
+    attack, _ = beyond(6)
+    assert (attack.facts()["steps"], attack.facts()["still_improving"]) == (6, True)
+
+
+def test_trials_end_where_nothing_improves_any_more(beyond, monkeypatch):
+    taken = []
+    monkeypatch.setattr(hybrid.Hybrid, "iterate", counted(hybrid.Hybrid.iterate, taken))
+    attack, _ = beyond(1000, trial_steps=30)
+    # the trials, then the finalists up to the first check that is late enough
+    last = min(step for step in mle.checkpoints(1000) if step >= attack.steps + 30)
+    assert len(taken) == 30 + last
+
+
+def counted(call, calls):
+    """The call, which notes each time that it is made."""
+
+    def run(*arguments):
+        calls.append(1)
+        return call(*arguments)
+
+    return run
+
+
+def test_the_hybrid_leaves_its_start_where_no_step_brings_the_images_nearer(beyond, monkeypatch):
+    attack, attacked = beyond(20)
+    start = attacked.float() / 255 + 1e-3
+    monkeypatch.setattr(attack.decoder, "reconstruct", lambda z, shape: z - 0.199)
+    attack.choose(attacked)
+    assert (attack.facts()["steps"], attack.facts()["still_improving"]) == (0, False)
+    x_hat = attack.reconstruct(attack.observe(attacked.float() / 255, None), (3, 32, 32))
+    assert torch.allclose(x_hat, start, atol=1e-6)
+    assert attack.facts()["start_psnr_db"] == pytest.approx(60, abs=0.1)
+
+
+def test_a_trial_that_diverges_is_never_chosen(beyond, monkeypatch):
+    attack, attacked = beyond(20)
+    attack.trials = [Trial(math.nan, 0.0), Trial(0.02, 0.0)]
+    attack.choose(attacked)
+    assert attack.chosen.lr == 0.02
+    assert math.isfinite(attack.choice_psnr_db)
 
 
 def test_the_hybrid_chooses_on_images_its_decoder_was_not_fitted_on(make_target, params, images, monkeypatch):
@@ -381,28 +503,9 @@ def test_the_hybrid_chooses_on_images_its_decoder_was_not_fitted_on(make_target,
     seen = []
     monkeypatch.setattr(type(attack), "choose", lambda self, chosen: seen.append(chosen))
     attack.fit(images[8:])
-    assert torch.equal(seen[0], attack.decoder.shuffled(images[8:])[-4:][:2])
+    assert torch.equal(seen[0], attack.decoder.shuffled(images[8:])[-4:])
     attack.decoder.fit(images[8:])
     assert attack.decoder.sizes == (36, 4)
-
-
-@pytest.mark.parametrize(("rates", "descends"), [((1.0,), False), ((1.0, 0.005), True)])
-def test_the_hybrid_leaves_its_start_where_no_trial_brings_the_images_nearer(
-    make_target, params, images, monkeypatch, rates, descends
-):
-    """The start is the image itself, slightly off; a step of 1 loses it, small ones under a smooth prior mend it."""
-    params.tree["attack"]["mle"]["hybrid"] |= {"lr": list(rates), "tv": [0.0]}
-    (attack,), attacked = build("hybrid", make_target(), params, images[:8])
-    noise = 0.02 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    known = {2: attack.decoder.holdout(images[8:])[:2], len(attacked): attacked}
-    near = lambda z, shape: (known[len(z)].float() / 255 + noise).clamp(0, 1)  # noqa: E731
-    monkeypatch.setattr(attack.decoder, "reconstruct", near)
-    attack.fit(images[8:])
-    assert attack.facts()["descended"] is descends
-    z = attack.target.features(attacked)
-    kept = torch.equal(attack.reconstruct(z, (3, 32, 32)), near(z, None))
-    assert kept is not descends
-    assert attack.facts()["start_psnr_db"] == pytest.approx(34, abs=1)
 
 
 def test_the_hybrid_combines_as_many_releases_as_its_decoder(make_target, params, images):
@@ -412,7 +515,7 @@ def test_the_hybrid_combines_as_many_releases_as_its_decoder(make_target, params
 
 def test_what_came_through_dropout_is_compared_and_what_did_not_hardly(make_target, images):
     target = make_target("dropout")  # rate 0.8
-    attack = TunedMle(target, 1, Tuned((0.05,), (0.0,), 0.05), Plan(2, 1, 1, 1), images[:2])
+    attack = TunedMle(target, 1, Tuned((0.05,), (0.0,), (1.0,), 0.05), plan(images=2), images[:2])
     x = images[:2].float() / 255
     z = target.edge(x).detach()
     mask = torch.zeros_like(z).bernoulli_(0.5, generator=torch.Generator().manual_seed(0))

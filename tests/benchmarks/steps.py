@@ -108,9 +108,9 @@ def attack_steps(params: Params, place: runtime.Runtime, images: torch.Tensor) -
             attack.step(attack.observe(z[index], noise), images[index])
 
         show(f"{defense} generator step", ratio(step, bare), "the bare step")
-        mle = TunedMle(target, 1, Tuned((0.05,), (0.01,), 0.05), Plan(64, 1, 1, 1), images[:64])
+        mle = TunedMle(target, 1, Tuned((0.05,), (0.01,), (1.0,), 0.05), Plan(64, 1, 1, 1, 1, 1, 1), images[:64])
         pixels = mle.start(z[:64], (3, 32, 32)).requires_grad_()
-        optimizer = torch.optim.Adam([pixels], 0.05)
+        optimizer = mle.optimizer([pixels], mle.trials)
 
         def iterate(step: Callable = mle.step, arguments: tuple = (pixels, z[:64], optimizer)) -> None:
             step(*arguments)

@@ -3,16 +3,21 @@
 ``paper`` is the authors' optimizer: SGD from Gaussian noise on the mean over batch and feature, plus the root of a
 batch-wide total variation. Its gradients are so small that it often ends where it started; the result shows it.
 
-``tuned`` is an attack that moves: Adam from gray, on a sum per image, with pixels kept in [0, 1]. Learning rate and
-weight of the total variation are chosen on auxiliary images with a stated number of trials. The defense says how a
-candidate's feature is compared with what it released. The hybrid attack (hybrid.py) is ``tuned`` from a better start.
+``tuned`` is an attack that moves: Adam from gray, on a sum per image, with pixels kept in [0, 1]. A feature may be met
+better and the image get worse, so all that decides how far it goes is chosen on auxiliary images, by their PSNR: the
+learning rate and its decay, the weight of the total variation, and the number of steps, 0 among them. Every pair of
+rate and weight is tried with few steps, and the best pairs go on, with each decay, to the most steps allowed. The
+attack then runs as many steps as were best, and the results say whether more would still have helped. The defense says
+how a candidate's feature is compared with what it released. The hybrid attack (hybrid.py) is ``tuned`` from a better
+start.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +31,7 @@ from splitprobe.learning import measures, optimizers
 from splitprobe.targets.target import Target
 
 CURVE_POINTS = 50  # rows of the curve, about; each costs a PSNR of all images
+CHECKS = 40  # numbers of steps that are compared, about, in equal ratios up to the most allowed
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,15 @@ class Paper:
 
 @dataclass(frozen=True)
 class Grid:
-    """The section ``attack.mle.hybrid``: values to choose from. Every pair of a rate and a weight is one trial."""
+    """The section ``attack.mle.hybrid``: values to choose from.
+
+    ``decay`` is what the learning rate has fallen to, as a share of the first step's, after the most steps allowed; it
+    falls by the same factor at each step.
+    """
 
     lr: tuple[float, ...] = bounded(1e-9, 1000.0, items=(1, 100), distinct=True)
     tv: tuple[float, ...] = bounded(0.0, 1e9, items=(1, 100), distinct=True)
+    decay: tuple[float, ...] = bounded(1e-9, 1.0, items=(1, 100), distinct=True)
 
 
 @dataclass(frozen=True)
@@ -63,21 +74,38 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """The section ``scales.mle``: test images and steps of the attack.
+    """The section ``scales.mle``: number of test images, and of steps: of ``paper``, and the most of other variants.
 
-    ``trial_images`` and ``trial_steps`` are those of each trial. Where a data set has fewer images, all are used.
+    Each trial takes ``trial_steps`` on ``trial_images``; the best ``finalists`` go on with ``final_images``.
     """
 
     images: int = bounded(1, 100000)
     steps: int = bounded(1, 1_000_000)
+    most_steps: int = bounded(1, 1_000_000)
     trial_images: int = bounded(1, 10000)
     trial_steps: int = bounded(1, 1_000_000)
+    finalists: int = bounded(1, 1000)
+    final_images: int = bounded(1, 10000)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings of one optimization: learning rate, weight of the total variation, decay of the rate."""
+
+    lr: float
+    tv: float
+    decay: float = 1.0
 
 
 def total_variation(x: Tensor) -> Tensor:
     """Mean squared differences of vertical and of horizontal neighbors in x (N, C, H, W), added up, as (N,)."""
     vertical, horizontal = x[:, :, 1:] - x[:, :, :-1], x[:, :, :, 1:] - x[:, :, :, :-1]
     return vertical.square().mean((1, 2, 3)) + horizontal.square().mean((1, 2, 3))
+
+
+def decibels(images: Tensor, x: Tensor) -> Tensor:
+    """PSNR (N,) of x (N, C, H, W) in [0, 1] against uint8 images; NaN where an optimization diverged."""
+    return measures.psnr((images.float() / 255 - x).square().mean((1, 2, 3)))
 
 
 class Mle(Attack):
@@ -124,11 +152,11 @@ class Mle(Attack):
 
     def _psnr(self, x: Tensor) -> float:
         """Mean PSNR of x, clamped to [0, 1], against the originals, in dB."""
-        return measures.psnr(measures.mse(self.truth, x.detach().clamp(0, 1))).mean().item()
+        return decibels(self.truth, x.detach().clamp(0, 1)).mean().item()
 
     def facts(self) -> dict[str, Any]:
-        """Number of steps, and the PSNR of the start."""
-        return {"steps": self.plan.steps, "start_psnr_db": self.start_psnr_db}
+        """The PSNR of the start."""
+        return {"start_psnr_db": self.start_psnr_db}
 
 
 class PaperMle(Mle):
@@ -153,24 +181,21 @@ class PaperMle(Mle):
 
     def facts(self) -> dict[str, Any]:
         """Budget and settings, for the result."""
-        return {**super().facts(), "lr": self.settings.lr, "tv": self.settings.tv}
+        return {"steps": self.plan.steps, **super().facts(), "lr": self.settings.lr, "tv": self.settings.tv}
 
 
 class TunedMle(Mle):
-    """Adam from gray, with settings chosen on auxiliary images; the best step of each image is kept."""
+    """Adam from gray, with its settings and its number of steps chosen on auxiliary images."""
 
     def __init__(
         self, target: Target, seed: int, settings: Grid, plan: Plan, truth: Tensor, name: str = "tuned"
     ) -> None:
         super().__init__(name, target, seed, plan, truth)
         self.settings = settings
-        self.trials = list(itertools.product(settings.lr, settings.tv))
-        self.lr, self.tv = self.trials[0]
-        self.weights: Tensor | float = self.tv
-        self.lowest: Tensor | None = None
-        self.best: Tensor | None = None
-        self.tried = 0  # images that a trial was run on
-        self.improves = True  # whether the best trial came nearer to its images than their start was
+        self.trials = [Trial(lr, tv) for lr, tv in itertools.product(settings.lr, settings.tv)]
+        self.chosen, self.steps, self.choice_psnr_db = self.trials[0], plan.most_steps, float("nan")
+        self.seen = 0  # images that were there for the trials
+        self.weights: Tensor | float = self.chosen.tv
 
     def objective(self, x: Tensor, z: Tensor) -> Tensor:
         """The objective (N,) of images x: relative squared feature distance plus weighted total variation.
@@ -187,43 +212,31 @@ class TunedMle(Mle):
         """The sum of the objectives of all images, a scalar."""
         return self.objective(x, z).sum()
 
-    def keep(self, x: Tensor, values: Tensor) -> None:
-        """Remember those of the images (N, C, H, W) whose objective (N,) is the lowest so far."""
-        if self.lowest is None:
-            self.lowest, self.best = values.clone(), x.clone()
-            return
-        better = values < self.lowest
-        self.lowest = torch.where(better, values, self.lowest)
-        self.best = torch.where(better[:, None, None, None], x, self.best)
+    def optimizer(self, pixels: list[Tensor], trials: list[Trial]) -> torch.optim.Adam:
+        """Adam on several batches of images, each with the rate of its own trial and what this falls by at a step."""
+        fall = (trial.decay ** (1 / self.plan.most_steps) for trial in trials)
+        groups = zip(pixels, trials, fall, strict=True)
+        return optimizers.Adam([{"params": [x], "lr": trial.lr, "fall": by} for x, trial, by in groups])
 
     def step(self, x: Tensor, z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One optimizer step, with x then clamped to [0, 1]; keeps the best step of each image. Returns the loss."""
+        """One optimizer step, with x then clamped to [0, 1]; returns the loss before it."""
         return self.iterate([x], z, optimizer)
 
     def iterate(self, parts: list[Tensor], z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
         """One optimizer step on a batch of images that lies in several tensors, ``parts``; returns the loss before it.
 
-        Remembers each image's best step, and clamps the parts to [0, 1] afterwards.
+        Clamps the parts to [0, 1] afterwards, and lowers the learning rates.
         """
-        x = torch.cat(parts)
-        values = self.objective(x, z)
-        self.keep(x.detach(), values.detach())
-        loss = values.sum()
+        loss = self.loss(torch.cat(parts), z)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        for group in optimizer.param_groups:
+            group["lr"] *= group["fall"]
         with torch.no_grad():
             for part in parts:  # in place, on the leaves that the optimizer holds
                 part.clamp_(0, 1)
         return loss
-
-    @torch.no_grad()
-    def finish(self, x: Tensor, z: Tensor) -> Tensor:
-        """The best step of each image (N, C, H, W), with the final x counted in; forgets them afterwards."""
-        self.keep(x.detach(), self.objective(x, z))
-        # None, so that the next batch starts anew
-        best, self.lowest = self.best, None
-        return best
 
     def start(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Gray images (N, *shape) with a little noise, the same at every call."""
@@ -232,48 +245,82 @@ class TunedMle(Mle):
         return (0.5 + self.settings.start_noise * noise).clamp(0, 1)
 
     def fit(self, auxiliary: Tensor) -> None:
-        """Choose learning rate and total variation weight on a few auxiliary images."""
-        self.choose(self.shuffled(auxiliary)[: self.plan.trial_images])
+        """Choose settings and number of steps on a few auxiliary images."""
+        self.choose(self.shuffled(auxiliary)[: max(self.plan.trial_images, self.plan.final_images)])
 
     def choose(self, images: Tensor) -> None:
-        """Run every trial on uint8 images (N, C, H, W) and adopt the settings with the smallest mean squared error."""
-        self.tried = len(images)
+        """Adopt the settings and the number of steps that bring uint8 images (N, C, H, W) the highest mean PSNR."""
+        plan, self.seen = self.plan, len(images)
+        curves = self.tried(images[: plan.trial_images], self.trials, min(plan.trial_steps, plan.most_steps))
+        highest = [max(row[i] for row in curves.values()) for i in range(len(self.trials))]
+        order = sorted(range(len(self.trials)), key=lambda i: -highest[i])
+        pairs = itertools.product((self.trials[i] for i in order[: plan.finalists]), self.settings.decay)
+        finalists = [replace(trial, decay=decay) for trial, decay in pairs]
+        curves = self.tried(images[: plan.final_images], finalists, plan.most_steps)
+        self.steps, place = best(curves)
+        self.choice_psnr_db, self.chosen = curves[self.steps][place], finalists[place]
+        self.weights = self.chosen.tv
+
+    def tried(self, images: Tensor, trials: list[Trial], steps: int) -> dict[int, list[float]]:
+        """Run trials on uint8 images (N, C, H, W); returns the mean PSNR of each by number of steps, from 0 on.
+
+        Ends before ``steps`` where nothing has improved for as long as the best took, and for ``trial_steps``.
+        """
         # a single draw: this attack intercepts once
         (z,) = intercepted(self, images)
         start = self.start(z, tuple(images.shape[1:]))
         # all trials share one batch: images do not interact, so each trial keeps its own rate and weight
-        starts = [start.clone().requires_grad_() for _ in self.trials]
-        groups = [{"params": [x], "lr": lr} for x, (lr, _) in zip(starts, self.trials, strict=True)]
-        optimizer = optimizers.Adam(groups)
-        tv = torch.tensor([tv for _, tv in self.trials], device=z.device)
+        parts = [start.clone().requires_grad_() for _ in trials]
+        optimizer = self.optimizer(parts, trials)
+        tv = torch.tensor([trial.tv for trial in trials], device=z.device)
         self.weights = tv.repeat_interleave(len(images))
-        repeated_z = z.repeat(len(self.trials), 1, 1, 1)
-        for _ in progress(range(self.plan.trial_steps), f"{self.target.cell.name} MLE trials", "step"):
-            self.iterate(starts, repeated_z, optimizer)
-        results = self.finish(torch.cat(starts), repeated_z).split(len(images))
-        errors = [measures.mse(images, x).mean().item() for x in results]
-        # by the error of the images, which the attacker knows for auxiliary ones
-        self.lr, self.tv = self.trials[errors.index(min(errors))]
-        self.weights = self.tv
-        self.improves = min(errors) < measures.mse(images, start).mean().item()
+        repeated_z, curves = z.repeat(len(trials), 1, 1, 1), {}
+        checks = checkpoints(steps)
+        for i in progress(range(steps + 1), f"{self.target.cell.name} MLE trials", "step"):
+            if i in checks:
+                means = [decibels(images, x.detach()).mean() for x in parts]
+                # a trial that diverged is the worst
+                curves[i] = torch.stack(means).nan_to_num(nan=-math.inf).tolist()
+                top, _ = best(curves)
+                if i >= max(2 * top, top + self.plan.trial_steps):
+                    break
+            if i < steps:
+                self.iterate(parts, repeated_z, optimizer)
+        return curves
 
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Optimize from the start with the chosen settings; returns x_hat (N, C, H, W) in [0, 1].
-
-        No image ends with a higher objective than it began with.
-        """
+        """Optimize from the start as chosen; returns x_hat (N, C, H, W) in [0, 1]."""
         x = self.start(z, shape).requires_grad_()
-        self.descend(x, z, optimizers.Adam([x], self.lr), self.plan.steps)
-        return self.finish(x, z)
+        return self.descend(x, z, self.optimizer([x], [self.chosen]), self.steps)
 
     def facts(self) -> dict[str, Any]:
-        """Budget, number and size of the trials, and the chosen settings."""
-        trials = {
+        """What was chosen, whether more steps would still have helped, and number and size of the trials."""
+        plan = self.plan
+        return {
+            "steps": self.steps,
+            "most_steps": plan.most_steps,
+            "still_improving": self.steps == plan.most_steps,
+            **super().facts(),
+            "choice_psnr_db": self.choice_psnr_db,
+            **asdict(self.chosen),
             "trials": len(self.trials),
-            "trial_images": self.tried,
-            "trial_steps": self.plan.trial_steps,
+            "trial_images": min(plan.trial_images, self.seen),
+            "trial_steps": plan.trial_steps,
+            "finalists": min(plan.finalists, len(self.trials)) * len(self.settings.decay),
+            "final_images": min(plan.final_images, self.seen),
         }
-        return {**super().facts(), "lr": self.lr, "tv": self.tv, **trials}
+
+
+def checkpoints(steps: int) -> set[int]:
+    """The numbers of steps that are compared: 0, 1, and in about equal ratios up to ``steps``."""
+    return {0} | {round(steps ** (i / CHECKS)) for i in range(CHECKS + 1)}
+
+
+def best(curves: Mapping[int, list[float]]) -> tuple[int, int]:
+    """The number of steps and the place of the highest value in lists by number of steps; the first of equal ones."""
+    return max(
+        ((step, i) for step, row in curves.items() for i in range(len(row))), key=lambda at: curves[at[0]][at[1]]
+    )
 
 
 def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Attack]) -> tuple[list[Attack], Tensor]:
