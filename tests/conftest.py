@@ -31,7 +31,7 @@ TINY = {
     "target": {"cnn": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0}},
     "judge": {"width": 8, "epochs": 1, "lr": 3e-3, "schedule": "cosine", "least_steps": 0},
     "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "images": 32},
-    "strong": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "width": 16, "blocks": 1},
+    "strong": {"steps": 2, "patience": 2, "cooldown": 0.5, "lr": 1e-3, "width": 16, "blocks": 1},
     "mle": {
         "images": 4,
         "steps": 8,

@@ -54,7 +54,7 @@ SMALL = {  # as little work as the ranges allow
     "calibration.widths": [4.0],
 }
 SMALL_SCALE = {"width": 8, "epochs": 1, "least_steps": 0, "steps": 2, "images": 4, "trial_images": 2, "trial_steps": 2}
-SMALL_SCALE |= {"blocks": 1, "most_steps": 2, "finalists": 1, "final_images": 2}
+SMALL_SCALE |= {"blocks": 1, "most_steps": 2, "finalists": 1, "final_images": 2, "patience": 2}
 FEWER = 16  # times fewer images of each role, in the real proportions, which crops of a photograph need
 # a few of each: cells of every network, one that takes weights, one that borrows networks, one of an ablation
 RUN = {

@@ -14,7 +14,7 @@ from splitprobe.attacks.optimized import run_mle
 from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint
 from splitprobe.core.params import ParamsError
 from splitprobe.core.registry import lookup
-from splitprobe.learning import measures
+from splitprobe.learning import measures, optimizers
 
 
 @pytest.fixture
@@ -158,6 +158,57 @@ def with_queries(attack, queries):
     return attack
 
 
+def test_the_strong_decoder_sees_flipped_images_with_their_own_features(make_target, params, images, monkeypatch):
+    """Where the target's training flips, and the paper's decoders never."""
+    seen = {}
+    monkeypatch.setattr(
+        generator.Generator,
+        "step",
+        lambda self, z, x: seen.setdefault(self.name, []).append((z, x)) or nothing(self, 0.0),
+    )
+    target = make_target()
+    for flip in (False, True):
+        params.tree["training"]["flip"] = flip
+        seen.clear()
+        for name in ("black_box", "strong"):
+            attack, _ = decoder(name, target, params, images[:8])
+            attack.fit(images[8:])
+        for name, steps in seen.items():
+            turned = 0
+            for z, x in steps:
+                assert torch.allclose(z, target.features(x), atol=1e-6)
+                turned += sum(not (x[i] == images).flatten(1).all(1).any() for i in range(len(x)))
+                mirrored = torch.stack([*images, *images.flip(3)])
+                assert all((x[i] == mirrored).flatten(1).all(1).any() for i in range(len(x)))
+            shown = sum(len(x) for _, x in steps)
+            assert shown == 72
+            assert 20 < turned < 52 if flip and name == "strong" else turned == 0
+
+
+def test_the_strong_decoder_is_fitted_until_its_error_stops_falling(make_target, params, images, monkeypatch):
+    """The fabricated error is least after 4 epochs of one step: 3 more without a lower one, then a third of all."""
+    params.tree["scales"]["strong"] |= {"steps": 100, "patience": 3, "cooldown": 0.3}
+    attack, _ = decoder("strong", make_target(), params, images[:8])
+    errors = iter([9, 7, 6, 4, *[5] * 96])
+    weights = []
+
+    def error(self, z, x):
+        weights.append(self.decoder.net[1].weight.clone())
+        return float(next(errors))
+
+    monkeypatch.setattr(generator.Generator, "error", error)
+    attack.fit(images[8:])
+    facts = attack.facts()
+    assert (facts["steps"], facts["best_epoch"], facts["most_steps"], facts["still_improving"]) == (10, 4, 100, False)
+    assert torch.equal(attack.decoder.net[1].weight, weights[3])
+    assert facts["holdout_mse"] == 4
+    params.tree["scales"]["strong"] |= {"steps": 5}
+    attack, _ = decoder("strong", make_target(), params, images[:8])
+    errors = iter([9, 7, 6, 4, 3])
+    attack.fit(images[8:])
+    assert (attack.facts()["steps"], attack.facts()["still_improving"]) == (5, True)
+
+
 def test_a_diverged_attack_is_marked_and_crashes_nothing(make_target, params, images, monkeypatch, assessed):
     attack, attacked = decoder("black_box", make_target(), params, images[:8])
     monkeypatch.setattr(type(attack), "step", lambda self, z, x: nothing(self, math.nan))
@@ -248,7 +299,7 @@ def test_the_tuned_attack_chooses_among_its_trials_and_moves(make_target, images
 def test_trials_in_one_batch_equal_trials_one_by_one(make_target, images):
     """Of four trials the two best go on, each with two decays; every one is repeated here on its own."""
     target = make_target()
-    budget = plan(images=2, most_steps=12, trial_images=2, trial_steps=12, finalists=2, final_images=2)
+    budget = plan(images=2, most_steps=6, trial_images=2, trial_steps=6, finalists=2, final_images=2)
     joint = TunedMle(target, 1, Tuned((0.02, 0.1), (0.0, 0.5), (1.0, 0.01), 0.05), budget, images[:2])
     joint.fit(images[8:])
     trial = joint.shuffled(images[8:])[:2]
@@ -259,7 +310,7 @@ def test_trials_in_one_batch_equal_trials_one_by_one(make_target, images):
         single.chosen, single.steps, single.weights = setting, steps, setting.tv
         return decibels(trial, single.reconstruct(z, (3, 32, 32))).mean().item()
 
-    steps = range(13)
+    steps = range(7)
     highest = {setting: max(alone(setting, n) for n in steps) for setting in joint.trials}
     going_on = sorted(joint.trials, key=highest.get)[2:]
     values = {
@@ -434,7 +485,7 @@ def beyond(make_target, params, images, monkeypatch):
 def steps_through(x: float, goal: float, lr: float) -> list[float]:
     """Where Adam stands after 0, 1, ... steps on the square of (x - goal)."""
     point, places = torch.tensor([x], requires_grad=True), [x]
-    optimizer = torch.optim.Adam([point], lr)
+    optimizer = optimizers.Adam([point], lr)
     for _ in range(40):
         optimizer.zero_grad()
         (point - goal).square().sum().backward()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from splitprobe.learning.schedule import Adam, Rate, Schedule, batches, renew_statistics
+from splitprobe.learning.schedule import Adam, Rate, Schedule, UntilConverged, batches, renew_statistics
 
 
 def test_an_epoch_shuffles_all_full_batches():
@@ -48,3 +48,38 @@ def test_rates():
     assert run("constant", [1, 1, 1]) == [1, 1, 1]
     assert run("cosine", [1, 1, 1, 1]) == pytest.approx([(1 + math.cos(math.pi * i / 4)) / 2 for i in range(4)])
     assert run("plateau", [1, 1, 1, 1, 0.5]) == [1, 1, 1, 0.5, 0.5]
+
+
+def converged(errors, epochs, patience, cooldown):
+    """The schedule after an epoch for each error until it ends, and the rates of these epochs, of 1 at first."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    rate, rates = UntilConverged(optimizer, epochs, patience, cooldown), []
+    for error in errors:
+        rates.append(optimizer.param_groups[0]["lr"])
+        rate.step(error)
+        if rate.done:
+            break
+    return rate, rates
+
+
+def test_training_ends_where_the_held_out_error_has_stopped_falling():
+    """The least error is that of epoch 6; patience ends 3 epochs later, and a quarter of 12 epochs is the way down."""
+    errors = [9, 8, 7, 8, 7, 5, 6, 5, 6, *[7] * 91]
+    rate, rates = converged(errors, 100, 3, 0.25)
+    assert (rate.best, rate.lowest, rate.still_falling) == (6, 5, False)
+    assert rates == pytest.approx([1.0] * 9 + [5 / 6, 3 / 6, 1 / 6])
+
+
+def test_training_that_never_stops_improving_ends_at_the_bound_and_says_so():
+    rate, rates = converged([100 - i for i in range(100)], 10, 3, 0.4)
+    assert rate.still_falling
+    assert rates == pytest.approx([1.0] * 6 + [7 / 8, 5 / 8, 3 / 8, 1 / 8])
+    assert [len(converged([3, 2, 1], epochs, 3, 0.3)[1]) for epochs in (1, 2, 3)] == [1, 2, 3]
+
+
+def test_training_that_stops_just_before_the_bound_comes_down_within_it():
+    rate, rates = converged([5, 4, 3, 3, 3, 3, 3, 3], 7, 3, 0.1)
+    assert not rate.still_falling
+    assert rates == pytest.approx([1.0] * 6 + [0.5])
+    rate, rates = converged([math.nan] * 100, 50, 3, 0.5)  # never a lowest one
+    assert (rate.best, rate.still_falling, len(rates)) == (0, False, 6)

@@ -5,7 +5,8 @@
 - Repeated: the black-box decoder on several releases of the same image combined, where releases are random.
 - Cloud-side: the gray-box decoder on what the cloud's first layer makes of z, where that layer undoes a funnel.
 - Strong, strong repeated (not in the paper): a larger residual decoder of the standardized feature, alike for every
-  defense.
+  defense. It is fitted until its held-out error stops falling, on images that are flipped at random where the
+  target's training flips them.
 
 Differs from the authors: epochs are selected on held-out auxiliary images (theirs: on the target's images), and a
 stochastic release is drawn anew at every step.
@@ -14,6 +15,7 @@ stochastic release is drawn anew at every step.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,7 +29,8 @@ from splitprobe.core.artifacts import read_checkpoint, reading, write_checkpoint
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded, typed
 from splitprobe.core.runtime import Runtime, progress
-from splitprobe.learning.schedule import Adam, Rate, Schedule, batches, renew_statistics
+from splitprobe.learning.augment import augment
+from splitprobe.learning.schedule import Adam, Rate, Schedule, UntilConverged, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.layers import ChannelExpand, deconv_tanh
 from splitprobe.models.residual import ResidualDecoder
@@ -73,9 +76,17 @@ class Plan(Schedule):
 
 
 @dataclass(frozen=True)
-class Strong(Schedule):
-    """The section ``scales.strong``: schedule and size of the residual decoder."""
+class Strong:
+    """The section ``scales.strong``: budget and size of the residual decoder.
 
+    The rate ``lr`` stays until ``patience`` optimizer steps brought no lower held-out error; its way down to zero takes
+    the share ``cooldown`` of all steps, of which there are at most ``steps``. All are rounded up to whole epochs.
+    """
+
+    steps: int = bounded(1, 100_000_000)
+    patience: int = bounded(1, 100_000_000)
+    cooldown: float = bounded(0.0, 0.9)
+    lr: float = bounded(1e-7, 1.0)
     width: int = bounded(8, 4096)
     blocks: int = bounded(1, 100)
 
@@ -123,15 +134,33 @@ class Decoder(Attack):
 
 
 class Generator(Decoder):
-    """A decoder that is fitted on auxiliary images as ``plan`` says."""
+    """A decoder that is fitted on auxiliary images as ``plan`` says; ``flip``: half of them mirrored at each step."""
 
     def __init__(
-        self, name: str, target: Target, seed: int, network: Callable[[], nn.Module], settings: Settings, plan: Schedule
+        self,
+        name: str,
+        target: Target,
+        seed: int,
+        network: Callable[[], nn.Module],
+        settings: Settings,
+        plan: Plan | Strong,
+        flip: bool,
     ) -> None:
         super().__init__(name, target, seed, network, settings)
-        self.plan = plan
+        self.plan, self.flip = plan, flip
         self.optimizer = settings.optimizer(self.decoder.parameters(), plan.lr)
         self.best_epoch, self.holdout_mse, self.sizes = 0, float("inf"), (0, 0)
+        self.rate: Rate | None = None
+
+    def schedule(self) -> Rate:
+        """The learning rate over the epochs of the fit."""
+        plan, size = self.plan, self.settings.batch_size
+        if isinstance(plan, Strong):
+            an_epoch = max(1, self.sizes[0] // size)
+            epochs, patience = (math.ceil(steps / an_epoch) for steps in (plan.steps, plan.patience))
+            return UntilConverged(self.optimizer, epochs, patience, plan.cooldown)
+        self.plan = plan.on(self.sizes[0], size)
+        return Rate(self.optimizer, self.plan, self.settings)
 
     def step(self, z: Tensor, images: Tensor) -> Tensor:
         """One optimizer step on observed z and uint8 images (N, C, H, W); returns the loss."""
@@ -148,29 +177,34 @@ class Generator(Decoder):
         auxiliary = self.shuffled(auxiliary)
         held_size = self.held(len(auxiliary))
         self.sizes = (len(auxiliary) - held_size, held_size)
-        self.plan = self.plan.on(self.sizes[0], self.settings.batch_size)
         z = self.target.features(auxiliary)  # computed once: the edge is fixed, only the release is drawn anew
-        noise, order = self.generator("release"), self.generator("order")
+        noise, order, views = (self.generator(purpose) for purpose in ("release", "order", "views"))
         # drawn once, so that all epochs are judged by the same releases
         held_z, held_out = self.observe(z[-held_size:], self.generator("holdout")), auxiliary[-held_size:]
         # several defenses shrink z by orders of magnitude, which stalls a decoder of the raw feature
         if isinstance(self.decoder, ResidualDecoder):
             self.decoder.standardize(self.observe(z[:-held_size], self.generator("standardize")))
-        plan, settings, best = self.plan, self.settings, None
-        rate = Rate(self.optimizer, plan, settings)
-        bar = progress(range(1, plan.epochs + 1), f"{self.target.cell.name} {self.name}")
+        settings, best, self.rate = self.settings, None, self.schedule()
+        bar = progress(range(1, self.rate.epochs + 1), f"{self.target.cell.name} {self.name}")
         for epoch in bar:
             self.decoder.train()
             for index in batches(len(auxiliary) - held_size, settings.batch_size, order):
-                loss = self.step(self.observe(z[index], noise), auxiliary[index])
+                x, seen = auxiliary[index], z[index]
+                if self.flip:
+                    # not kept for all images: that would take twice the memory
+                    x = augment(x, flip=True, jitter=0.0, generator=views)
+                    seen = self.target.features(x)
+                loss = self.step(self.observe(seen, noise), x)
             fit_z = z[:-held_size][: settings.batch_size * settings.statistics_batches].split(settings.batch_size)
             renew_statistics(self.decoder, self.decoder, (self.observe(part, noise) for part in fit_z))
             error = self.error(held_z, held_out)
-            rate.step(error)
+            self.rate.step(error)
             if error < self.holdout_mse:
                 self.holdout_mse, self.best_epoch, best = error, epoch, copy.deepcopy(self.decoder.state_dict())
             self.curve.append({"epoch": epoch, f"{self.name}_mse": error})
             bar.set_postfix(loss=f"{loss.item():.4f}", held_out=f"{error:.4f}")
+            if self.rate.done:
+                break
         if best is not None:  # None when every epoch diverged, which the scores then show
             self.decoder.load_state_dict(best)
 
@@ -180,14 +214,27 @@ class Generator(Decoder):
         return F.mse_loss(x_hat, images.float() / 255).item()
 
     def facts(self) -> dict[str, Any]:
-        """Budget, selected epoch and size of the decoder, for the result."""
+        """Budget, selected epoch and size of the decoder, for the result; whether more steps would have helped."""
+        an_epoch, plan = max(1, self.sizes[0] // self.settings.batch_size), self.plan
+        budget = (
+            {"schedule": plan.schedule}
+            if isinstance(plan, Plan)
+            else {
+                "most_steps": self.rate.epochs * an_epoch,
+                "still_improving": self.rate.still_falling,
+                "patience": plan.patience,
+                "cooldown": plan.cooldown,
+                "flip": self.flip,
+            }
+        )
         return {
             "queries": self.queries,
             "parameters": count.parameters(self.decoder),
-            "epochs": self.plan.epochs,
+            "epochs": len(self.curve),
+            "steps": len(self.curve) * an_epoch,
+            **budget,
             "best_epoch": self.best_epoch,
-            "lr": self.plan.lr,
-            "schedule": self.plan.schedule,
+            "lr": plan.lr,
             "fit_images": self.sizes[0],
             "holdout_images": self.sizes[1],
             "holdout_mse": self.holdout_mse,
@@ -239,7 +286,11 @@ def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Atta
     }
     chosen = [name for name in settings.decoders if makers[name]() is not None]
     plans = {name: strong if name.startswith("strong") else plan for name in chosen}
-    attacks = [Generator(name, target, params.seed, makers[name], settings, plans[name]) for name in chosen]
+    # the paper's decoders are fitted as the paper's are
+    flips = {name: name.startswith("strong") and params.raw("training.flip") for name in chosen}
+    attacks = [
+        Generator(name, target, params.seed, makers[name], settings, plans[name], flips[name]) for name in chosen
+    ]
     return attacks, test[: plan.images]
 
 

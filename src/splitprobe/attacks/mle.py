@@ -318,9 +318,8 @@ def checkpoints(steps: int) -> set[int]:
 
 def best(curves: Mapping[int, list[float]]) -> tuple[int, int]:
     """The number of steps and the place of the highest value in lists by number of steps; the first of equal ones."""
-    return max(
-        ((step, i) for step, row in curves.items() for i in range(len(row))), key=lambda at: curves[at[0]][at[1]]
-    )
+    places = ((steps, i) for steps, row in curves.items() for i in range(len(row)))
+    return max(places, key=lambda place: curves[place[0]][place[1]])
 
 
 def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Attack]) -> tuple[list[Attack], Tensor]:

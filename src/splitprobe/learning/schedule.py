@@ -60,10 +60,15 @@ class Adam:
 
 
 class Rate:
-    """The learning rate over epochs: constant, cosine to zero, or lowered when the held-out loss stops falling."""
+    """The learning rate over epochs: constant, cosine to zero, or lowered when the held-out loss stops falling.
+
+    ``epochs`` is their number, and ``done`` says that training ends before it.
+    """
+
+    done = False
 
     def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule, settings: Adam) -> None:
-        self.plateau, self.scheduler = schedule.schedule == "plateau", None
+        self.epochs, self.plateau, self.scheduler = schedule.epochs, schedule.schedule == "plateau", None
         if schedule.schedule == "cosine":
             self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule.epochs)
         elif self.plateau:
@@ -77,6 +82,40 @@ class Rate:
             self.scheduler.step(held_out_loss)
         elif self.scheduler:
             self.scheduler.step()
+
+
+class UntilConverged(Rate):
+    """A constant rate until the held-out loss has stopped falling, then one that falls to zero in equal steps.
+
+    It has stopped where none of the last ``patience`` epochs brought a lower one. The way down takes the share
+    ``cooldown`` of all epochs; it begins unasked where it would otherwise not end within ``epochs``, and
+    ``still_falling`` then says that the loss had not stopped.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, epochs: int, patience: int, cooldown: float) -> None:
+        self.optimizer, self.epochs, self.patience, self.cooldown = optimizer, epochs, patience, cooldown
+        self.lr, self.lowest, self.best = optimizer.param_groups[0]["lr"], math.inf, 0
+        self.epoch, self.turn, self.end, self.still_falling = 0, 0, epochs, False
+
+    @property
+    def done(self) -> bool:
+        """Whether the way down has ended."""
+        return self.epoch >= self.end
+
+    def step(self, held_out_loss: float) -> None:
+        """End an epoch, which had this held-out loss."""
+        self.epoch += 1
+        if held_out_loss < self.lowest:
+            self.lowest, self.best = held_out_loss, self.epoch
+        if not self.turn:
+            stopped = self.epoch - self.best >= self.patience
+            if stopped or self.epoch >= self.epochs - round(self.epochs * self.cooldown):
+                down = max(1, round(self.epoch * self.cooldown / (1 - self.cooldown)))
+                self.turn, self.still_falling = self.epoch, not stopped
+                self.end = min(self.epochs, self.epoch + down) if stopped else self.epochs
+        if self.turn and not self.done:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr * (self.end - self.epoch - 0.5) / (self.end - self.turn)
 
 
 class Call(nn.Module):

@@ -1,9 +1,10 @@
 """What the attacker's knowledge is worth: one decoder fitted on shares of the auxiliary images, and on foreign ones.
 
-Every fit takes as many optimizer steps as the one on the whole set and chooses its epoch on its own held-out part, so
-that points differ by the pairs (x, z) that the attacker has, not by the length of training. A small set therefore gets
-many short epochs, in smaller batches where it has fewer images than a batch. All are scored on the same test images,
-each beside the floors of its own images: an attacker who knows few of them knows their mean image less well too.
+Every fit may take as many optimizer steps as the one on the whole set and chooses its epoch on its own held-out part,
+so that points differ by the pairs (x, z) that the attacker has, not by the length of training. A small set therefore
+gets many short epochs, in smaller batches where it has fewer images than a batch. All are scored on the same test
+images, each beside the floors of its own images: an attacker who knows few of them knows their mean image less well
+too.
 """
 
 from __future__ import annotations
@@ -89,8 +90,11 @@ def decoder(name: str, target: Target, params: Params, test: Tensor) -> tuple[An
 def keep_steps(attack: Any, images: int, whole: int) -> None:
     """Plan a decoder's fit on so many images with the optimizer steps that it would take on the ``whole`` set.
 
-    Within one epoch of the small set, that is; patience, which is counted in epochs, is stretched likewise.
+    Within one epoch of the small set, that is; patience, which is counted in epochs, is stretched likewise. The strong
+    decoder's bound and patience are counted in steps as they are.
     """
+    if isinstance(attack.plan, generator.Strong):
+        return
     size, settings = attack.settings.batch_size, attack.settings
     usual, now = (n - attack.held(n) for n in (whole, images))
     epochs = attack.plan.on(usual, size).epochs

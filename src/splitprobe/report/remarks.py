@@ -147,13 +147,16 @@ def _generator(numbers: Numbers) -> list[str]:
 def _strong(numbers: Numbers) -> list[str]:
     """The attacks that are not the paper's, where they ran."""
     strong = Common(numbers, [item for item in _decoders(numbers) if item.startswith("generator strong")])
-    text = "Strong black-box: a residual decoder of {parameters} parameters on the standardized feature, the same for "
-    text += "every row, {epochs} epochs at learning rate {lr}."
-    lines = [text.format_map(strong)] if strong.items else []
+    text = (
+        "Strong black-box: a residual decoder of {parameters} parameters on the standardized feature, the same for "
+        "every row, fitted until its held-out error stops falling, for at most {most_steps} steps, at learning rate "
+        "{lr}."
+    )
+    lines = [*filter(None, [strong.fill(text)])]
     if "mle hybrid" in variants(numbers):
         lines.append(
-            "Hybrid: MLE that starts from the strong decoder's image; each image keeps its best iterate, and the start "
-            "where no trial brought auxiliary images nearer."
+            "Hybrid: MLE that starts from the strong decoder's image, for as many steps as bring auxiliary images "
+            "nearest; none where no step does."
         )
     return lines
 
