@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from splitprobe.attacks import ATTACKS, generator, hybrid, mle
-from splitprobe.attacks.base import intercepted, scored
+from splitprobe.attacks.base import assess, intercepted, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Trial, Tuned, TunedMle, decibels, total_variation
 from splitprobe.attacks.optimized import run_mle
 from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint
@@ -151,6 +151,21 @@ def test_scores_are_means_over_the_draws_of_a_random_release(make_target, params
     assert len(pictures["black_box"]) == len(attacked)
     plain, _ = decoder("black_box", make_target(), params, images[:8])
     assert plain.draws == 1
+
+
+@pytest.mark.parametrize("defense", ["unprotected", "gaussian_noise"])
+def test_decoders_are_scored_on_the_first_images_too(make_target, params, images, judge, defense):
+    attack, attacked = decoder("black_box", make_target(defense), params, images[:8])
+    labels = torch.arange(8) % 4
+    _, results, _ = assess([attack], images[8:], attacked, labels, judge, 3)
+    found = results["black_box"]
+    draws = [attack.reconstruct(z, (3, 32, 32)) for z in intercepted(attack, attacked)]
+    expected = scored(attacked[:3], labels[:3], judge, torch.cat([x_hat[:3] for x_hat in draws]))
+    shared = {key.removeprefix("shared_"): value for key, value in found.items() if key.startswith("shared_")}
+    assert shared == {key: expected[key] for key in ("mse", "psnr_db", "ssim", "recognized", "identified")}
+    assert shared["psnr_db"] != found["psnr_db"]
+    _, results, _ = assess([attack], images[8:], attacked, labels, judge, 8)
+    assert results["black_box"]["shared_psnr_db"] == results["black_box"]["psnr_db"]
 
 
 def with_queries(attack, queries):
@@ -367,6 +382,8 @@ def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_t
     names = ["black_box", "gray_box", "cloud_side", "strong"]
     assert (list(fitted), list(optimized)) == (names, ["paper", "tuned", "hybrid"])
     assert list(stored["decoders"]) == names
+    assert stored["shared_images"] == params.raw("scales.mle.images") == 4
+    assert all("shared_psnr_db" in found for found in stored["decoders"].values())
     assert set(stored["floors"]) == {"gray", "mean_image", "mean_color"}
     stored = json.loads(paths.result("cnn/siftfunnel", "mle.json").read_text())
     assert stored["images"] == 4
@@ -564,16 +581,49 @@ def test_the_hybrid_combines_as_many_releases_as_its_decoder(make_target, params
     assert (attack.queries, attack.access, attack.decoder.name) == (16, "white-box, 16 queries", "strong_repeated")
 
 
-def test_what_came_through_dropout_is_compared_and_what_did_not_hardly(make_target, images):
-    target = make_target("dropout")  # rate 0.8
-    attack = TunedMle(target, 1, Tuned((0.05,), (0.0,), (1.0,), 0.05), plan(images=2), images[:2])
-    x = images[:2].float() / 255
-    z = target.edge(x).detach()
-    mask = torch.zeros_like(z).bernoulli_(0.5, generator=torch.Generator().manual_seed(0))
-    lost = (z * (1 - mask)).square().sum((1, 2, 3)) / (z * mask).square().sum((1, 2, 3))
-    assert torch.allclose(attack.objective(x, z * mask), 0.2 * lost, rtol=1e-4)
-    attack.queries = 16  # then a zero is hardly a mask's
-    assert torch.allclose(attack.objective(x, z * mask), (1 - 0.8**16) * lost, rtol=1e-4)
+def test_what_came_through_dropout_is_compared_entry_by_entry(make_target):
+    observed = torch.tensor([0.0, 3.0, 4.0, 0.0]).reshape(
+        1, 1, 2, 2
+    )  # root mean square of what came through: sqrt(12.5)
+    z_hat = torch.tensor([0.0, 2.0, 5.0, 0.0]).reshape(1, 1, 2, 2)
+    found = make_target("dropout").defense.mismatch(z_hat, observed, 1)
+    assert found.flatten().tolist() == pytest.approx([0, -1, 1, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize("queries", [1, 16])
+def test_a_zero_from_dropout_says_as_much_as_masks_allow(make_target, queries):
+    """Minus the logarithm of its likelihood, in units in which a Gaussian's is the squared distance."""
+    defense, hidden, variance = make_target("dropout").defense, 0.8**queries, 0.01 * 12.5
+    observed = torch.tensor([3.0, 4.0, 0.0, 0.0]).reshape(1, 1, 2, 2)
+
+    def counted(value):
+        z_hat = torch.tensor([3.0, 4.0, value, 0.0]).reshape(1, 1, 2, 2)
+        return defense.mismatch(z_hat, observed, queries).square().sum().item()
+
+    for value in (0.01, 0.3, 1.0, 5.0):
+        likelihood = hidden + (1 - hidden) * math.exp(-(value**2) / (2 * variance))
+        assert counted(value) == pytest.approx(-2 * variance * math.log(likelihood), rel=1e-4)
+    assert counted(0.001) == pytest.approx((1 - hidden) * 1e-6, rel=1e-3)
+    assert counted(50.0) == pytest.approx(-2 * variance * math.log(hidden), rel=1e-5)  # and no more
+
+
+def test_dropout_that_hides_nothing_is_compared_as_no_dropout(make_target, images):
+    defense = make_target("dropout").defense
+    defense = type(defense)(replace(defense.settings, rate=0.0))
+    z = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).sub(0.5).clamp_min(0)
+    z_hat = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    mismatch = defense.mismatch(z_hat, z, 1)
+    assert torch.allclose(mismatch.square(), (z_hat - z).square(), atol=1e-5)
+    (gradient,) = torch.autograd.grad(mismatch.square().sum(), z_hat)
+    assert torch.allclose(gradient, 2 * (z_hat - z), atol=1e-4)
+
+
+def test_dropout_that_hides_everything_has_a_gradient(make_target):
+    z_hat = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    mismatch = make_target("dropout").defense.mismatch(z_hat, torch.zeros(1, 1, 2, 2), 1)
+    (gradient,) = torch.autograd.grad(mismatch.square().sum(), z_hat)
+    assert gradient.abs().max() == 0
+    assert mismatch.square().sum() < 1e-12
 
 
 def test_decoders_of_another_cell_or_network_are_refused(params, paths, cpu, make_target):

@@ -88,6 +88,21 @@ def test_siftfunnels_decoders_of_the_paper():
     assert gray(torch.randn(2, 12, 16, 16)).shape == (2, 3, 64, 64)
 
 
+@pytest.mark.parametrize(
+    ("layout", "wide", "side", "expected"),
+    [
+        (Layout("cnn", 12, 2, 128, 3), 256, 16, 697_499),
+        (Layout("resnet18", 2, 3, 64, 3), 64, 64, 93_449),
+        # their decoder of z and a layer before it: 256 x 4 x 9 weights, 4 biases, BatchNorm's 8
+        (Layout("vgg16", 4, 5, 64, 3), 256, 16, 385_043 + 9_228),
+    ],
+)
+def test_siftfunnels_decoders_of_the_widened_feature(layout, wide, side, expected):
+    decoder = layout.cloud_decoder(wide)
+    assert count.parameters(decoder) == expected
+    assert decoder(torch.randn(2, wide, side, side)).shape == (2, 3, 64, 64)
+
+
 def test_normalization_by_hand():
     x = torch.full((1, 3, 2, 2), 0.5)
     assert NORMALIZATION.layer(3)(x)[0, :, 0, 0].tolist() == pytest.approx([0, 0.5, 1])

@@ -226,6 +226,23 @@ def test_the_strongest_attack_is_that_of_each_seed():
     assert attacks.best(lost, "cnn/ae") is None
 
 
+def test_the_strongest_attack_is_compared_on_the_images_that_all_have():
+    """A decoder that is ahead on its many images is behind on the few that MLE attacks too, and the reverse."""
+    lines = facts("cnn/ae", 1, 0.7, generator__strong=20.0, generator__black_box=17.0, mle__hybrid=18.0)
+    shared = [("strong", 16.0), ("black_box", 15.0)]
+    ahead = [*lines, *(("cnn/ae", 1, f"generator {name}", "shared_psnr_db", value) for name, value in shared)]
+    numbers = Numbers.of(table(*ahead), ["cnn/ae"])
+    found = [numbers.number("cnn/ae", "strongest", key).value for key in ("psnr_db", "gain_db", "all_psnr_db")]
+    assert found == [18.0, 18.0 - 13.0, 18.0]
+    assert numbers.text("cnn/ae", "strongest", "psnr_db") == attacks.best(numbers, "cnn/ae") == "mle hybrid"
+    behind = [*lines, ("cnn/ae", 1, "generator black_box", "shared_psnr_db", 19.0)]
+    behind += [("cnn/ae", 1, "generator strong", "shared_psnr_db", 16.0)]
+    numbers = Numbers.of(table(*behind), ["cnn/ae"])
+    found = [numbers.number("cnn/ae", "strongest", key).value for key in ("psnr_db", "gain_db", "all_psnr_db")]
+    assert found == [19.0, 19.0 - 13.0, 17.0]
+    assert numbers.text("cnn/ae", "strongest", "psnr_db") == attacks.best(numbers, "cnn/ae") == "generator black_box"
+
+
 def test_attacks_of_a_cell_and_their_names(tmp_path):
     own = Repository(tmp_path)
     own.cell("cnn/noise", GRID["gaussian_noise"])

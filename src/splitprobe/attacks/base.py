@@ -25,6 +25,7 @@ from splitprobe.targets.target import Target, load_target
 
 log = logging.getLogger("splitprobe")
 KEPT = 64  # reconstructions stored for the figures
+SHARED = ("mse", "psnr_db", "ssim", "recognized", "identified")  # scores on the images that every attack is given
 BLIND = ("gray", "mean_image")  # what anybody can answer; the third floor, an image's own mean color, needs x
 
 
@@ -84,13 +85,13 @@ def intercepted(attack: Attack, images: Tensor) -> Iterator[Tensor]:
 
 
 def assess(
-    attacks: list[Attack], auxiliary: Tensor, images: Tensor, labels: Tensor, judge: Target
+    attacks: list[Attack], auxiliary: Tensor, images: Tensor, labels: Tensor, judge: Target, shared: int = 0
 ) -> tuple[dict, dict, dict]:
     """Fit each attack and score it on the test images (uint8, N, C, H, W) with labels (N,).
 
     Returns the floors by name, the results by attack, and images and reconstructions for the figures (uint8, NHWC).
     ``failed`` marks an attack whose mean squared error is no better than that of a blind answer, gray or the mean
-    image.
+    image. Scores on the first ``shared`` images alone, those that every attack is given, follow under ``shared_``.
     """
     blind = measures.blind(images, auxiliary)
     floors = {name: scored(images, labels, judge, answer) for name, answer in blind.items()}
@@ -104,6 +105,10 @@ def assess(
         failed = not scores["mse"] < blind_mse
         facts = {"access": attack.access, "draws": attack.draws, **attack.facts()}
         results[attack.name] = {**facts, **scores, "failed": failed}
+        if shared:
+            some = x_hat.unflatten(0, (-1, len(images)))[:, :shared].flatten(0, 1)
+            on_shared = scored(images[:shared], labels[:shared], judge, some)
+            results[attack.name] |= {f"shared_{key}": on_shared[key] for key in SHARED}
         # of several draws, the figures show the first
         pictures[attack.name] = _to_pictures(x_hat[: len(images)])
         verdict = " (no better than a blind answer: failed)" if failed else ""
@@ -165,19 +170,24 @@ class Scene:
         )
 
 
-def run_family(attacks: list[Attack], images: Tensor, scene: Scene, params: Params, paths: Paths) -> dict[str, Any]:
+def run_family(
+    attacks: list[Attack], images: Tensor, scene: Scene, params: Params, paths: Paths, shared: int = 0
+) -> dict[str, Any]:
     """Run all attacks of a family on one cell; ``images`` are the first of the scene's test images.
+
+    ``shared`` of them, where that is not all, are scored on their own too, as :func:`assess` says.
 
     Writes <family>.json, reconstructions (<family>.npz) and the curves; returns what is in the first.
     """
     family, target, labels = attacks[0].family, attacks[0].target, scene.labels[: len(images)]
     cell, runtime = target.cell.name, target.runtime
     log.info("%s: %s attack on %d test images, %s", cell, family, len(images), runtime.name)
-    floors, results, pictures = assess(attacks, scene.auxiliary, images, labels, scene.judge)
+    floors, results, pictures = assess(attacks, scene.auxiliary, images, labels, scene.judge, shared)
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell),
         "cell": cell,
         "images": len(images),
+        **({"shared_images": min(shared, len(images))} if shared else {}),
         "judge": judging.landmarks(scene.judge, images.float() / 255, labels),
         "floors": floors,
         attacks[0].kind: results,

@@ -3,10 +3,12 @@
 - Black-box: the decoder mirrors the plain network's cut.
 - Gray-box: it mirrors the defense's architecture, where that differs from the plain one.
 - Repeated: the black-box decoder on several releases of the same image combined, where releases are random.
-- Cloud-side: the gray-box decoder on what the cloud's first layer makes of z, where that layer undoes a funnel.
+- Cloud-side: a decoder of what the cloud's first layer makes of z, where that layer undoes a funnel.
 - Strong, strong repeated (not in the paper): a larger residual decoder of the standardized feature, alike for every
   defense. It is fitted until its held-out error stops falling, on images that are flipped at random where the
   target's training flips them.
+
+All are scored on their own test images and, under ``shared_``, on those of them that MLE attacks.
 
 Differs from the authors: epochs are selected on held-out auxiliary images (theirs: on the target's images), and a
 stochastic release is drawn anew at every step.
@@ -32,7 +34,7 @@ from splitprobe.core.runtime import Runtime, progress
 from splitprobe.learning.augment import augment
 from splitprobe.learning.schedule import Adam, Rate, Schedule, UntilConverged, batches, renew_statistics
 from splitprobe.models import count
-from splitprobe.models.layers import ChannelExpand, deconv_tanh
+from splitprobe.models.layers import ChannelExpand
 from splitprobe.models.residual import ResidualDecoder
 from splitprobe.targets.target import Target
 
@@ -89,6 +91,13 @@ class Strong:
     lr: float = bounded(1e-7, 1.0)
     width: int = bounded(8, 4096)
     blocks: int = bounded(1, 100)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What decoders need of the section ``scales.mle``: the number of images on which all attacks are compared."""
+
+    images: int = bounded(1, 100000)
 
 
 class Decoder(Attack):
@@ -242,16 +251,11 @@ class Generator(Decoder):
 
 
 def cloud_side_decoder(target: Target) -> nn.Module | None:
-    """The authors' decoder of the widened feature; None where the cloud does not begin by widening z.
-
-    A layer narrows the feature to the channels of z, then follows the gray-box decoder. It has 93,449 parameters for
-    ResNet-18 at width 64, 2 channels, cut 3.
-    """
-    widening, layout = target.cloud[0], target.blueprint.layout(target.edge)
+    """The authors' decoder of the widened feature; None where the cloud does not begin by widening z."""
+    widening = target.cloud[0]
     if not isinstance(widening, ChannelExpand):
         return None
-    narrowing = deconv_tanh(widening.out_channels, layout.z_channels, 3)
-    return nn.Sequential(narrowing, target.blueprint.gray_box_decoder(layout))
+    return target.blueprint.layout(target.edge).cloud_decoder(widening.out_channels)
 
 
 def residual_decoder(target: Target, width: int, blocks: int) -> ResidualDecoder:
@@ -301,7 +305,9 @@ def train_generator(cell: str, params: Params, paths: Paths, runtime: Runtime) -
     """
     scene = Scene.open(cell, paths, runtime)
     attacks, images = build(scene.target, params, scene.test, {})
-    run_family(attacks, images, scene, params, paths)
+    # of the section this alone, so that decoders do not depend on the budget of MLE
+    shared = typed(Shared, {"images": params.raw("scales.mle.images")}, "scales.mle")
+    run_family(attacks, images, scene, params, paths, shared.images)
     settings, strong = params.section("attack.generator", Settings), params.scaled("strong", Strong)
     saved = {attack.name: attack.decoder.state_dict() for attack in attacks if attack.name in STRONG}
     size = {"width": strong.width, "blocks": strong.blocks}

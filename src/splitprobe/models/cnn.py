@@ -76,3 +76,12 @@ class Cnn:
             deconv_tanh(c, c, 3), deconv(c, c, 3), deconv(c, c, 3), nn.Tanh(), deconv(c, c, 3), deconv(c, narrowed, 3),
             *doubling, deconv(width, channels, 4), nn.Sigmoid(),
         )  # fmt: skip
+
+    @staticmethod
+    def cloud_decoder(wide_channels: int, z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:
+        """The authors' decoder of z widened to ``wide_channels``; 697,499 parameters at width 128, 12 channels, cut 2.
+
+        Two layers narrow the feature, in place of the first of the decoder of z.
+        """
+        narrowing = [deconv_tanh(wide_channels, n, 3) for n in (wide_channels, z_channels)]
+        return nn.Sequential(*narrowing, *Cnn.funnel_decoder(z_channels, cut, width, channels)[1:])

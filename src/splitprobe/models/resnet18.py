@@ -105,3 +105,12 @@ class ResNet18:
             deconv(n, out_channels, 3),
         ]  # fmt: skip
         return nn.Sequential(*undo_funnel, *ResNet18.decoder(out_channels, cut, width, channels)[1:])
+
+    @staticmethod
+    def cloud_decoder(wide_channels: int, z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:
+        """The authors' decoder of z widened to ``wide_channels``: a layer narrows it, then the decoder of z follows.
+
+        93,449 parameters at width 64, 2 channels, cut 3.
+        """
+        narrowing = deconv_tanh(wide_channels, z_channels, 3)
+        return nn.Sequential(narrowing, ResNet18.funnel_decoder(z_channels, cut, width, channels))

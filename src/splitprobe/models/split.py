@@ -75,6 +75,11 @@ class Layout:
         family = lookup(MODELS, self.model, "model")
         return family.funnel_decoder(self.z_channels, self.cut, self.width, self.channels)
 
+    def cloud_decoder(self, wide_channels: int) -> nn.Sequential:
+        """The family's decoder for SiftFunnel's z behind the cloud's first step, of ``wide_channels`` channels."""
+        family = lookup(MODELS, self.model, "model")
+        return family.cloud_decoder(wide_channels, self.z_channels, self.cut, self.width, self.channels)
+
 
 def build(model: str, settings: object, normalization: Normalization, shape: Shape) -> nn.Sequential:
     """The whole plain network: its normalization, then its blocks, of which the last is the classifier head."""

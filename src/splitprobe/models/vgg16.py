@@ -86,3 +86,12 @@ class Vgg16:
             layers.append(unit(in_channels, width * multiple, 4 if pooled else 3))
             in_channels = width * multiple
         return nn.Sequential(*layers, deconv(in_channels, channels, 3), nn.Sigmoid())
+
+    @staticmethod
+    def cloud_decoder(wide_channels: int, z_channels: int, cut: int, width: int, channels: int) -> nn.Sequential:
+        """A decoder of z widened to ``wide_channels``: a layer narrows it, then the decoder of z follows.
+
+        The authors' own is not known; this has the form of theirs for ResNet-18.
+        """
+        narrowing = deconv_tanh(wide_channels, z_channels, 3)
+        return nn.Sequential(narrowing, Vgg16.funnel_decoder(z_channels, cut, width, channels))

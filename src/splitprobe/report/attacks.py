@@ -2,7 +2,7 @@
 
 import json
 
-from splitprobe.report.numbers import CLOUD_SIDE, Numbers
+from splitprobe.report.numbers import CLOUD_SIDE, SHARED, Numbers
 
 NETWORKS = {"cnn": "CNN", "resnet18": "ResNet-18", "vgg16": "VGG16"}
 STAGES = ("generator", "mle")  # the families of attacks, decoders first
@@ -75,11 +75,13 @@ def queries(numbers: Numbers, cell: str, item: str) -> float:
 def best(numbers: Numbers, cell: str, stage: str = "", once: bool = False) -> str | None:
     """The attack with the highest mean PSNR, of all or of one of STAGES, as an item; None without a finite one.
 
-    ``once``: of those alone that see one release of an image.
+    A decoder's PSNR is that on the images that MLE is given too, where there is one. ``once``: of those attacks alone
+    that see one release of an image.
     """
     items = [item for item in all_of(numbers, cell) if stage in ("", item.split()[0])]
     seen = [item for item in items if not once or queries(numbers, cell, item) == 1]
-    values = {item: numbers.value(cell, item, "psnr_db") for item in seen}
+    quantities = {item: SHARED if SHARED in numbers.quantities(cell, item) else "psnr_db" for item in seen}
+    values = {item: numbers.value(cell, item, quantity) for item, quantity in quantities.items()}
     return max((item for item in seen if values[item] is not None), key=values.__getitem__, default=None)
 
 

@@ -2,8 +2,9 @@
 
 Numbers that follow from others are further lines, computed for each seed on its own: item ``network`` has
 ``accuracy_percent`` and, in points, ``accuracy_change_points`` against the unprotected network of the same data and
-model; ``strongest`` has ``psnr_db`` of the attack that gets most out of z (its item in ``text``) and ``gain_db``, how
-far that is above the mean auxiliary image on the same images.
+model; ``strongest`` has ``psnr_db`` of the attack that gets most out of z (its item in ``text``) on the test images
+that every attack was given, ``gain_db``, how far that is above the mean auxiliary image on these, and ``all_psnr_db``,
+what the same attack has on all images that it was given.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from splitprobe.report import frame as frames
 UNPROTECTED = "unprotected"  # the row without a defense
 CLOUD_SIDE = "generator cloud_side"  # a decoder of what the cloud's first layer makes of z: no attack on z
 NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
+SHARED = "shared_psnr_db"  # of a decoder, on the images that MLE is given too
 NO_ATTACK = "no attack ended with a finite PSNR"
 
 
@@ -197,14 +199,26 @@ def accuracies(frame: pd.DataFrame, reference: dict[str, str | None]) -> pd.Data
 
 
 def strongest(frame: pd.DataFrame) -> pd.DataFrame:
-    """PSNR and gain of the strongest attack, seed by seed; of equally strong ones the first."""
-    ours = frame[(frame.who == "ours") & (frame.quantity == "psnr_db")]
-    attacks = ours.item.str.match(r"(generator|mle) \w+$") & (ours.item != CLOUD_SIDE)
-    psnr = ours[attacks].reset_index(drop=True)
+    """PSNR and gain of the strongest attack, seed by seed; of equally strong ones the first.
+
+    Decoders are given more images than MLE. They are compared with it on those images that both had, where a score on
+    these was noted.
+    """
+    attacks = frame.item.str.match(r"(generator|mle) \w+$") & (frame.item != CLOUD_SIDE)
+    ours = frame[(frame.who == "ours") & attacks]
+    key = ["cell", "seed", "item"]
+    whole, shared = (ours[ours.quantity == name] for name in ("psnr_db", SHARED))
+    psnr = pd.concat([shared, whole]).drop_duplicates(key)
+    # in the order of the results, so that of equal ones the first is taken
+    psnr = psnr.set_index(key).reindex(pd.MultiIndex.from_frame(whole[key])).reset_index()
     best = psnr.loc[psnr.value.fillna(-np.inf).groupby([psnr.cell, psnr.seed], sort=False).idxmax()]
-    floor = ours[ours.item.isin(["floor generator mean_image", "floor mle mean_image"])]
+    floor = frame[(frame.who == "ours") & (frame.quantity == "psnr_db")]
+    floor = floor[floor.item.isin(["floor generator mean_image", "floor mle mean_image"])]
     floor = floor.set_index(["cell", "seed", floor.item.str.split().str[1]]).value
-    under = floor.reindex(list(zip(best.cell, best.seed, best.item.str.split().str[0], strict=True))).to_numpy()
+    family = best.item.str.split().str[0].mask(best.quantity == SHARED, "mle")
+    under = floor.reindex(list(zip(best.cell, best.seed, family, strict=True))).to_numpy()
+    own = whole.set_index(key).value.reindex(pd.MultiIndex.from_frame(best[key])).to_numpy()
     none = best.value.isna()
     best = best.assign(text=best.item.mask(none, ""), reason=np.where(none, NO_ATTACK, ""), item="strongest")
-    return pd.concat([best, best.assign(quantity="gain_db", value=best.value - under)], ignore_index=True)
+    found = {"psnr_db": best.value, "gain_db": best.value - under, "all_psnr_db": own}
+    return pd.concat([best.assign(quantity=name, value=value) for name, value in found.items()], ignore_index=True)

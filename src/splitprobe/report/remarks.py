@@ -100,8 +100,9 @@ def remarks(numbers: Numbers) -> list[str]:
         "images. The last one looks at the image: a landmark, not an attack.",
         *_generator(numbers),
         "MLE is white-box: it optimizes the pixels through the edge itself until the feature fits.",
-        "Strongest: the highest PSNR among a row's decoders and MLE variants, of several seeds the mean of each one's "
-        "own. Gain: how far that is above the mean auxiliary image on the same images.",
+        "Strongest: the highest PSNR among a row's decoders and MLE variants on the images that MLE is given, of "
+        "several seeds the mean of each one's own. Gain: how far that is above the mean auxiliary image on the same "
+        "images.",
         *_strong(numbers),
         untuned(numbers),
         *(_mle(numbers, item) for item in variants(numbers)),
