@@ -255,6 +255,7 @@ def test_attacks_of_a_cell_and_their_names(tmp_path):
     assert attacks.variants(numbers) == ["mle paper", "mle tuned"]
     best = attacks.best(numbers, "cnn/noise")
     assert attacks.title(numbers, "cnn/noise", best) == "black-box decoder, 16 queries"
+    assert attacks.title(numbers, "cnn/noise", "mle hybrid_once") == "hybrid, one query"
     assert attacks.title(numbers, "cnn/noise", "mle paper") == "MLE (paper's settings)"
     assert attacks.best(numbers, "cnn/sift", "mle") == "mle tuned"
     assert attacks.failed(numbers, "cnn/sift") == 3

@@ -4,7 +4,7 @@ It catches defenses that stall only one of two attacks: an optimization that can
 that was too small. Settings and number of steps are chosen as those of the tuned MLE are, on auxiliary images that the
 decoder was not fitted on, so that the start there is as good as on a test image. Where no step brings these nearer, the
 number is 0 and the start is left as it is. Where releases are random, decoder and MLE both work on several releases
-combined.
+combined; ``hybrid_once`` is the same on a single one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from splitprobe.targets.target import Target
 class Hybrid(TunedMle):
     """The tuned MLE, started from what a fitted decoder makes of the same feature."""
 
-    def __init__(self, target: Target, params: Params, plan: Plan, truth: Tensor, decoder: Decoder) -> None:
+    def __init__(self, name: str, target: Target, params: Params, plan: Plan, truth: Tensor, decoder: Decoder) -> None:
         settings = params.section("attack.mle", Settings)
-        super().__init__(target, params.seed, settings.hybrid, plan, truth, "hybrid")
+        super().__init__(target, params.seed, settings.hybrid, plan, truth, name)
         self.decoder, self.queries = decoder, decoder.queries
         if self.queries > 1:
             self.access = f"white-box, {self.queries} queries"
@@ -46,11 +46,13 @@ class Hybrid(TunedMle):
 
 
 def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Attack]) -> tuple[list[Attack], Tensor]:
-    """The hybrid attack, and the test images that it attacks (those of MLE). ``built`` holds earlier attacks by name.
+    """The hybrid attacks, and the test images that they attack (those of MLE). ``built`` holds earlier attacks by name.
 
     The strong decoder is always among them.
     """
     plan = params.scaled("mle", Plan)
     truth = test[: plan.images]
-    decoder = next(built[name] for name in STRONG if name in built)
-    return [Hybrid(target, params, plan, truth, decoder)], truth
+    decoders = [built[name] for name in STRONG if name in built]
+    # the first has the most releases; where that is more than one, the other has one
+    names = zip(("hybrid", "hybrid_once"), decoders, strict=False)
+    return [Hybrid(name, target, params, plan, truth, decoder) for name, decoder in names], truth

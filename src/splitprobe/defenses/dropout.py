@@ -13,9 +13,8 @@ from torch import Tensor
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Defense
 
-
-# d in `mismatch`, in the root mean square of the values that came through: well below a value, so that few zeros of the
-# feature pass as hidden; attacks on a trained row differ by 0.05 dB between a third of it and itself
+# d in `mismatch`, in the root mean square of the values that came through: small, so that few values of the feature
+# pass as a zero; attacks with a third of it differed by 0.03 dB
 DEVIATION = 0.1
 
 

@@ -53,14 +53,14 @@ def all_of(numbers: Numbers, cell: str) -> list[str]:
 def variant_title(item: str) -> str:
     """A variant's name for readers: "paper" alone would look like the paper's own numbers."""
     name = item.split()[-1]
-    return {"paper": "paper's settings"}.get(name, name)
+    return {"paper": "paper's settings", "hybrid_once": "hybrid, one query"}.get(name, name)
 
 
 def title(numbers: Numbers, cell: str, item: str) -> str:
     """An attack's name for readers, such as "black-box decoder, 16 queries" or "MLE (tuned)"."""
     stage, name = item.split()
     if stage == "mle":
-        text = name if name == "hybrid" else f"MLE ({variant_title(name)})"
+        text = variant_title(name) if name.startswith("hybrid") else f"MLE ({variant_title(name)})"
     else:
         text = DECODERS.get(name, f"{name.replace('_', ' ')} decoder")
     asked = queries(numbers, cell, item)
@@ -75,12 +75,14 @@ def queries(numbers: Numbers, cell: str, item: str) -> float:
 def best(numbers: Numbers, cell: str, stage: str = "", once: bool = False) -> str | None:
     """The attack with the highest mean PSNR, of all or of one of STAGES, as an item; None without a finite one.
 
-    A decoder's PSNR is that on the images that MLE is given too, where there is one. ``once``: of those attacks alone
-    that see one release of an image.
+    Of all attacks, a decoder's PSNR is that on the images that MLE is given too, where there is one. ``once``: of those
+    attacks alone that see one release of an image.
     """
     items = [item for item in all_of(numbers, cell) if stage in ("", item.split()[0])]
     seen = [item for item in items if not once or queries(numbers, cell, item) == 1]
-    quantities = {item: SHARED if SHARED in numbers.quantities(cell, item) else "psnr_db" for item in seen}
+    # within a family all have the same images
+    quantities = dict.fromkeys(seen, "psnr_db")
+    quantities |= {item: SHARED for item in seen if not stage and SHARED in numbers.quantities(cell, item)}
     values = {item: numbers.value(cell, item, quantity) for item, quantity in quantities.items()}
     return max((item for item in seen if values[item] is not None), key=values.__getitem__, default=None)
 

@@ -47,7 +47,9 @@ def _decoders(numbers: Numbers) -> list[str]:
 def caption(scale: str, numbers: Numbers) -> list[str]:
     """What was measured on what, for above the blocks."""
     generator, mle = (Common(numbers, [stage])["images"] for stage in attacks.STAGES)
-    steps = [f"{Common(numbers, [item])['steps']} ({variant_title(item)})" for item in variants(numbers)]
+    common = {variant_title(item): Common(numbers, [item]) for item in variants(numbers)}
+    most = {title: own["most_steps"] for title, own in common.items()}
+    steps = [f"{f'at most {most[name]}' if most[name] else own['steps']} ({name})" for name, own in common.items()]
     trained = "{epochs} epochs (schedule: {schedule})".format_map(Common(numbers, ["training"]))
     return [
         f"**Scale {scale}: {words(data(numbers))}.** "
