@@ -38,11 +38,11 @@ KEPT = {
     "swept": ["gaussian_noise"],
     "timed": ["cnn/unprotected"],
     "known": ["cnn/unprotected"],
-    "parts": ["cnn", "budget", "ablation", "prepared", "sweeps", "costs"],
+    "parts": ["cnn", "variants_cnn", "budget", "ablation", "prepared", "sweeps", "costs"],
     "tables": ["table1", "table2", "leaderboard"],
     "figures": ["figure4", "criterion"],
 }
-KEPT["cells"] += ["budget/gaussian_noise", "ablation/no_dcor"]
+KEPT["cells"] += ["variants_cnn/bido_unit", "budget/gaussian_noise", "ablation/no_dcor"]
 
 
 STAND_IN = """
@@ -115,7 +115,7 @@ def keep_few(root: Path) -> None:
     }
     params["rows"] |= {"table1": "objects xray", "criterion": "*/*", "histograms": "cnn/*"}
     repeats, groups = params["scales"]["repeats"], {name.partition("/")[0] for name in cells["cells"]}
-    repeats |= {"budget": 1, "ablation": 1}
+    repeats |= {"variants_cnn": 1, "budget": 1, "ablation": 1}
     params["scales"]["repeats"] = {name: repeats[name] for name in repeats if name in {*groups, "sweeps"}}
     params["scales"]["data"] = {name: params["scales"]["data"][name] for name in cells["datasets"]}
     params["sweeps"] = {name: params["sweeps"][name] for name in cells["swept"]}

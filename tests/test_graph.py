@@ -289,7 +289,9 @@ TRAINED = ("train_target", "sweep")
 SETTINGS = {  # another value, scripts, cells; and further instances
     "defense.gaussian_noise.sigma": (2.0, TRAINED, lambda c: c["defense"] == "gaussian_noise", ()),
     "variants.bido_cka.defense.bido.lambda_x": (2.0, TRAINED, lambda c: c["variant"] == "bido_cka", ()),
-    "defense.bido.lambda_x": (3.0, TRAINED, lambda c: c["defense"] == "bido" and c["variant"] == "none", ()),
+    "defense.bido.lambda_x": (
+        3.0, TRAINED, lambda c: c["defense"] == "bido" and c["variant"] in ("none", "bido_unit"), (),
+    ),
     "ablation.no_dcor.loss.lambda_dcor": (0.5, TRAINED, lambda c: c["ablation"] == "no_dcor", ()),
     "scales.target.cnn.epochs.demo": (9, TRAINED, lambda c: c["model"] == "cnn", ()),
     "scales.model.resnet18.width.demo": (16, TRAINED, lambda c: c["model"] == "resnet18", ()),

@@ -59,14 +59,17 @@ FEWER = 16  # times fewer images of each role, in the real proportions, which cr
 # a few of each: cells of every network, one that takes weights, one that borrows networks, one of an ablation
 RUN = {
     "cells": [
-        "cnn/unprotected", "cnn/gaussian_noise", "cnn/siftfunnel", "budget/mid", "resnet18/unprotected",
-        "ablation/no_l1", "vgg16/unprotected", "depth_cnn/cut1",
+        "cnn/unprotected", "cnn/gaussian_noise", "cnn/siftfunnel", "variants_cnn/vib_mean", "budget/mid",
+        "resnet18/unprotected", "ablation/no_l1", "vgg16/unprotected", "depth_cnn/cut1",
     ],
     "datasets": ["objects", "xray"],
     "swept": ["gaussian_noise", "siftfunnel"],
     "timed": ["cnn/unprotected"],
     "known": ["cnn/unprotected"],
-    "parts": ["cnn", "budget", "resnet18", "ablation", "vgg16", "depth_cnn", "prepared", "sweeps", "calibration"],
+    "parts": [
+        "cnn", "variants_cnn", "budget", "resnet18", "ablation", "vgg16", "depth_cnn", "prepared", "sweeps",
+        "calibration",
+    ],
     "tables": ["table1", "table2", "leaderboard", "criterion"],
     "figures": ["criterion", "figure4", "calibration"],
 }  # fmt: skip

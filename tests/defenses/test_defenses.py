@@ -41,6 +41,7 @@ PAPER_WIDTH = [  # edge parameters at width 128 on RGB, the paper's Table II, an
     ("ae", "none", 2_365_056, 2_006_659),
     ("ae", "ae_adversarial", 2_365_056, 2_006_659),
     ("siftfunnel", "architecture", 14_890, 80_555),
+    ("siftfunnel", "siftfunnel_code", 16_354, 80_555),
 ]
 
 
@@ -63,6 +64,22 @@ def test_variants_change_what_they_name_and_nothing_else(make_blueprint):
     plain, changed = settings("bido", "none"), settings("bido", "bido_cka")
     differing = {key: value for key, value in changed.items() if plain[key] != value}
     assert differing == {"lambda_x": 1.0, "lambda_y": 10.0, "estimator": "cka", "bandwidth": None}
+    for name, variant, change in (
+        ("bido", "bido_unit", {"x_scale": "unit"}),
+        ("nls", "nls_constant", {"schedule": "constant"}),
+        ("vib", "vib_mean", {"send": "mean"}),
+        ("infoscissors", "infoscissors_encoder", {"form": "encoder"}),
+        ("ae", "ae_inert", {"l1": 0.001}),
+        ("gaussian_noise", "noise_trained", {}),
+        ("dropout", "dropout_trained", {}),
+    ):
+        plain, changed = settings(name, "none"), settings(name, variant)
+        assert {key: value for key, value in changed.items() if plain[key] != value} == change
+    parts = {part: settings("siftfunnel", variant)[part] for part, variant in
+             (("architecture", "siftfunnel_code"), ("loss", "siftfunnel_l1"))}  # fmt: skip
+    plain = settings("siftfunnel", "none")
+    assert parts["architecture"] == {**plain["architecture"], "tail": "code"}
+    assert parts["loss"] == {**plain["loss"], "lambda_l1": 0.005}
     assert settings("siftfunnel", "architecture")["architecture"] == settings("siftfunnel", "none")["architecture"]
     assert settings("siftfunnel", "architecture")["loss"]["lambda_dcor"] == 0
 
@@ -108,6 +125,20 @@ def test_mid_samples_in_training_and_at_test(make_target):
     assert deviation.mean().item() == pytest.approx(math.log1p(math.exp(-5)), rel=0.1)  # softplus(0 - 5)
 
 
+def test_vib_that_sends_the_mean_adds_noise_in_training_alone(params, make_target, cpu):
+    params.tree["defense"]["vib"]["send"] = "mean"
+    defense, z = make_target("vib").defense, torch.rand(64, 8, 6, 6) + 0.5
+    assert defense.stochastic is False
+    assert defense.release(z, cpu.generator(0)) is z
+    assert defense.combined_release(z, 16, cpu.generator(0)) is z
+    noise = defense.training_release(z, cpu.generator(0)) - z
+    assert noise.std().item() == pytest.approx(defense.settings.sigma, rel=0.02)
+    params.tree["defense"]["vib"]["send"] = "sample"
+    sampled = make_target("vib").defense
+    assert sampled.stochastic is True
+    assert torch.equal(sampled.release(z, cpu.generator(0)), sampled.training_release(z, cpu.generator(0)))
+
+
 def test_mid_and_vib_penalize_their_kl(make_target):
     generator = torch.Generator().manual_seed(0)
     z, y, logits = torch.rand(6, 4, 2, 2, generator=generator), torch.arange(6) % 3, torch.zeros(6, 3)
@@ -130,10 +161,11 @@ def test_the_adversary_is_rewarded_for_what_its_reconstructor_gets_wrong(make_tr
     batch = trainer.forward(images.float() / 255, labels)
     errors = [trainer.defense.inner_step(batch)["adversary_error"].item() for _ in range(20)]
     assert errors[-1] < errors[0] / 1.5
-    reward = trainer.defense.penalty(batch)["adversary"]
-    assert reward.item() == pytest.approx(-trainer.defense.reconstruction_error(batch).item())
+    reward, net = trainer.defense.penalty(batch)["adversary"], trainer.defense.estimator.net
+    assert reward.item() == pytest.approx(-trainer.defense.reconstruction_error(net, batch.x, batch.z).item())
     reward.backward()
-    assert all(p.grad is None or not p.requires_grad for p in trainer.defense.reconstructor.parameters())
+    assert not any(p.requires_grad for p in net.parameters())
+    assert trainer.defense.estimator.steps == 20 * trainer.defense.settings.inner_steps
     assert any(p.grad.abs().max() > 0 for p in trainer.edge.parameters())
 
 

@@ -83,6 +83,44 @@ def test_a_dead_edge_is_warned_about_and_stays_finite(make_trainer, caplog):
     assert "every channel of z is dead" in caplog.text
 
 
+@pytest.mark.parametrize(("name", "changes"), [("infoscissors", {}), ("ae", {"adversary": 1.0})])
+def test_an_estimator_is_compared_with_a_fresh_one(params, paths, cpu, make_cell, caplog, name, changes):
+    params.tree["defense"][name] |= {
+        **changes,
+        "inner_steps": 1,
+        "lr": 1e-6,
+    }  # one that learns nothing
+    params.tree["training"] |= {"estimator_share": 1.0, "estimator_ratio": 1.0}
+    result = train_target(make_cell(name), params, paths, cpu)["estimator"]
+    assert result["steps"] == 2 * 4 + 1  # two epochs of 64 images in batches of 16, and one to follow the last
+    assert result["fresh_steps"] == 12  # three epochs, the first number of whole ones that is not less
+    assert result["ratio"] == pytest.approx(result["error"] / result["fresh_error"])
+    assert result["outrun"] == (result["ratio"] > 1.0) == ("ratio_reason" in result) == ("outran" in caplog.text)
+    assert train_target(make_cell(), params, paths, cpu)["estimator"] == {}
+
+
+def test_the_estimator_of_the_chosen_epoch_is_kept(make_trainer):
+    trainer = make_trainer("infoscissors", epochs=2)
+    images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels, states = torch.arange(16) % 4, []
+    for _ in trainer.fit((images, labels), (images, labels), "followed"):
+        states.append({key: value.clone() for key, value in trainer.defense.estimator.net.state_dict().items()})
+    kept = trainer.defense.estimator.net.state_dict()
+    assert all(torch.equal(kept[key], states[trainer.best_epoch - 1][key]) for key in kept)
+
+
+@pytest.mark.parametrize(("name", "changes"), [("infoscissors", {}), ("ae", {"adversary": 1.0})])
+def test_an_estimator_learns_from_features_in_bfloat16(params, make_blueprint, name, changes):
+    params.tree["defense"][name] |= changes
+    runtime = runtimes.Runtime(torch.device("cpu"), "bfloat16", True, "bfloat16")
+    settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Schedule)
+    trainer = Trainer(make_blueprint(name), settings, schedule, runtime, 1, 16)
+    images, labels = torch.randint(0, 256, (16, 3, 32, 32)).to(torch.uint8), torch.arange(16) % 4
+    trainer.defense.begin_epoch(2)
+    assert math.isfinite(trainer.epoch(images, labels)["loss"])
+    assert math.isfinite(trainer.compare_estimator(images, images)["ratio"])
+
+
 def test_bfloat16_agrees_with_float32_within_what_two_seeds_differ_by(params, make_blueprint):
     losses = {}
     source = torch.Generator().manual_seed(0)

@@ -3,7 +3,8 @@
 The encoder halves the channels of z. With ``adversary = 0`` there is no adversary and an L1 penalty on z, as the
 SiftFunnel paper ran it. With a positive weight it is the published defense without its compression term. A
 reconstructor is then trained beside the network to rebuild x from z, and the network is rewarded for its error. That
-error is L1 plus the L1 of Sobel gradients.
+error is L1 plus the L1 of Sobel gradients. Published is one step of the reconstructor for each of the network;
+``inner_steps`` gives it more, so that it is not outrun.
 
 The paper's encoder has 2,065,536 parameters at width 128, cut 2, so the edge has 2,365,056, as printed. Expected:
 without the adversary, z leaks about as much as the plain network's z, at half the size.
@@ -19,19 +20,20 @@ from torch.nn import functional as F
 
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
-from splitprobe.learning import optimizers
+from splitprobe.learning.estimator import Estimator
 from splitprobe.models.layers import Block, InverseResidual, deconv, deconv_tanh
 from splitprobe.models.split import Layout
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The section ``defense.ae``: weights of the L1 penalty, the adversary and its edges; the adversary's lr."""
+    """The section ``defense.ae``: weights of L1, adversary and its edges; lr and inner steps of the reconstructor."""
 
     l1: float = bounded(0.0, 1000.0)
     adversary: float = bounded(0.0, 1000.0)
     edges: float = bounded(0.0, 1000.0)
     lr: float = bounded(1e-6, 1.0)
+    inner_steps: int = bounded(1, 100)
 
 
 class Coder(nn.Module):
@@ -82,38 +84,31 @@ class AutoEncoder(Defense):
         return nn.Sequential(*edge[:-1], encoding_block), nn.Sequential(Coder(half_channels, last.out_channels), *cloud)
 
     def prepare(self, site: Site) -> None:
-        """Build the reconstructor and its optimizer; without an adversary, build nothing."""
+        """Build the reconstructor; without an adversary, build nothing."""
         if self.settings.adversary:
             # seeded apart: the network's own random numbers stay the same with and without an adversary
             with site.runtime.seeded(site.seed, "adversary"):
-                self.reconstructor = site.runtime.place(site.layout.mirror(site.layout.z_channels))
-            self.optimizer = optimizers.Adam(self.reconstructor.parameters(), self.settings.lr)
+                net = site.runtime.place(site.layout.mirror(site.layout.z_channels))
+            error = self.reconstruction_error
+            self.estimator = Estimator(net, self.settings.lr, self.settings.inner_steps, error, error)
 
-    def reconstruction_error(self, batch: Batch) -> Tensor:
-        """L1 error of x rebuilt from z, plus ``edges`` times the L1 error of its Sobel gradients; a scalar."""
-        x_hat = self.reconstructor(batch.z).float()
-        return F.l1_loss(x_hat, batch.x) + self.settings.edges * F.l1_loss(sobel(x_hat), sobel(batch.x))
+    def reconstruction_error(self, net: nn.Module, x: Tensor, z: Tensor) -> Tensor:
+        """L1 error of x (B, C, H, W) rebuilt from z, plus ``edges`` times that of its Sobel gradients; a scalar."""
+        x_hat = net(z.float()).float()
+        return F.l1_loss(x_hat, x) + self.settings.edges * F.l1_loss(sobel(x_hat), sobel(x))
 
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train the reconstructor, where there is one, for one step on the detached batch; returns its error."""
-        if not self.settings.adversary:
-            return {}
-        # frozen since the network's last step
-        self.reconstructor.requires_grad_(True)
-        error = self.reconstruction_error(batch.detached())
-        self.optimizer.zero_grad(set_to_none=True)
-        error.backward()
-        self.optimizer.step()
-        self.reconstructor.requires_grad_(False)  # the network's loss must not change it
-        return {"adversary_error": error.detach()}
+        """Train the reconstructor, where there is one, on the detached batch; returns its error."""
+        return {"adversary_error": self.estimator.follow(batch.x, batch.z)} if self.estimator else {}
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted mean of |z| and, with an adversary, the weighted reward for the reconstructor's error."""
         # float(): under autocast z may be bfloat16
         terms = {"l1": self.settings.l1 * batch.z.float().abs().mean()}
-        if self.settings.adversary:
+        if self.estimator:
             # negative: the network gains where the reconstructor errs
-            terms["adversary"] = -self.settings.adversary * self.reconstruction_error(batch)
+            error = self.reconstruction_error(self.estimator.net, batch.x, batch.z)
+            terms["adversary"] = -self.settings.adversary * error
         return terms
 
     def gray_box_decoder(self, layout: Layout) -> nn.Module | None:

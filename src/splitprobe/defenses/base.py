@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from splitprobe.core.params import Params, typed
 from splitprobe.core.runtime import Runtime
+from splitprobe.learning.estimator import Estimator
 from splitprobe.models.split import Layout
 
 
@@ -49,10 +50,14 @@ class Batch:
 class Site:
     """Where and how long a defense is trained, for ``prepare`` and ``make_private``.
 
-    ``images`` is the number of training images; ``layout`` is what a decoder of z must fit.
+    ``images`` is the number of training images; ``layout`` is what a decoder of z must fit. ``normalize`` is the edge's
+    first step, of images in [0, 1]; ``x_shape`` and ``z_shape`` are those of one image and of its feature.
     """
 
     layout: Layout
+    normalize: nn.Module
+    x_shape: torch.Size
+    z_shape: torch.Size
     images: int
     epochs: int
     runtime: Runtime
@@ -67,13 +72,15 @@ class Defense:
     """A network without a defense, and the hooks that defenses override.
 
     ``title`` names the defense in tables. ``stochastic`` says whether ``release`` draws noise; ``stochastic_cloud``
-    says whether the cloud does, in evaluation too.
+    says whether the cloud does, in evaluation too. ``estimator`` is what the defense trains beside the network to know
+    what z says about x; training tells afterwards whether the edge outran it.
     """
 
     title: ClassVar[str] = "Unprotected"
     Settings: ClassVar[type] = Empty
     stochastic: ClassVar[bool] = False
     stochastic_cloud: ClassVar[bool] = False
+    estimator: Estimator | None = None
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -105,11 +112,15 @@ class Defense:
         return edge, cloud
 
     def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """What leaves the device for z (B, c, h, w), in the same shape, in training and at inference.
+        """What leaves the device for z (B, c, h, w), in the same shape.
 
         Noise is drawn from ``generator``.
         """
         return z
+
+    def training_release(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """What the cloud gets in the steps of training; the release, unless a defense overrides it."""
+        return self.release(z, generator)
 
     def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
         """What an adversary makes of ``queries`` independent releases of z (B, c, h, w), in that shape: their mean.

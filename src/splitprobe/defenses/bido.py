@@ -6,6 +6,10 @@ fixed bandwidth relative to the dimension. It saturates on images: a shuffled x 
 (the training curve shows both numbers). The published weights (2; 20) therefore push mostly on kernel ranks. ``cka`` is
 the fair form: HSIC normalized to [0, 1], with the bandwidth at the median distance.
 
+A fixed bandwidth gives the scale of x a meaning. The SiftFunnel paper's x is normalized, as the network sees it, and
+its weights belong to this: ``x_scale = normalized``. With ``unit``, x stays in [0, 1], where squared distances are some
+25 times smaller and the kernel of x is nearly constant. With the median distance the scale of x hardly matters.
+
 Expected: with ``nocco`` the training is unsteady; with ``cka`` z says somewhat less about x.
 """
 
@@ -18,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from splitprobe.core.params import bounded
-from splitprobe.defenses.base import Batch, Defense
+from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.learning.losses import pairwise_distances
 
 
@@ -26,7 +30,8 @@ from splitprobe.learning.losses import pairwise_distances
 class Settings:
     """The section ``defense.bido``: weights, estimator and its constants, and which features count.
 
-    ``bandwidth`` null means the median distance; ``features`` is "all" hidden ones or only z, at the "cut".
+    ``bandwidth`` null means the median distance; ``features`` is "all" hidden ones or only z, at the "cut"; ``x_scale``
+    is that of images in the kernel: "unit", in [0, 1], or "normalized", as the network sees them.
     """
 
     lambda_x: float = bounded(0.0, 1000.0)
@@ -35,6 +40,7 @@ class Settings:
     bandwidth: float | None = bounded(1e-6, 1e6)
     epsilon: float = bounded(1e-9, 1.0)
     features: str = bounded(choices=("all", "cut"))
+    x_scale: str = bounded(choices=("unit", "normalized"))
 
 
 def gaussian_kernel(points: Tensor, bandwidth: float | None) -> Tensor:
@@ -91,13 +97,21 @@ class Bido(Defense):
     title = "BiDO"
     Settings = Settings
 
+    def prepare(self, site: Site) -> None:
+        """Note how the network normalizes images."""
+        self.normalize = site.normalize
+
     def form(self, kernel: Tensor) -> Tensor:
         """The matrix (B, B) that the estimator makes of a kernel (B, B)."""
         return direction(kernel) if self.settings.estimator == "cka" else regression(kernel, self.settings.epsilon)
 
     def kernel(self, points: Tensor) -> Tensor:
-        """The estimator's matrix (B, B) of the Gaussian kernel of images or features (B, ...)."""
+        """The estimator's matrix (B, B) of the Gaussian kernel of points (B, ...)."""
         return self.form(gaussian_kernel(points, self.settings.bandwidth))
+
+    def image_kernel(self, x: Tensor) -> Tensor:
+        """The same of images x (B, C, H, W) in [0, 1], on the scale that the settings name."""
+        return self.kernel(self.normalize(x) if self.settings.x_scale == "normalized" else x)
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted dependence of the hidden features on x and, negative, that on y; each summed over the features.
@@ -108,7 +122,7 @@ class Bido(Defense):
         # the last activation is the logits, which is no hidden feature
         hidden = batch.activations[:-1] if self.settings.features == "all" else (batch.z,)
         # dependence is linear in the matrix of each feature, so their sum is compared once with x and once with y
-        x, y, total = self.kernel(batch.x), self.form(classes @ classes.T), sum(self.kernel(h) for h in hidden)
+        x, y, total = self.image_kernel(batch.x), self.form(classes @ classes.T), sum(self.kernel(h) for h in hidden)
         return {
             "dependence_x": (self.settings.lambda_x * (x * total).sum()).float(),
             "dependence_y": (-self.settings.lambda_y * (total * y).sum()).float(),
@@ -117,6 +131,6 @@ class Bido(Defense):
     @torch.no_grad()
     def watch(self, batch: Batch) -> dict[str, Tensor]:
         """The dependence of z on x, and that on shuffled images, which is what an independent x would score."""
-        x, z = self.kernel(batch.x), self.kernel(batch.z)
+        x, z = self.image_kernel(batch.x), self.kernel(batch.z)
         shuffled = x.roll((1, 1), (0, 1))  # each z meets its neighbor's image; the batch's order is random
         return {"z_on_x": (x * z).sum(), "z_on_shuffled_x": (shuffled * z).sum()}

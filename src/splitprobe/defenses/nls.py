@@ -1,9 +1,11 @@
 """Negative label smoothing (Struppek, Hintersdorf, Kersting, ICLR 2024): targets with a negative share for each class.
 
-L = (1 - a)(-log p_y) + a mean_k(-log p_k) with a < 0, which is unbounded below. As published, the factor is 0 for half
-of the epochs, grows to a / 2 over the next quarter, and is a in the last one; the training curve shows it. The method
-was made against attacks on the training data of a classifier, not against attacks on features. Expected: z leaks as
-much as unprotected.
+L = (1 - a)(-log p_y) + a mean_k(-log p_k) with a < 0, which is unbounded below. As published (``ramp``), the factor is
+0 for half of the epochs, grows to a / 2 over the next quarter, and is a in the last one; the training curve shows it.
+Under a learning rate that falls to zero, the full factor then acts on the smallest steps alone: in ten epochs of a
+cosine it gets 2 % of the sum of learning rates, so that the row may only repeat the unprotected one. ``constant`` is
+the factor from the first epoch on. The method was made against attacks on the training data of a classifier, not
+against attacks on features. Expected: z leaks as much as unprotected.
 """
 
 from dataclasses import dataclass
@@ -19,9 +21,10 @@ from splitprobe.learning.losses import soft_cross_entropy
 
 @dataclass(frozen=True)
 class Settings:
-    """The section ``defense.nls``; ``factor`` is the a of the loss, at most 0."""
+    """The section ``defense.nls``; ``factor`` is the a of the loss, at most 0, ``schedule`` how it comes into force."""
 
     factor: float = bounded(-0.5, 0.0)
+    schedule: str = bounded(choices=("ramp", "constant"))
 
 
 def ramp(progress: float) -> float:
@@ -46,10 +49,11 @@ class NegativeLabelSmoothing(Defense):
         self.epochs = site.epochs
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:
-        """Set this epoch's factor by the ramp and return it for the training curve."""
+        """Set this epoch's factor by the schedule and return it for the training curve."""
         # the last epoch has the full factor even in a run too short to reach the last quarter
         progress = 1.0 if epoch == self.epochs else (epoch - 1) / self.epochs
-        self.factor = self.settings.factor * ramp(progress) or 0.0  # turns -0.0 into 0.0
+        share = 1.0 if self.settings.schedule == "constant" else ramp(progress)
+        self.factor = self.settings.factor * share or 0.0  # turns -0.0 into 0.0
         return {"smoothing_factor": self.factor}
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from splitprobe.core.runtime import Runtime, progress
 from splitprobe.datasets.base import Dataset, open_dataset
 from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.learning.augment import augment
+from splitprobe.learning.estimator import comparison
 from splitprobe.learning.schedule import Adam, Rate, Schedule, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.split import Shape
@@ -43,6 +44,8 @@ class Settings(Adam):
     flip: bool
     jitter: float = bounded(0.0, 0.5)
     draws: int = bounded(1, 1000)
+    estimator_share: float = bounded(0.0, 10.0)
+    estimator_ratio: float = bounded(1.0, 100.0)
 
 
 class Trainer:
@@ -61,8 +64,15 @@ class Trainer:
         self.rate, self.best_epoch = Rate(self.optimizer, schedule, settings), 0
         uses = ("order", "view", "noise")
         self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in uses)
-        site = Site(blueprint.layout(self.edge), size, schedule.epochs, runtime, seed)
+        x_shape = torch.Size((blueprint.shape.channels, blueprint.shape.side, blueprint.shape.side))
+        with torch.no_grad():
+            z_shape = self.edge.eval()(torch.zeros(1, *x_shape, device=runtime.device)).shape[1:]
+        shapes = (blueprint.layout(self.edge), self.edge[0], x_shape, z_shape)
+        site = Site(*shapes, size, schedule.epochs, runtime, seed)
         self.defense.prepare(site)
+        # a defense's estimator is kept with the weights of its epoch: it is compared on the edge that it followed
+        estimator = self.defense.estimator
+        self.kept = nn.ModuleList((self.net, *([estimator.net] if estimator else [])))
         self.draw = lambda: batches(size, settings.batch_size, self.order)
         private = self.defense.make_private(self.net, self.optimizer, site)
         if private is not None:
@@ -76,7 +86,7 @@ class Trainer:
             for layer in self.edge:
                 z = layer(z)
                 activations.append(z)
-            hidden = self.defense.release(z, self.noise)
+            hidden = self.defense.training_release(z, self.noise)
             for layer in self.cloud:
                 hidden = layer(hidden)
                 activations.append(hidden)
@@ -143,12 +153,12 @@ class Trainer:
                 log.warning("%s, epoch %d: every channel of z is dead, nothing of the image is sent", label, epoch)
             self.rate.step(loss)
             if self.defense.in_force and accuracy > best_accuracy:
-                best, best_accuracy = copy.deepcopy(self.net.state_dict()), accuracy
+                best, best_accuracy = copy.deepcopy(self.kept.state_dict()), accuracy
                 self.best_epoch = epoch
             row |= {"validation_loss": loss, "validation_accuracy": accuracy}
             bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "epoch"})
             yield row
-        self.net.load_state_dict(best)
+        self.kept.load_state_dict(best)
 
     def renew_statistics(self, images: Tensor) -> None:
         """Take BatchNorm's statistics anew from the first training images, not augmented; the same images each time."""
@@ -160,6 +170,35 @@ class Trainer:
                 return self.cloud(self.defense.release(self.edge(x), noise))
 
         renew_statistics(self.net, run, (part.float() / 255 for part in parts))
+
+    def compare_estimator(self, images: Tensor, held_out: Tensor) -> dict[str, Any]:
+        """How the defense's own estimator compares with a fresh one of the edge as it is; empty where it has none.
+
+        The fresh one learns from training images as the other did; both are judged by held-out ones (uint8, N, C, H,
+        W). The penalty never sees an estimator before it has followed the edge's last step, so it does that first.
+        """
+        own, settings = self.defense.estimator, self.settings
+        if own is None:
+            return {}
+        self.net.eval()
+        order, views = (self.runtime.generator(self.seed, "fresh estimator", use) for use in ("order", "view"))
+
+        def pairs(parts: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+            for x in parts:
+                with torch.no_grad(), self.runtime.autocast():
+                    z = self.edge(x)
+                yield x, z
+
+        def epoch() -> Iterator[tuple[Tensor, Tensor]]:
+            index = batches(len(images), settings.batch_size, order)
+            return pairs(augment(images[i].float() / 255, settings.flip, settings.jitter, views) for i in index)
+
+        with self.runtime.seeded(self.seed, "fresh estimator"):
+            fresh = own.fresh()
+        own.follow(*next(epoch()))
+        fresh.learn(epoch, settings.estimator_share * own.steps)
+        held = [part.float() / 255 for part in held_out.split(settings.batch_size)]
+        return comparison(*((one, one.mean_error(pairs(held))) for one in (own, fresh)), settings.estimator_ratio)
 
     @torch.no_grad()
     def validate(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -207,7 +246,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
     schedule = schedule.on(len(roles["train"][0]), settings.batch_size)
     shape = Shape(summary["channels"], summary["side"], len(summary["classes"]), width)
     blueprint = Blueprint.from_params(cell, shape, params)
-    history: list[dict] = []
+    history, compared = [], {}
     if cell.reuses_weights:
         source = load_target(paths.started(cell.start), runtime)
         log.info("%s: weights of %s, nothing is trained", cell.name, source.cell.name)
@@ -218,6 +257,9 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
         log.info("%s: %d epochs on %d images, %s", cell.name, schedule.epochs, len(roles["train"][0]), runtime.name)
         with runtime.seeded(params.seed, "layers"):  # nn.Dropout draws from torch's global generator
             history = list(trainer.fit(roles["train"], roles["validation"], cell.name))
+        compared = trainer.compare_estimator(roles["train"][0], roles["validation"][0])
+        if compared.get("outrun"):
+            log.warning("%s: %s", cell.name, compared["ratio_reason"])
         training = {
             **asdict(schedule), "batch_size": blueprint.defense.batch_size or settings.batch_size,
             "weight_decay": settings.weight_decay, "best_epoch": trainer.best_epoch,
@@ -231,6 +273,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
         "title": cell.title or target.defense.title,
         "settings": target.defense.plain(),
         "facts": target.defense.facts(),
+        "estimator": compared,
         "dataset": {
             **{k: summary[k] for k in ("title", "source", "side", "channels")},
             "classes": len(summary["classes"]),
