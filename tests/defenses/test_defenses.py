@@ -57,6 +57,16 @@ def test_sizes_at_the_paper_s_width(make_blueprint, name, variant, edge_paramete
         assert count.parameters(cloud[-2]) == 16384 * 16384 + 16384  # to the moments of half of 16,384
 
 
+def test_the_deeper_funnel_of_resnet18_at_the_paper_s_width(make_blueprint):
+    """231,832 of the authors' class, the two blocks that it runs for nothing, our shortcut around the next."""
+    how = {"model": "resnet18", "cut": 5, "shape": Shape(3, 64, 530, 64)}
+    with torch.device("meta"):
+        blueprint = make_blueprint("siftfunnel", "siftfunnel_resnet18_faces", **how)
+        edge, _ = blueprint.build()
+    assert count.parameters(edge) == 231_832 + 2 * 73_984 + 64 * 128 + 2 * 128
+    assert edge[-1].out_channels == 6
+
+
 def test_variants_change_what_they_name_and_nothing_else(make_blueprint):
     def settings(name, variant):
         return make_blueprint(name, variant).defense.plain()

@@ -7,6 +7,7 @@ import torch
 from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import read_csv
 from splitprobe.learning.schedule import Schedule
+from splitprobe.report.frame import lines
 from splitprobe.targets.target import load_target
 from splitprobe.targets.training import Settings, Trainer, train_target
 
@@ -96,6 +97,10 @@ def test_an_estimator_is_compared_with_a_fresh_one(params, paths, cpu, make_cell
     assert result["fresh_steps"] == 12  # three epochs, the first number of whole ones that is not less
     assert result["ratio"] == pytest.approx(result["error"] / result["fresh_error"])
     assert result["outrun"] == (result["ratio"] > 1.0) == ("ratio_reason" in result) == ("outran" in caplog.text)
+    # the table of all numbers has it, with the reason where the row is to be marked
+    listed = {quantity: (value, why) for _, quantity, value, _, why in lines(result, "target", "estimator")}
+    assert listed["ratio"] == (result["ratio"], result.get("ratio_reason", ""))
+    assert listed["outrun"] == (float(result["outrun"]), "")
     assert train_target(make_cell(), params, paths, cpu)["estimator"] == {}
 
 

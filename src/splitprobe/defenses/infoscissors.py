@@ -49,11 +49,11 @@ def club(target: Tensor, mean: Tensor, log_variance: Tensor | None = None) -> Te
     Takes tensors (B, ...) in the same order and shape; without ``log_variance`` the variance is 1.
     """
     target, mean = target.flatten(1).float(), mean.flatten(1).float()
-    precision = torch.ones(()) if log_variance is None else (-log_variance.flatten(1).float()).exp()
+    precision = 1.0 if log_variance is None else (-log_variance.flatten(1).float()).exp()
     matched = (target - mean).square()
     # mean_j (t_j - m)^2 = m^2 - 2 m mean(t) + mean(t^2): O(B D), without a tensor of B x B x D
     all_pairs = mean.square() - 2 * mean * target.mean(0) + target.square().mean(0)
-    return (precision.to(mean.device) * (all_pairs - matched)).mean() / 2
+    return (precision * (all_pairs - matched)).mean() / 2
 
 
 class Encoder(nn.Module):
