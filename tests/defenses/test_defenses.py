@@ -80,6 +80,7 @@ def test_variants_change_what_they_name_and_nothing_else(make_blueprint):
         ("vib", "vib_mean", {"send": "mean"}),
         ("infoscissors", "infoscissors_encoder", {"form": "encoder"}),
         ("ae", "ae_inert", {"l1": 0.001}),
+        ("ae", "ae_adversarial", {"l1": 0.0, "adversary": 1.0}),
         ("gaussian_noise", "noise_trained", {}),
         ("dropout", "dropout_trained", {}),
     ):

@@ -6,6 +6,10 @@ reconstructor is then trained beside the network to rebuild x from z, and the ne
 error is L1 plus the L1 of Sobel gradients. Published is one step of the reconstructor for each of the network;
 ``inner_steps`` gives it more, so that it is not outrun.
 
+L1 makes z sparse only where it is neither too weak nor too strong: BatchNorm lets a strong one shrink all of z at once,
+which the cloud undoes. A unit closes by the bias of BatchNorm, which needs some hundred steps at a high learning rate;
+short trainings end at half of the entries whatever the weight.
+
 The paper's encoder has 2,065,536 parameters at width 128, cut 2, so the edge has 2,365,056, as printed. Expected:
 without the adversary, z leaks about as much as the plain network's z, at half the size.
 """
