@@ -24,8 +24,9 @@ NO_EFFECT = {
     "vib": {"beta": 0.0, "sigma": 1e-6},
     "infoscissors": {"weight": 0.0},
     "nopeek": {"weight": 0.0},
+    "topk": {"rate": 0.0},
 }
-ANOTHER_NETWORK = {"dpsgd", "mid", "ae", "siftfunnel"}
+ANOTHER_NETWORK = {"dpsgd", "mid", "ae", "ressfl", "cem", "siftfunnel"}
 
 
 OTHERS = {  # where a network needs settings of its own

@@ -15,5 +15,8 @@ DEFENSES = {
     "infoscissors": "splitprobe.defenses.infoscissors:InfoScissors",
     "ae": "splitprobe.defenses.ae:AutoEncoder",
     "nopeek": "splitprobe.defenses.nopeek:NoPeek",
+    "ressfl": "splitprobe.defenses.ressfl:ResSfl",
+    "cem": "splitprobe.defenses.cem:Cem",
+    "topk": "splitprobe.defenses.topk:TopK",
     "siftfunnel": "splitprobe.defenses.siftfunnel:SiftFunnel",
 }

@@ -106,6 +106,21 @@ class ChannelExpand(nn.Sequential):
         self.out_channels = out_channels
 
 
+def bottleneck(
+    edge: nn.Sequential, cloud: nn.Sequential, channels: int, *after: nn.Module
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Edge and cloud with a 3x3 convolution to ``channels`` at the edge's end, and one back at the cloud's beginning.
+
+    ``after`` are layers behind the first of them. They are part of the last block, so that the edge keeps its number of
+    blocks.
+    """
+    last = edge[-1]
+    narrowing = nn.Conv2d(last.out_channels, channels, 3, padding=1)
+    widening = nn.Conv2d(channels, last.out_channels, 3, padding=1)
+    block = Block(last.in_channels, channels, last.stride, last, narrowing, *after)
+    return nn.Sequential(*edge[:-1], block), nn.Sequential(widening, *cloud)
+
+
 class InverseResidual(nn.Module):
     """A basic block run backwards, the unit of the paper's ResNet decoders.
 
