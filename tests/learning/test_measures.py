@@ -22,6 +22,16 @@ def test_ssim_is_scikit_images_per_image(images):
         assert value.item() == pytest.approx(reference, abs=1e-6)
 
 
+def test_ssim_in_training_is_the_same_in_float32_with_a_gradient(images):
+    x, x_hat = (measures.unit(part).float() for part in images)
+    x_hat.requires_grad_(True)
+    ours = measures.ssim_in_training(x, x_hat)
+    assert ours.dtype == torch.float32
+    assert torch.allclose(ours.double(), measures.ssim(*images), atol=1e-4)
+    ours.sum().backward()
+    assert torch.isfinite(x_hat.grad).all() and x_hat.grad.abs().max() > 0
+
+
 def test_ssim_depends_on_neither_batch_nor_order(images):
     whole = measures.ssim(*images)
     for size in (1, 7, 32):

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.learning import optimizers
-from splitprobe.learning.measures import ssim
+from splitprobe.learning.measures import ssim_in_training
 from splitprobe.models.layers import bottleneck, deconv_tanh
 from splitprobe.models.residual import Residual
 from splitprobe.models.split import Layout
@@ -70,7 +70,7 @@ class ResSfl(Defense):
     def similarity(self, batch: Batch) -> Tensor:
         """The mean SSIM of x and what the adversary rebuilds from z, a scalar."""
         # float(): under autocast z may be bfloat16
-        return ssim(batch.x, self.adversary(batch.z.float())).mean().float()
+        return ssim_in_training(batch.x, self.adversary(batch.z.float())).mean()
 
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:
         """Train the adversary, where there is one, on the detached batch; returns the SSIM that it reached."""

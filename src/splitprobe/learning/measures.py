@@ -47,6 +47,11 @@ def ssim(x: Tensor, x_hat: Tensor) -> Tensor:
     return _in_chunks(lambda a, b: _ssim_map(a, b, 2).mean((1, 2, 3)), x, x_hat, CHUNK)
 
 
+def ssim_in_training(x: Tensor, x_hat: Tensor) -> Tensor:
+    """As :func:`ssim`, (N,), for losses: in the images' own precision, whose range is not checked."""
+    return _ssim_map(x, x_hat, 2).mean((1, 2, 3))
+
+
 def ssim_paper(x: Tensor, x_hat: Tensor) -> Tensor:
     """The paper's SSIM, one number per batch of 32: the window slides over the batch axis too, as if it were space.
 
