@@ -12,8 +12,10 @@ network's. It sees the features of the network's own training step, theirs a pas
 window of this project's measure in place of an 11x11 Gaussian. The second half of the paper, in which the trained edge
 starts another task's federated training, has no counterpart here: one network is trained for one task.
 
-Expected: most of what is hidden, the bottleneck hides (``weight: 0`` is the bottleneck alone); SSIM falls to the
-threshold for this one adversary, and decoders that are fitted afterwards see somewhat more.
+Expected: most of what is hidden, the bottleneck hides (``weight: 0`` is the bottleneck alone). The term holds one
+adversary's SSIM near the threshold, and decoders that are fitted afterwards see somewhat more. Where the adversary
+never reaches the threshold, as in trainings of a hundred steps, the row is the bottleneck alone: the training curve's
+``adversary`` is then 0, with ``adversary_ssim`` below the threshold.
 """
 
 from __future__ import annotations
