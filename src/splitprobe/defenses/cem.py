@@ -49,7 +49,7 @@ class Settings:
     channels: int = bounded(1, 1024)
     sigma: float = bounded(1e-6, 1000.0)
     weight: float = bounded(0.0, 10000.0)
-    ramp: tuple[float, ...] = bounded(0.0, 1.0)
+    ramp: tuple[float, ...] = bounded(0.0, 1.0, items=(1, 100))
     components: int = bounded(1, 1000)
     iterations: int = bounded(1, 10000)
     threshold: float = bounded(0.0, 1000.0)
