@@ -224,3 +224,15 @@ def test_the_strongest_attack_and_its_own_floor(repository):
 def test_points_are_not_taken_from_other_rows(repository):
     swept(repository, *((f"cnn/{row}", 77.0, 5.0) for row in GRID if row != "ae"))
     assert lines(build(repository, "leaderboard")[0])["Autoencoder"][4] == "1"
+
+
+def test_settings_at_chance_have_no_point_and_no_rank(repository):
+    """8 classes, 77.5 % unprotected: below 12.5 + 0.2 * 65 = 25.5 % a network has stopped working."""
+    for accuracy, rank in ((0.26, "1"), (0.25, "–")):
+        repository.set("cnn/siftfunnel", "target", accuracy=accuracy)
+        repository.set("cnn/ae", "target", accuracy=0.30)
+        swept(repository, ("cnn/gaussian_noise", -55.0, 1.0))
+        shown = lines(build(repository, "leaderboard")[0])
+        assert shown["SiftFunnel"][0] == ("3" if rank == "1" else "–")
+        assert shown["Gaussian noise"][4] == "1 + plain"  # that of the sweep is at chance
+    assert "at chance accuracy, so that it has no point and no rank" in build(repository, "leaderboard")[0]

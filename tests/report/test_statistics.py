@@ -17,6 +17,7 @@ from splitprobe.report.statistics import (
     Settings,
     correlate,
     left_out,
+    permutation,
     product,
     ranks,
 )
@@ -175,6 +176,37 @@ def test_seed_and_level_decide_the_interval(rng):
 )  # fmt: skip
 def test_verdicts(low, high, expected, said):
     assert Correlation(0.3, low, high, 20, 18, expected=expected).verdict == said
+
+
+@pytest.mark.parametrize(
+    ("y", "rises", "rho", "p"),
+    [
+        ([4, 3, 2, 1], False, -1, 1 / 24),
+        ([4, 3, 2, 1], True, -1, 1),
+        ([1, 2, 4, 3], True, 0.8, 4 / 24),  # the order itself, and three that are one swap of neighbors away from it
+        ([5, 5, 5, 9], True, math.sqrt(0.6), 1 / 4),  # where the one that differs stands
+        ([7, 7, 7, 7], True, None, 1),
+    ],
+)
+def test_permutations_by_hand(y, rises, rho, p):
+    found = permutation([1, 2, 3, 4], y, rises)
+    assert found[1] == pytest.approx(p)
+    assert math.isnan(found[0]) if rho is None else found[0] == pytest.approx(rho)
+
+
+def test_many_permutations_are_drawn(rng):
+    x, y = normal(rng, 9, 0.6)
+    other = [np.corrcoef(stats.rankdata(x), rng.permutation(stats.rankdata(y)))[0, 1] for _ in range(2000)]
+    exact = np.mean(np.array(other) >= stats.spearmanr(x, y)[0])
+    rho, p = permutation(x, y, True)
+    assert rho == pytest.approx(stats.spearmanr(x, y)[0])
+    assert p == pytest.approx(exact, abs=0.04)
+    assert permutation(range(9), range(9), True)[1] == pytest.approx(1 / 10_001, abs=2e-4)
+
+
+def test_a_random_order_passes_as_often_as_its_level_says(rng):
+    passed = [permutation(range(9), rng.normal(size=9), True)[1] <= 0.05 for _ in range(100)]
+    assert np.mean(passed) <= 0.12  # 100 draws have a standard error of 0.02
 
 
 def test_products_take_negative_estimates_as_zero():

@@ -27,11 +27,15 @@ def differences(numbers: Numbers) -> list[str]:
     found = {cell: [reason(numbers, cell) for reason in (_decoder, _accuracy, _mle, _rank)] for cell in compared}
     texts = {names[cell]: " ".join(filter(None, reasons)) for cell, reasons in found.items()}
     listed = [f"**{name}.** {text}" for name, text in texts.items() if text]
-    same = [name for name, text in texts.items() if not text]
+    chance = {names[cell] for cell in compared if numbers.at_chance(cell)}
+    same = [name for name, text in texts.items() if not text and name not in chance]
     alone = [names[cell] for cell in numbers.cells if cell not in printed]
     lonely = [names[cell] for cell in compared if numbers.reference(cell) is None]
     ends = {
         "Rows that reproduce all of this, as far as the paper prints it": same or ["none"],
+        "Rows at chance accuracy here, which reproduce nothing by leaking little": sorted(
+            chance, key=list(texts).index
+        ),
         "Rows that the paper does not have": alone,
         "There is no unprotected row to compare these with": lonely,
     }
@@ -92,7 +96,7 @@ def _mle(numbers: Numbers, cell: str) -> str:
 def _rank(numbers: Numbers, cell: str) -> str:
     """Whether the row is more private than SiftFunnel here, while the paper has it the other way round."""
     funnel = numbers.reference(cell, SIFTFUNNEL)
-    if funnel in (None, cell):
+    if funnel in (None, cell) or numbers.at_chance(cell):
         return ""
     ours = [numbers.value(row, "strongest", "psnr_db") for row in (cell, funnel)]
     theirs = [_printed_worst(numbers, row) for row in (cell, funnel)]

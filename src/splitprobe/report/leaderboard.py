@@ -26,7 +26,7 @@ from splitprobe.report.markdown import (
     words,
 )  # fmt: skip
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, Measured, best
-from splitprobe.report.numbers import UNPROTECTED, Numbers
+from splitprobe.report.numbers import AT_CHANCE, UNPROTECTED, Numbers
 from splitprobe.report.remarks import caption, untuned
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.tables import Flat, Table, identity
@@ -231,6 +231,7 @@ def _rules(settings: Settings) -> list[str]:
         f"{WIDE}: the two neighbors are more than {_points(settings.apart)} apart, so the straight line is a guess.",
         f"{ATMOST}: all settings lose less; this is the lowest PSNR among them, an upper bound, and ranks as such.",
         f"{ATLEAST}: all settings lose more; this is the fewest points that one loses. Such rows rank last, by it.",
+        f"{AT_CHANCE} Such a setting is no point.",
         f"Rows that agree to {DECIMALS} decimals share a rank; those that differ by less than their spreads may change "
         "places with other seeds.",
     ]

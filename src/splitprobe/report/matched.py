@@ -76,7 +76,8 @@ def best(measured: Iterable[Point], lost: float) -> Point | None:
 class Measured:
     """The settings of some cells as points, with accuracy lost against the cells in ``row``, by seed and over seeds.
 
-    A sweep may have fewer seeds than its cell: a seed that it lacks is lost against the mean of the others.
+    A sweep may have fewer seeds than its cell: a seed that it lacks is lost against the mean of the others. A setting
+    at chance accuracy is no point.
     """
 
     def __init__(self, numbers: Numbers, row: str = UNPROTECTED) -> None:
@@ -86,6 +87,8 @@ class Measured:
         self._changes = change[change.quantity == "accuracy_change_points"].set_index(place).value
         psnr = frame[(frame.item == "strongest") & (frame.quantity == "psnr_db")].set_index(place).value
         runs = pd.DataFrame({"lost": -self._changes, "psnr_db": psnr})
+        settings = runs.index.get_level_values("cell")
+        runs = runs[~settings.isin([setting for setting in settings.unique() if numbers.at_chance(setting)])]
         # a mean, whose seed is None, exists where each seed has a value
         means = runs.groupby(level="cell").agg(lambda values: values.mean(skipna=False))
         points = [((cell, None), *point) for cell, *point in means.dropna().itertuples()]
@@ -105,6 +108,8 @@ class Measured:
     def why(self, cell: str) -> str:
         """Why a cell has no point, where it has none."""
         needed = [self.numbers.number(cell, *place) for place in (("strongest", "psnr_db"), ("target", "accuracy"))]
+        if self.numbers.at_chance(cell):
+            return "at chance accuracy, so that it has no point and no rank"
         absent = NO_REFERENCE if self.row == UNPROTECTED else f"no row {self.row} to compare with"
         return next((number.reason for number in needed if number.value is None), absent)
 

@@ -21,6 +21,11 @@ CLOUD_SIDE = "generator cloud_side"  # a decoder of what the cloud's first layer
 NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
 SHARED = "shared_psnr_db"  # of a decoder, on the images that MLE is given too
 NO_ATTACK = "no attack ended with a finite PSNR"
+NEAR_CHANCE = 0.2  # share of what the unprotected network has above chance; with less, a network has stopped working
+AT_CHANCE = (
+    f"At chance: a row that keeps less than {100 * NEAR_CHANCE:.0f} % of what its unprotected row has above chance. "
+    "Nobody would send its feature, so that it counts in no comparison of what leaks."
+)
 
 
 class NoLine(KeyError, ValueError):
@@ -123,6 +128,12 @@ class Numbers:
         kind = self.network(cell)
         return next((c for c in self.cells if c.partition("/")[2] == row and self.network(c) == kind), None)
 
+    def at_chance(self, cell: str) -> bool:
+        """Whether a cell's network has stopped working; False where its accuracy or the unprotected one is absent."""
+        base, place = self.reference(cell), ("network", "accuracy_percent")
+        pair = [row and self.value(row, *place, missing="not trained") for row in (cell, base)]
+        return at_chance(*pair, self.value(cell, "dataset", "classes", missing="unknown"))
+
     def items(self, cell: str, prefix: str = "", who: str = "ours") -> list[str]:
         """A cell's items that begin with a word, in the order of its results."""
         return [item for item in self._items.get((who, cell), ()) if prefix in ("", item.split()[0])]
@@ -168,6 +179,17 @@ def _remedy(cell: str) -> str:
 def knob(setting: str) -> str:
     """The dotted key that a point of a sweep changes: ``loss.lambda_dcor`` of ``cnn/siftfunnel@loss.lambda_dcor=2``."""
     return setting.partition("@")[2].rpartition("=")[0]
+
+
+def at_chance(percent: float | None, plain: float | None, classes: float | None) -> bool:
+    """Whether an accuracy is that of a network that has stopped working; ``plain``: the unprotected one's, in percent.
+
+    False where one of them is unknown.
+    """
+    if None in (percent, plain, classes):
+        return False
+    chance = 100 / classes
+    return percent - chance < NEAR_CHANCE * (plain - chance)
 
 
 def _known(value: float) -> float | None:

@@ -2,7 +2,8 @@
 
 ``table1.csv`` is Table I, ``table2.csv`` Table II (CIFAR-10, CNN), ``table3.csv`` Table III (CIFAR-10, ResNet-18),
 ``table4.csv`` Table IV (faces, CNN), ``table5.csv`` Table V (ablations on ResNet-18), ``table6.csv`` Table VI
-(SiftFunnel on three networks), ``latency.csv`` the sentence that ends Section 6.3. MSE is summed over the color
+(SiftFunnel on three networks), ``latency.csv`` the sentence that ends Section 6.3. ``edges.csv`` is not printed there:
+``targets.edges`` counts it on our networks at the paper's width, which needs no training. MSE is summed over the color
 channels, PSNR a mean over batches, SSIM taken with the batch as a third spatial axis. An empty cell is a number that
 the available text of the paper no longer shows. Columns ending in ``_inferred`` are not printed there: they follow from
 its percentages or from the size of its sources.
@@ -50,6 +51,16 @@ def find_cell(cell: str, access: str | None = None) -> Record:
     group, _, row = cell.partition("/")
     table = GROUPS.get(group)
     return find(table, cell if table == NETWORKS else row, access) if table else {}
+
+
+def edge(cell: str) -> Record:
+    """What a cell's edge costs at the paper's width; an empty record for one that is not listed."""
+    return find("edges", cell)
+
+
+def classes(cell: str) -> float | None:
+    """How many classes the paper's data of a cell have."""
+    return find("table1", "faces" if cell.startswith("faces") else "objects")["classes"]
 
 
 def cells() -> list[str]:

@@ -8,6 +8,7 @@ others. Correlations agree with scipy's in the tests, which is no dependency: it
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pandas as pd
 from splitprobe.core.params import bounded
 
 LEAST_SPREAD = 1e-6  # of squared ranks: half a rank apart gives more, rounding less
+ORDERS = 10_000  # of a permutation test
 LEAST_DEFINED = 0.9  # share of resamples in which a correlation must exist, for its interval to be given
 SUPPORTED, CONTRADICTED, UNDECIDED, UNTESTED = "supported", "contradicted", "undecided", "not tested"
 
@@ -100,6 +102,27 @@ def correlate(
         return Correlation(rho, **place, reason="in too many resamples one of the two does not vary")
     tail = (1 - settings.level) / 2
     return Correlation(rho, *map(float, np.quantile(drawn, (tail, 1 - tail))), **place)
+
+
+def permutation(x: Sequence[float], y: Sequence[float], rises: bool) -> tuple[float, float]:
+    """Spearman's correlation of two finite series (n,), n >= 2, and its one-sided p-value over orders of y.
+
+    p is the share of orders whose correlation is at least as far on the side that ``rises`` names: all orders where
+    these are no more than ORDERS, otherwise ORDERS random ones and the one at hand. NaN and 1 where a series does not
+    vary.
+    """
+    left, right = (rank - rank.mean() for rank in (ranks(x), ranks(y)))
+    root = math.sqrt((left**2).sum() * (right**2).sum())
+    if root < LEAST_SPREAD:
+        return math.nan, 1.0
+    if math.factorial(len(right)) <= ORDERS:
+        orders = np.array(list(permutations(right)))
+    else:
+        generator = np.random.default_rng(0)
+        orders = np.vstack([right, generator.permuted(np.tile(right, (ORDERS, 1)), axis=1)])
+    sign = 1 if rises else -1
+    # two orders that tie may differ in their last digits
+    return float(left @ right) / root, float(np.mean(sign * (orders @ left) >= sign * (left @ right) - LEAST_SPREAD))
 
 
 def product(*factors: Series) -> np.ndarray:
