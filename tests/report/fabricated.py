@@ -150,8 +150,10 @@ class Repository:
         stages = {
             "target": {"loss": 0.7 + 3 * d, "task": 0.5 + 2 * d, "validation_accuracy": accuracy * (1 - d)},
             "information": {"paper_nats": paper_mi * (1 - d), "calibrated_nats": calibrated_mi * (1 - d)},
-            "generator": {f"{name}_mse": 10 ** (-psnr / 10) + 0.1 * d for name, psnr in row[3].items()},
-            "mle": {"paper_psnr_db": paper, "tuned_psnr_db": 5.5 + (tuned - 5.5) * (1 - d)},
+            "generator": {f"{name}_mse": 10 ** (-psnr / 10) + 0.1 * d for name, psnr in row[3].items()}
+            | {"strong_mse": 10**-2.2 + 0.1 * d},
+            "mle": {"paper_psnr_db": paper, "tuned_psnr_db": 5.5 + (tuned - 5.5) * (1 - d)}
+            | {"hybrid_psnr_db": 15 + 2 * (1 - d)},
         }
         for stage, curves in stages.items():
             columns = ({"step": 40 * epoch} if stage == "mle" else {"epoch": epoch}) | curves

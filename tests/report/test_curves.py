@@ -7,6 +7,7 @@ from drawing import assert_readable, assert_stable, drawn
 from fabricated import GRID, OTHERS
 
 from splitprobe.core.artifacts import DamagedFile, write_csv
+from splitprobe.core.params import ParamsError
 from splitprobe.report import curves
 
 
@@ -21,15 +22,18 @@ def few(repository):
 
 def test_curves_draw_what_the_files_have(few):
     figure = drawn(few, "curves")
-    loss, _, paper, _, generator, mle = figure.axes
-    assert [axes.get_title(loc="left") for axes in (loss, paper)] == [curves.PANELS[0].title, curves.PANELS[2].title]
+    loss, _, calibrated, _, generator, strong, mle, hybrid = figure.axes
+    titles = [axes.get_title(loc="left") for axes in (loss, calibrated, strong, hybrid)]
+    assert titles == [curves.PANELS[i].title for i in (0, 2, 5, 7)]
     # the noise cell reuses weights: its curve has no lines, so the loss panel shows one cell
     assert len(loss.lines) == 1
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["Gaussian noise", "SiftFunnel"]
     assert generator.get_yscale() == "log"
-    several = generator.lines[1].get_ydata()  # the decoder with several queries
-    assert several[-1] == pytest.approx(10**-2.29 + 0.1 * math.exp(-3))
+    black, better = (axes.lines[0].get_ydata()[-1] for axes in (generator, strong))
+    assert black == pytest.approx(10**-1.965 + 0.1 * math.exp(-3))
+    assert better == pytest.approx(10**-2.2 + 0.1 * math.exp(-3))
+    assert len(hybrid.lines) == len(mle.lines) == 2
     assert list(mle.lines[0].get_xdata()) == [40 * epoch for epoch in range(1, 13)]
     assert "Gaussian noise uses the weights of cnn/unprotected." in " ".join(figure.texts[1].get_text().split())
     assert_stable(few, "curves", 200_000)
@@ -45,19 +49,22 @@ def test_curves_leave_out_empty_fields(few):
     own, cell = few.paths.seeded(0), "cnn/gaussian_noise"
     lines = [{"step": 0, "tuned_psnr_db": 5.0}, {"step": 1, "paper_psnr_db": 6.0}, {"step": 2, "tuned_psnr_db": 9.0}]
     write_csv(own.curve(cell, "mle"), lines, ["step", "paper_psnr_db", "tuned_psnr_db"])
-    series = curves.read(own, cell, curves.PANELS[5])
-    assert {name: values.to_dict() for name, values in series.items()} == {
-        "tuned_psnr_db": {0: 5.0, 2: 9.0},
-        "paper_psnr_db": {1: 6.0},
-    }
+    tuned, hybrid = (curves.read(own, cell, panel) for panel in curves.PANELS[6:])
+    assert tuned.to_dict() == {0: 5.0, 2: 9.0}
+    assert len(hybrid) == 0
 
 
-def test_curves_of_all_rows_have_one_legend_above_the_panels(full):
+def test_six_rows_have_one_legend_above_the_panels_and_seven_are_refused(full):
     for row, content in (GRID | OTHERS).items():
         full.curves(f"cnn/{row}", content)
+    full.rows["curves"] = full.rows["curves"][:6]
     figure = drawn(full, "curves")
     assert_readable(figure)
-    assert len(figure.legends[0].get_texts()) == 16
+    assert len(figure.legends[0].get_texts()) == 6
+    assert all(len(axes.lines) <= 6 for axes in figure.axes)
+    full.rows["curves"] = full.rows["table2"][:7]
+    with pytest.raises(ParamsError, match=r"rows\.curves: 7 cells; list 6 at most"):
+        drawn(full, "curves")
 
 
 def test_a_curve_that_is_missing_is_named(few):

@@ -10,8 +10,8 @@ def test_table3_has_the_papers_numbers_of_its_network(whole):
     assert page.startswith("# Table III: defenses against model inversion, ResNet-18\n")
     table = block(page, "## Beside the paper")
     assert table[2][:4] == ["Unprotected", "black-box", "77.5 (90.43)", "–"]
-    assert table[2][4:7] == ["0.0111 (0.0010)", "24.21 (34.66)", "0.972 (0.999)"]
-    assert table[2][10:] == ["0.2100 (0.9719)", "1,877 (182,134)", "19,904 (149,824)"]
+    assert table[2][10:13] == ["0.0111 (0.0010)", "24.21 (34.66)", "0.972 (0.999)"]
+    assert table[2][13:] == ["0.2100 (0.9719)", "1,877 (182,134)", "19,904 (149,824)"]
     assert "SiftFunnel's printed decoder errors (0.1957 black-box, 0.2790 gray-box) are above a constant" in page
     assert lines[0]["paper_mle_psnr_db_paper"] == "71.0996"
     # a decoder in the cloud is Table V's alone
@@ -38,13 +38,14 @@ def test_table5_shows_the_decoder_that_knows_the_edge(whole):
     assert ours[3][:5] == ["Without funnel", "gray-box", "76.0", "-1.5", "16.50"]
     assert theirs[3][2:4] == ["76.0 (90.33)", "-1.5 (-0.10)"]
     assert theirs[2][7:] == ["0.2100 (0.9719)", "1,877 (182,134)"]
-    assert "MLE is the variant" not in page
+    assert "The paper tuned its MLE" not in page
     assert rows["ablation/no_l1"]["generator_gray_box_psnr_db"] == 21.5
     by_part = {line["row"]: line for line in lines if line["access"] == "gray-box"}
     assert by_part["ablation/no_kl"]["paper_generator_mse_paper"] == "0.085"
     # the whole SiftFunnel attacked in the cloud, which is no attack on z
     assert ours[10][:6] == ["SiftFunnel, attacked in the cloud", "cloud-side", "", "", "17.00", "0.480"]
     assert theirs[10][4:7] == [f"{scores(17.0)['mse_paper']:.4f} (0.0521)", "16.90 (17.62)", "0.680 (0.821)"]
+    assert theirs[10][7:] == ["not measured (0.8905)", "not measured (176,380)"]
     row = rows["resnet18/siftfunnel"]
     assert (row["strongest_psnr_db"], row["generator_cloud_side_psnr_db"]) == (14.9, 17)
     (line,) = [line for line in lines if line["access"] == "cloud-side"]
@@ -58,7 +59,10 @@ def test_table6_compares_networks(whole):
     table = block(page, "## Accuracy and attacks")
     assert [line[0] for line in table[2:8]] == ["CNN", "", "ResNet-18", "", "VGG16", ""]
     assert table[2][3] == "-0.7"  # against the unprotected row, which has no line of its own
-    assert block(page, "## Edge parameters")[4] == ["VGG16", "26,904", "27,404", "19,904", "0.74"]
+    vgg = block(page, "## Edge parameters")[4]
+    assert vgg[:5] == ["VGG16", "26,904", "27,404", "19,904", "0.74 : 1"]
+    # at the paper's width: 113,088 / 52,086 parameters, 233.6 / 171.1 million multiply-accumulates
+    assert vgg[5:] == ["52,086", "171,127,392", "32,768", "2.17 : 1", "1.36 : 1"]
     theirs = block(page, "## Beside the paper")
     assert theirs[6][2:4] == ["76.8 (88.89)", "-0.7 (-2.18)"]
     assert theirs[6][-1] == "27,404 (52,086)"

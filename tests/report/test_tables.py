@@ -37,17 +37,20 @@ def block(page: str, title: str) -> list[list[str]]:
 def test_table2_attacks_block(repository):
     page, _, _ = build(repository, "table2")
     table = block(page, "## Accuracy and attacks")
-    assert table[2][:7] == ["Unprotected", "black-box", "77.5", "–", "24.31", "0.772", "0.0037"]
-    assert table[2][7:] == ["6.40†", "22.20", "24.31", "12.11"]
-    assert table[3][-4:] == ["6.10†", "14.80", "22.90", "10.70"]  # the strongest is the decoder with several queries
-    assert table[4] == ["", "black-box, 16 queries", "", "", "22.90", "0.716", "0.0051", *BLANK]
+    # the paper's order: MLE before the decoders
+    assert table[2] == [
+        *("Unprotected", "black-box", "77.5", "–", "6.40†", "22.20", "24.31", "0.772", "0.0037", "24.31", "12.11"),
+    ]
+    assert table[3][4:6] == ["6.10†", "14.80"]
+    assert table[3][-2:] == ["22.90", "10.70"]  # the strongest is the decoder with several queries
+    assert table[4] == ["", "black-box, 16 queries", *BLANK, "22.90", "0.716", "0.0051", "", ""]
     assert table[5][:4] == ["Autoencoder", "black-box", "78.1", "+0.6"]
-    assert table[5][4:] == ["17.20", "0.488", "0.0191", "6.30†", "15.90", "20.90", "8.70"]
-    assert table[6] == ["", "gray-box", "", "", "20.90", "0.636", "0.0081", *BLANK]
-    assert table[7][:6] == ["SiftFunnel", "black-box", "74.1", "-3.4", "11.70†", "0.268†"]
+    assert table[5][4:] == ["6.30†", "15.90", "17.20", "0.488", "0.0191", "20.90", "8.70"]
+    assert table[6] == ["", "gray-box", *BLANK, "20.90", "0.636", "0.0081", "", ""]
+    assert table[7][:8] == ["SiftFunnel", "black-box", "74.1", "-3.4", "6.20†", "11.00†", "11.70†", "0.268†"]
     floors = ["*Floor: constant gray*", "*Floor: mean auxiliary image*", "*Floor: own mean color*"]
     assert [line[0] for line in table[9:]] == floors
-    assert table[10][4:] == ["12.20", "0.288", "0.0603", "12.20", "12.20", "", ""]
+    assert table[10][4:] == ["12.20", "12.20", "12.20", "0.288", "0.0603", "", ""]
     assert "a failed attack, not privacy" in page
 
 
@@ -93,11 +96,14 @@ def test_table2_beside_the_paper(repository):
     table = block(build(repository, "table2")[0], "## Beside the paper")
     noise, gray, ours = table[3], table[7], scores(19.65)
     assert noise[:4] == ["Gaussian noise", "black-box", "70.2 (74.85)", "-7.3 (-13.43)"]
-    assert noise[4:7] == [f"{ours['mse_paper']:.4f} (0.0172)", "19.55 (22.42)", f"{ours['ssim_paper']:.3f} (0.930)"]
-    assert noise[10:] == ["0.1100 (0.0502)", "1,877 (65,535)", "19,904 (299,520)"]
+    # the paper's MLE beside both of ours
+    assert [noise[5], noise[8]] == ["6.00† (20.15)", "14.70 (20.15)"]
+    assert noise[10:13] == [f"{ours['mse_paper']:.4f} (0.0172)", "19.55 (22.42)", f"{ours['ssim_paper']:.3f} (0.930)"]
+    assert noise[13:] == ["0.1100 (0.0502)", "1,877 (65,535)", "19,904 (299,520)"]
     assert gray[1] == "gray-box"
-    assert gray[4].endswith("(0.0639)")
-    assert gray[7:] == [""] * 6
+    assert gray[10].endswith("(0.0639)")
+    assert gray[2:10] == [""] * 8
+    assert gray[13:] == [""] * 3
 
 
 def test_table2_row_json_is_small_flat_and_numeric(repository):
@@ -157,8 +163,8 @@ def test_absent_values_show_their_reason(repository):
     repository.drop("cnn/ae", "mle tuned")
     page, lines, rows = build(repository, "table2")
     table = block(page, "## Accuracy")
-    assert table[3][2:5] == ["n/a<sup>1</sup>", "n/a<sup>1</sup>", "n/a<sup>2</sup>†"]
-    assert table[5][8:] == ["n/a<sup>3</sup>", "20.90", "8.70"]
+    assert [table[3][i] for i in (2, 3, 6)] == ["n/a<sup>1</sup>", "n/a<sup>1</sup>", "n/a<sup>2</sup>†"]
+    assert [table[5][i] for i in (5, -2, -1)] == ["n/a<sup>3</sup>", "20.90", "8.70"]
     for i, reason in enumerate(("training diverged", "not finite (nan)", "no tuned variant was run"), 1):
         assert f"<sup>{i}</sup> {reason}" in page
     assert "generator_black_box_psnr_db" not in rows["cnn/gaussian_noise"]
@@ -203,7 +209,7 @@ def test_several_seeds_have_means_spreads_and_each_seeds_own(thrice):
     thrice.reseed("cnn/ae", 1, 2)
     page, lines, rows = build(thrice, "table2")
     table = block(page, "## Accuracy")
-    assert table[8][4] == "13.23 ± 0.58"
+    assert table[8][6] == "13.23 ± 0.58"
     assert table[8 - 3][0] == "Autoencoder [2]"
     row = rows["cnn/siftfunnel"]
     assert row["generator_gray_box_psnr_db_sd"] == pytest.approx(1 / 3**0.5, rel=1e-5)

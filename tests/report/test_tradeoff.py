@@ -2,8 +2,9 @@
 
 import pytest
 from drawing import assert_stable, drawn, words
-from fabricated import FLOOR, ORDER
+from fabricated import FLOOR
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Annotation
 
 from splitprobe.report import tradeoff
 from splitprobe.report.style import look, styled
@@ -23,6 +24,11 @@ def lines(figure, i: int) -> list[list[tuple[float, float]]]:
     return [list(zip(*artist.get_data(), strict=True)) for artist in own]
 
 
+def named(figure) -> list[str]:
+    """The names beside points."""
+    return [a.get_text() for a in figure.axes[0].texts if isinstance(a, Annotation) and a.get_text() != "better"]
+
+
 def line(figure, i: int) -> list[tuple[float, float]]:
     return lines(figure, i)[0]
 
@@ -32,9 +38,9 @@ def test_a_defense_stands_at_its_accuracy_and_its_strongest_attack(repository):
     assert line(figure, 0) == [(77.5, 24.31)]
     assert line(figure, 1) == [(pytest.approx(70.2), 22.9)]  # the decoder with several queries
     assert line(figure, 3) == [(pytest.approx(74.1), 12.9)]  # gray-box
-    names = [label.get_text() for label in figure.axes[0].get_legend().get_texts()]
-    assert names == ["Unprotected", "Gaussian noise", "Autoencoder", "SiftFunnel"]
-    for phrase in ("0 points of sweeps", "Scale demo: photo of origin", "Seed 0", "better", "unprotected, 24.3 dB"):
+    assert named(figure) == ["Unprotected", "Gaussian noise", "Autoencoder", "SiftFunnel"]
+    assert "sweeps" not in words(figure)
+    for phrase in ("Scale demo: photo of origin", "Seed 0", "better", "unprotected, 24.3 dB"):
         assert phrase in words(figure)
     assert f"floor: mean auxiliary image, {FLOOR} dB" in words(figure)
     assert any(set(level.get_ydata()) == {FLOOR} for level in figure.axes[0].lines)
@@ -52,7 +58,7 @@ def test_a_setting_without_a_score_is_no_point(repository):
     swept(repository, ("cnn/gaussian_noise", 0.2, None, 24.1), ("cnn/gaussian_noise", 0.4, 70.0, None))
     figure = drawn(repository, "tradeoff")
     assert len(line(figure, 1)) == 1
-    assert "0 points of sweeps" in words(figure)
+    assert "points of sweeps" not in words(figure)
 
 
 def test_each_knob_has_a_line_and_the_caption_names_the_seeds(repository):
@@ -74,28 +80,38 @@ def test_means_have_bars_and_fewer_seeds_a_mark(repository):
     (bar,) = figure.axes[0].containers
     assert bar.has_xerr
     assert not bar.has_yerr
-    names = [label.get_text() for label in figure.axes[0].get_legend().get_texts()]
-    assert names == ["Unprotected", "Gaussian noise", "Autoencoder", "SiftFunnel [1]"]
+    assert named(figure) == ["Unprotected", "Gaussian noise", "Autoencoder", "SiftFunnel [1]"]
 
 
 def test_a_cell_without_a_score_is_named_and_has_no_point(repository):
     repository.set("cnn/ae", "target", accuracy=None)
     figure = drawn(repository, "tradeoff")
     assert "Without a point: Autoencoder." in words(figure)
-    assert len(figure.axes[0].get_legend().get_texts()) == 4
+    assert named(figure) == ["Unprotected", "Gaussian noise", "SiftFunnel"]
 
 
-def test_all_rows_fit_the_legend_and_the_page(full):
+def test_sweeps_have_bars_too(thrice):
+    for seed, psnr in ((1, 20.0), (2, 21.0), (3, 22.0)):
+        thrice.point("cnn/gaussian_noise", "k", 0.2, 0.7, psnr, seed)
+    (bar,) = drawn(thrice, "tradeoff").axes[0].containers
+    assert bar.has_yerr
+
+
+def test_all_rows_are_named_apart_beside_their_points_or_in_the_legend(full):
     figure = drawn(full, "tradeoff")
+    axes, legend = figure.axes[0], figure.axes[0].get_legend()
     with styled():
         renderer = FigureCanvasAgg(figure).get_renderer()
-        legend = figure.axes[0].get_legend()
-        box = legend.get_window_extent(renderer)
-        top = figure.axes[0].get_tightbbox(renderer, call_axes_locator=False).y1
-    assert len(legend.get_texts()) == len(ORDER)
-    assert box.x1 < figure.bbox.x1
-    assert box.y0 > 0
-    assert all(top < text.get_window_extent(renderer).y0 for text in figure.texts)
+        boxes = [text.get_window_extent(renderer) for text in axes.texts if isinstance(text, Annotation)]
+    left = [text.get_text() for text in legend.get_texts()] if legend else []
+    assert sorted([*named(figure), *left]) == sorted(tradeoff.marked(full.numbers("tradeoff")).values())
+    assert len(named(figure)) >= 12
+    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
+
+
+def test_sixteen_rows_have_colors_of_their_own():
+    assert len({look(i)["color"] for i in range(16)}) == 16
 
 
 @pytest.mark.slow

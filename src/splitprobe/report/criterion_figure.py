@@ -28,14 +28,16 @@ PANEL, BETWEEN, BELOW = 1.72, 0.93, 0.4  # inches: a panel's height, the gap bel
 DOT, SMALL = 5.5, 3.2  # points; small: the cuts of a network that the tables do not use
 TESTS = 27.0  # points that two lines below a panel's title take
 OUTCOME = "strongest"
+# one panel for each of the criterion's factors and for what goes with the gain best; the table has the other estimates
+# of I, what counts the same entries of z otherwise, and the other products, whose dots lie alike
+PANELS = ("mi_calibrated", "entropy", "nonzero", "product_size_calibrated", "dependence", "mi_decoder")
 DEPTH = "depth_"  # begins the groups of the cuts of one network
 
 
 def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.criterion`` lists; a factor that no cell has gets no panel.
 
-    Of the products it shows the one with all three factors: most cells' strongest attack is a decoder. A fit has no
-    axis of its own to read.
+    Of the products it shows the one with all three factors: most cells' strongest attack is a decoder.
     """
     settings = params.section("criterion", Settings)
     numbers = open_numbers(params, paths, "criterion")
@@ -43,17 +45,19 @@ def draw(params: Params, paths: Paths) -> Figure:
     dots = pd.DataFrame({"y": gains(numbers, OUTCOME)}, numbers.cells)
     dots["network"] = [f"{numbers.network(cell)[0]}, {network(numbers, cell)}" for cell in numbers.cells]
     dots["small"] = dots.index.str.startswith(DEPTH)
-    factors = [key for key in table if FACTORS[key].part != "I, H"]
-    known = {key: np.isfinite(table[key]) & np.isfinite(dots.y) for key in factors}
-    shown = [key for key in factors if known[key].any()]
+    known = {key: np.isfinite(table[key]) & np.isfinite(dots.y) for key in PANELS}
+    shown = [key for key in PANELS if known[key].any()]
+    hollow = any(capped[key][known[key]].any() for key in shown if key in capped)
     looks = {name: look(i) for i, name in enumerate(dots.network.unique())}
     rows = max(1, math.ceil(len(shown) / COLUMNS))
     space = 0.19 * math.ceil((len(looks) + 2) / ACROSS) + 0.54  # of the legend and the first panels' titles
-    caption = _caption(params.scale, numbers, settings, [FACTORS[key].title for key in factors if key not in shown])
+    caption = _caption(params.scale, numbers, settings, [FACTORS[key].title for key in PANELS if key not in shown])
     plain = {"marker": "o", "color": QUIET, "linestyle": "none"}
     handles = [Line2D([], [], label=name, ms=DOT, **how, linestyle="none") for name, how in looks.items()]
-    handles.append(Line2D([], [], label="small: another cut", ms=SMALL, **plain))
-    handles.append(Line2D([], [], label="hollow: at the estimator's cap", ms=DOT, markerfacecolor="white", **plain))
+    if dots.small.any():
+        handles.append(Line2D([], [], label="small: another cut", ms=SMALL, **plain))
+    if hollow:
+        handles.append(Line2D([], [], label="hollow: at the estimator's cap", ms=DOT, markerfacecolor="white", **plain))
     size, margins = (WIDTH, space + rows * (PANEL + BETWEEN) - BETWEEN + BELOW), (0.62, 0.2, space, BELOW)
     spaces = {"sharey": True, "hspace": BETWEEN / PANEL, "wspace": 0.12}
     figure, grid = panels("The paper's criterion", caption, size, (rows, COLUMNS), margins, handles, ACROSS, **spaces)
@@ -74,10 +78,11 @@ def draw(params: Params, paths: Paths) -> Figure:
 
 def _caption(scale: str, numbers: Numbers, settings: Settings, absent: Sequence[str]) -> str:
     bad, count = failures(numbers, OUTCOME)
+    failed = f"; {bad} of {count} attacks failed and are kept" if bad else ""
     titles = "; ".join(f"{name}: {numbers.text(cell, 'dataset', 'title')}" for name, cell in numbers.datasets().items())
     return (
         f"Scale {scale}; {titles}. {origin(numbers, spreads=False)}. One dot per cell. Gain: PSNR of the strongest "
-        f"attack less that of the mean auxiliary image (dashed); {bad} of {count} attacks failed and are kept. rho: "
+        f"attack less that of the mean auxiliary image (dashed){failed}. rho: "
         "rank correlation over all cells, and at fixed architecture (data, network, cut, edge), with bootstrap "
         f"intervals at level {settings.level:g}; n: cells." + (f" No cell has: {', '.join(absent)}." if absent else "")
     )

@@ -1,7 +1,7 @@
-"""Training curves, estimator curves and attack curves of several cells: six panels under one legend."""
+"""Training curves, estimator curves and attack curves of a few cells: eight panels under one legend, a line a cell."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,55 +13,49 @@ from matplotlib.ticker import MaxNLocator
 
 from splitprobe.core.artifacts import reading
 from splitprobe.core.cells import Paths
-from splitprobe.core.params import Params
+from splitprobe.core.params import Params, ParamsError
 from splitprobe.report.captions import data, labels, origin
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import LEFT, QUIET, look, panels
 
-WIDTH, PANELS_HEIGHT = 12.4, 10.4  # inches
+WIDTH, PANELS_HEIGHT = 12.4, 11.6  # inches
 MARKER = 5.0  # points
-SOLID, DASHED, DOTTED = "-", (0, (3, 1.6)), (0, (1, 1.6))
+MOST = 6  # cells: more lines in a panel cannot be told apart
 STAGES = {"target": "train_target", "information": "train_mine", "generator": "train_generator", "mle": "run_mle"}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes: columns of a stage's curve, each with its line style; ``remark`` explains the styles."""
+    """One set of axes: a column of a stage's curve."""
 
     title: str
     unit: str
     stage: str
-    columns: Mapping[str, object]
-    remark: str = ""
+    column: str
     log: bool = False
 
 
+ERROR = "mean squared error"
 PANELS = (
-    Panel("Training loss, classification term", "loss", "target", {"task": SOLID}),
-    Panel("Accuracy on validation images", "fraction correct", "target", {"validation_accuracy": SOLID}),
-    Panel("Mutual information, paper's estimator", "nats", "information", {"paper_nats": SOLID}),
-    Panel(
-        "Mutual information, calibrated estimator", "nats", "information",
-        {"calibrated_nats": SOLID, "calibrated_fit_nats": DASHED}, "solid: held-out images, dashed: images fitted on",
-    ),
-    Panel(
-        "Generator: error on held-out auxiliary images", "mean squared error per element", "generator",
-        {"black_box_mse": SOLID, "gray_box_mse": DASHED, "repeated_mse": DOTTED},
-        "solid: black-box, dashed: gray-box, dotted: black-box with several queries", log=True,
-    ),
-    Panel(
-        "MLE: PSNR of the attacked images", "dB", "mle",
-        {"tuned_psnr_db": SOLID, "paper_psnr_db": DASHED}, "solid: tuned, dashed: the paper's settings",
-    ),
-)  # fmt: skip
+    Panel("Training loss, classification term", "loss", "target", "task"),
+    Panel("Accuracy on validation images", "fraction correct", "target", "validation_accuracy"),
+    Panel("Mutual information, calibrated estimator", "nats", "information", "calibrated_nats"),
+    Panel("Mutual information, InfoNCE", "nats", "information", "infonce_nats"),
+    Panel("Black-box decoder: held-out auxiliary images", ERROR, "generator", "black_box_mse", log=True),
+    Panel("Strong decoder: held-out auxiliary images", ERROR, "generator", "strong_mse", log=True),
+    Panel("Tuned MLE: the attacked images", "PSNR, dB", "mle", "tuned_psnr_db"),
+    Panel("Hybrid: the attacked images", "PSNR, dB", "mle", "hybrid_psnr_db"),
+)
 
 
 def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.curves`` lists, of each its first seed; a panel skips cells without points.
 
-    Raises FileNotFoundError for a curve that is absent.
+    Raises FileNotFoundError for a curve that is absent, ParamsError for more cells than MOST.
     """
     numbers = open_numbers(params, paths, "curves").first()
+    if len(numbers.cells) > MOST:
+        raise ParamsError(f"rows.curves: {len(numbers.cells)} cells; list {MOST} at most, more lines look alike")
     names = labels(numbers)
     columns = max(1, int((WIDTH - 2 * LEFT) / (0.55 + 0.066 * max(map(len, names.values())))))
     lines = math.ceil(len(names) / columns)
@@ -69,18 +63,18 @@ def draw(params: Params, paths: Paths) -> Figure:
     reused = " ".join(f"{names[cell]} uses the weights of {source[cell]}." for cell in names if source.get(cell))
     caption = f"Scale {params.scale}: {data(numbers)}. {origin(numbers)}. {reused}"
     title = "Training, estimators and attacks, epoch by epoch"
-    above = 0.2 * lines + 0.5
-    size, margins, spaces = (WIDTH, above + PANELS_HEIGHT), (0.95, 0.25, above, 0.5), {"hspace": 0.36, "wspace": 0.18}
+    above = 0.2 * lines + 0.4
+    size, margins, spaces = (WIDTH, above + PANELS_HEIGHT), (0.95, 0.25, above, 0.5), {"hspace": 0.42, "wspace": 0.15}
     handles = [Line2D([], [], label=name, markersize=MARKER, **look(i)) for i, name in enumerate(names.values())]
-    figure, grid = panels(title, caption, size, (3, 2), margins, handles, columns, **spaces)
+    figure, grid = panels(title, caption, size, (4, 2), margins, handles, columns, **spaces)
     files = {cell: paths.seeded(numbers.seeds(cell)[0]) for cell in names}
     for axes, panel in zip(grid, PANELS, strict=True):
         _panel(axes, panel, [read(files[cell], cell, panel) for cell in names])
     return figure
 
 
-def read(own: Paths, cell: str, panel: Panel) -> dict[str, pd.Series]:
-    """The panel's columns that a cell's repetition has: values over epoch or step, points without one left out.
+def read(own: Paths, cell: str, panel: Panel) -> pd.Series:
+    """The panel's column of a cell's repetition, over epoch or step; empty where nothing was trained or it is absent.
 
     A file has a line per epoch or step, and none where nothing was trained. Raises FileNotFoundError without one,
     DamagedFile where it holds anything but finite numbers and empty fields.
@@ -98,21 +92,18 @@ def read(own: Paths, cell: str, panel: Panel) -> dict[str, pd.Series]:
             if column.dtype.kind not in "iuf" or np.isinf(column).any() or (i == 0 and column.isna().any()):
                 raise ValueError(f"column {column.name} holds more than finite numbers")
     # attacks of different lengths share a file: the shorter one leaves fields empty
-    series = {column: table[column].dropna() for column in panel.columns if column in table}
-    return {column: values for column, values in series.items() if len(values)}
+    return table[panel.column].dropna() if panel.column in table else pd.Series(dtype=float)
 
 
-def _panel(axes: Axes, panel: Panel, found: Sequence[Mapping[str, pd.Series]]) -> None:
+def _panel(axes: Axes, panel: Panel, found: Sequence[pd.Series]) -> None:
     """The curves of all cells."""
-    for i, own in enumerate(found):
-        for column, values in own.items():
+    for i, values in enumerate(found):
+        if len(values):
             # a few markers a line, each cell's at other points, so that lines that coincide can be told apart
             every = max(1, len(values) // 4)
-            where = list(range(i % every, len(values), every))
-            line = {"linestyle": panel.columns[column], "lw": 1.2, "ms": MARKER, "markevery": where}
-            axes.plot(np.array(values.index, float), values.to_numpy(), **line, **look(i))
-    axes.set_title(panel.title, pad=18 if panel.remark else 7)
-    axes.text(0, 1.03, panel.remark, transform=axes.transAxes, fontsize=8, color=QUIET)
+            how = {"lw": 1.2, "ms": MARKER, "markevery": list(range(i % every, len(values), every))}
+            axes.plot(np.array(values.index, float), values.to_numpy(), **how, **look(i))
+    axes.set_title(panel.title)
     axes.set(xlabel="step" if panel.stage == "mle" else "epoch", ylabel=panel.unit)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.margins(x=0.02)

@@ -27,7 +27,7 @@ def differences(numbers: Numbers) -> list[str]:
     found = {cell: [reason(numbers, cell) for reason in (_decoder, _accuracy, _mle, _rank)] for cell in compared}
     texts = {names[cell]: " ".join(filter(None, reasons)) for cell, reasons in found.items()}
     listed = [f"**{name}.** {text}" for name, text in texts.items() if text]
-    chance = {names[cell] for cell in compared if numbers.at_chance(cell)}
+    chance = [names[cell] for cell in compared if numbers.at_chance(cell)]
     same = [name for name, text in texts.items() if not text and name not in chance]
     alone = [names[cell] for cell in numbers.cells if cell not in printed]
     lonely = [names[cell] for cell in compared if numbers.reference(cell) is None]

@@ -77,15 +77,18 @@ class Entries:
             text += f" ± {number(spread, 3)}"
         return text + (SATURATED if saturated(self.numbers, cell, name) else "")
 
-    def beside(self, cell: str, item: str, key: str, decimals: int, ours: str = "") -> str:
-        """A quantity of a cell, written as ``ours`` or else plainly, with the paper's number in parentheses."""
-        theirs = self.numbers.value(cell, item, key, "paper", missing=NONE)
+    def beside(self, cell: str, item: str, key: str, decimals: int, ours: str = "", printed_as: str = "") -> str:
+        """A quantity of a cell, written as ``ours`` or else plainly, with the paper's number in parentheses.
+
+        ``printed_as``: the item that the paper's number is of, where that is another.
+        """
+        theirs = self.numbers.value(cell, printed_as or item, key, "paper", missing=NONE)
         return f"{ours or self.value(cell, item, key, decimals)} ({printed(theirs, decimals)})"
 
-    def scores_beside(self, cell: str, item: str) -> list[str]:
-        """An attack's three scores in the paper's conventions, each beside the paper's."""
+    def scores_beside(self, cell: str, item: str, printed_as: str = "") -> list[str]:
+        """An attack's three scores in the paper's conventions, each beside the paper's; as in :meth:`beside`."""
         ours = self.scores(cell, item, PAPER)
-        return [self.beside(cell, item, *score, text) for score, text in zip(PAPER, ours, strict=True)]
+        return [self.beside(cell, item, *score, text, printed_as) for score, text in zip(PAPER, ours, strict=True)]
 
     def accurate_beside(self, cell: str) -> list[str]:
         """Accuracy and its change, each beside the paper's."""

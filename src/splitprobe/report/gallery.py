@@ -6,7 +6,7 @@ pixels, so that an image's pixels stay equal squares.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,10 @@ def figure4(params: Params, paths: Paths) -> Figure:
     """Every defense: the cells that ``rows.figure4`` lists."""
     numbers = open_numbers(params, paths, "figure4")
     names = labels(numbers) | dict.fromkeys(numbers.datasets(), "Original")
-    return draw("Test images rebuilt from the transmitted feature", numbers, names, paths)
+    title = "Test images rebuilt from the transmitted feature"
+    return draw(
+        title, numbers, names, paths, " Of each row the best of its decoders and of its MLE attacks.", short=True
+    )
 
 
 def figure5(params: Params, paths: Paths) -> Figure:
@@ -60,18 +63,22 @@ def figure5(params: Params, paths: Paths) -> Figure:
     return draw(title, numbers, names, paths, " Under each name: accuracy on test images.")
 
 
-def draw(title: str, numbers: Numbers, names: Mapping[str, str], paths: Paths, remark: str = "") -> Figure:
+def draw(
+    title: str, numbers: Numbers, names: Mapping[str, str], paths: Paths, remark: str = "", short: bool = False
+) -> Figure:
     """The figure: one row per cell under its name, the originals wherever the data set changes.
 
-    ``names`` has the cells' names and, under a data set's, the name of its originals; ``remark`` ends the caption.
+    ``names`` has the cells' names and, under a data set's, the name of its originals; ``remark`` ends the caption;
+    ``short``: of each row the best attack of each family alone, by PSNR, so that all defenses fit a page.
     """
-    rows = list(gathered(numbers, names, read_pictures(paths, numbers.cells)))
+    rows = list(gathered(numbers, names, read_pictures(paths, numbers.cells), best if short else shown))
     images = [line.images for _, strips in rows for own in strips.values() for line in own]
     tile = max(factor(own) * own.shape[1] for own in images)
     side = ACCESS + COUNT * (tile + GAP) - GAP + SCORE
     lefts = {"generator": MARGIN + NAME, "mle": MARGIN + NAME + side}
     width = MARGIN + NAME + 2 * side
-    words = textwrap.wrap(_caption(paths.scale, numbers) + remark, width // 9)
+    marks = any(DAGGER in line.scores for _, strips in rows for own in strips.values() for line in own)
+    words = textwrap.wrap(_caption(paths.scale, numbers, marks) + remark, width // 9)
     top = HEAD + CAPTION * len(words)
     heights = [max(map(len, strips.values())) * (tile + LINE) + LINE for _, strips in rows]
     canvas = Canvas(width, top + MARGIN + sum(heights))
@@ -102,12 +109,20 @@ def _strip(canvas: Canvas, line: Strip, left: int, top: int, tile: int) -> None:
     canvas.text(left + COUNT * (tile + GAP) + 4, middle, line.scores, 15, linespacing=1.3)
 
 
-def gathered(numbers: Numbers, names: Mapping[str, str], pictures: Mapping[str, Mapping]) -> Iterator[Row]:
-    """The originals, then one row per cell; the originals again wherever the data set changes."""
+def best(numbers: Numbers, cell: str) -> list[str]:
+    """Of the attacks that are shown the best one of each family, as items; one without a PSNR is the worst."""
+    items = {stage: [item for item in shown(numbers, cell) if item.split()[0] == stage] for stage in STAGES}
+    return [max(own, key=lambda item: numbers.value(cell, item, "psnr_db") or -1.0) for own in items.values() if own]
+
+
+def gathered(
+    numbers: Numbers, names: Mapping[str, str], pictures: Mapping[str, Mapping], chosen: Callable = shown
+) -> Iterator[Row]:
+    """The originals, then one row per cell with the attacks ``chosen``; the originals again where the data change."""
     last = None
     for cell in numbers.cells:
         lines: dict[str, list[Strip]] = {stage: [] for stage in STAGES}
-        for item in shown(numbers, cell):
+        for item in chosen(numbers, cell):
             decoder = item.startswith("generator")
             label = numbers.text(cell, item, "access") if decoder else variant_title(item)
             label = label.replace(", ", ",\n").replace("strong ", "strong\n")  # too long for one line
@@ -128,15 +143,15 @@ def _text(number: Number, form: str) -> str:
     return "n/a" if number.value is None else form.format(number.value)
 
 
-def _caption(scale: str, numbers: Numbers) -> str:
-    """What was measured on what, which attacks failed, and what is not shown."""
+def _caption(scale: str, numbers: Numbers, marks: bool) -> str:
+    """What was measured on what, which attacks failed (``marks``: whether any that is shown did), what is not shown."""
     places = [[(cell, f"floor {stage} mean_image", "psnr_db") for cell in numbers.cells] for stage in STAGES]
     left, right = (distinct(_text(numbers.number(*place), "{:.1f} dB") for place in own) for own in places)
     text = (
         f"Scale {scale}: {data(numbers)}. {origin(numbers, 'images', spreads=False)}. Right of each line: mean PSNR "
-        f"and SSIM over all attacked images. {DAGGER} By MSE no better than gray or the mean image (the latter {left} "
-        f"left, {right} right): a failed attack, not privacy."
+        f"and SSIM over all attacked images; the mean image has {left} left, {right} right."
     )
+    text += f" {DAGGER} By MSE no better than that or gray: a failed attack, not privacy." if marks else ""
     cells = [cell for cell in numbers.cells if numbers.quantities(cell, OMITTED)]
     values = [numbers.value(cell, OMITTED, "psnr_db") for cell in cells]
     reached = distinct(round(value, 1) for value in values if value is not None) or "n/a"

@@ -35,7 +35,7 @@ def draw(params: Params, paths: Paths) -> Figure:
         axes.set_axis_off()
     for axes, (cell, name) in zip(grid, names.items(), strict=False):
         _channels(axes, pictures[cell][HISTOGRAMS])
-        axes.set_title(f"{name}: {_size(numbers, cell)}", fontsize=9)
+        axes.set_title(f"{name}: {_size(numbers, cell, pictures[cell][HISTOGRAMS])}", fontsize=9)
     whole = grid[0].get_gridspec()
     shades = figure.add_axes((0.935, whole.bottom, 0.012, whole.top - whole.bottom))
     figure.colorbar(grid[0].images[0], shades).set_label("share of the channel's entries")
@@ -58,12 +58,12 @@ def _channels(axes: Axes, counts: np.ndarray) -> None:
     axes.set(xlabel="level, from the channel's lowest value to its highest", ylabel="channel")
 
 
-def _size(numbers: Numbers, cell: str) -> str:
-    """What z costs to send, and how many of its channels are always zero."""
+def _size(numbers: Numbers, cell: str, counts: np.ndarray) -> str:
+    """What z costs to send, and how many of its channels have one level alone, as these histograms have it."""
     coded, raw = (numbers.number(cell, "entropy", f"{key}_bits_per_image") for key in ("coded", "raw"))
-    dead, channels = (numbers.value(cell, "effective", key) for key in ("dead_channels", "channels"))
     bits = "n/a" if coded.value is None else f"{number(coded, 0)} of {number(raw, 0)} bits an image"
-    return f"{bits}, {dead:g} of {channels:g} dead"
+    constant = int(((counts > 0).sum(1) <= 1).sum())
+    return f"{bits}, {constant} of {len(counts)} channels constant" if constant else bits
 
 
 def _caption(scale: str, numbers: Numbers) -> str:

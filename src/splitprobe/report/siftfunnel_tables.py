@@ -5,11 +5,12 @@ from functools import partial
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import defense_tables as blocks
+from splitprobe.report import paper
 from splitprobe.report.attacks import decoders, network
 from splitprobe.report.captions import marked
 from splitprobe.report.differences import SIFTFUNNEL
 from splitprobe.report.entries import STANDARD, Entries, capped
-from splitprobe.report.markdown import FAILED, NONE, grid, named, number
+from splitprobe.report.markdown import FAILED, NONE, grid, named, number, printed
 from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.tables import Table, csv_lines, metrics
@@ -96,9 +97,17 @@ def _parts_beside(numbers: Numbers) -> list[str]:
     for name, cell, item in _listed(numbers):
         own = item != CLOUD_SIDE
         accurate, scores = entries.accurate_beside(cell) if own else ["", ""], entries.scores_beside(cell, item)
-        tail = entries.information_beside(cell) if own else ["", ""]
+        tail = entries.information_beside(cell) if own else _widened(cell)
         lines.append([name, numbers.text(cell, item, "access"), *accurate, *scores, *tail])
     return [*grid([*header, "Non-zero"], lines, left=2), "", *entries.notes.lines()]
+
+
+def _widened(cell: str) -> list[str]:
+    """What the paper prints of the feature that the cloud widened; no stage here measures it."""
+    line = paper.find_cell(cell, paper.CLOUD_SIDE)
+    return [
+        f"not measured ({printed(line.get(key), places)})" for key, places in (("mi_nats", 4), ("nonzero_per_image", 0))
+    ]
 
 
 def table6(params: Params, paths: Paths) -> Table:
@@ -123,15 +132,25 @@ def table6(params: Params, paths: Paths) -> Table:
 
 
 def _edges(numbers: Numbers, names: dict[str, str]) -> list[str]:
-    """One line per network: the edge's parameters by both counts, beside the plain edge's."""
+    """One line per network: the edge's parameters by both counts beside the plain edge's, here and at full width."""
     entries, lines = Entries(numbers), []
     for cell, name in names.items():
-        base, plain, ratio = numbers.reference(cell), NONE, NONE
-        if base is not None:
-            own, usual = (numbers.value(row, "target", "edge_parameters") for row in (cell, base))
-            plain, ratio = number(usual, 0), number(usual / own, 2)
+        base = numbers.reference(cell)
         counts = [entries.value(cell, "target", key, 0) for key in ("edge_parameters", "edge_parameters_paper")]
-        lines.append([name, *counts, plain, ratio])
-    header = ["Network", "Edge parameters", "By the paper's count", "Unprotected edge", "Times smaller"]
-    why = "The paper's count takes a layer once for each time that it is called, so CBAM's shared ones count twice."
+        own, usual = (row and numbers.value(row, "target", "edge_parameters") for row in (cell, base))
+        wide = [paper.edge(row) if row else {} for row in (cell, base)]
+        full = [printed(wide[0].get(key), 0) for key in ("edge_parameters_paper", "edge_macs", "z_bytes")]
+        ratios = (
+            (usual, own),
+            *((wide[1].get(key), wide[0].get(key)) for key in ("edge_parameters_paper", "edge_macs")),
+        )
+        shares = [NONE if None in pair else f"{number(pair[0] / pair[1], 2)} : 1" for pair in ratios]
+        lines.append([name, *counts, printed(usual, 0), shares[0], *full, *shares[1:]])
+    header = ["Network", "Edge parameters", "By the paper's count", "Unprotected edge", "Unprotected to this edge"]
+    header += ["Parameters at the paper's width", "MACs there", "z there, bytes"]
+    header += ["Unprotected to this edge there: parameters", "MACs"]
+    why = (
+        "The paper's count takes a layer once for each time that it is called, so CBAM's shared ones count twice. At "
+        "the paper's width: our networks as wide as the paper's, on its image size, which needs no training."
+    )
     return [*grid(header, lines), "", why, "", *entries.notes.lines()]

@@ -49,7 +49,7 @@ STYLE = {
 # told apart by readers with any color vision; the unprotected row, which comes first, is black
 COLORS = (
     "#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00",
-    "#56b4e9", "#882255", "#999933", "#332288", "#7f7f7f",
+    "#56b4e9", "#882255", "#999933", "#332288", "#7f7f7f", "#44aa99", "#aa4499", "#661100", "#8dc63f", "#ff7f9f",
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 QUIET, INK = "#555555", "#333333"
@@ -58,7 +58,7 @@ TILE = 64  # pixels that a small image is enlarged to, by a whole factor
 
 
 def look(i: int) -> dict[str, Any]:
-    """Color and marker of a figure's i-th cell; 16 cells differ in the marker's shape or filling alone."""
+    """Color and marker of a figure's i-th cell; 16 cells differ in both."""
     color = COLORS[1 + (i - 1) % (len(COLORS) - 1)] if i else COLORS[0]
     filled = i // len(MARKERS) % 2 == 0
     marker = {"marker": MARKERS[i % len(MARKERS)], "markerfacecolor": color if filled else "white"}

@@ -7,8 +7,10 @@ judged by its line. Down (private) and right (accurate) is better.
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
@@ -19,6 +21,13 @@ from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import QUIET, look, panels
 
 SIZE = (11.0, 5.5)  # inches: the figure's width, and its height below the caption
+# where a name may stand beside its point: offset in points, and which end of the text is there
+SIDES = (
+    (8, 0, "left", "center"), (-8, 0, "right", "center"), (0, 7, "center", "bottom"), (0, -8, "center", "top"),
+    (7, 6, "left", "bottom"), (7, -7, "left", "top"), (-7, 6, "right", "bottom"), (-7, -7, "right", "top"),
+    (0, 17, "center", "bottom"), (0, -18, "center", "top"), (16, 14, "left", "bottom"), (-16, -15, "right", "top"),
+)  # fmt: skip
+DOT = 6.0  # pixels around a point that a name leaves free
 OWN, SWEPT = 8.5, 4.5  # size of a marker in points: the workspace's setting, another value of a sweep
 
 Spot = tuple[Number, Number]  # accuracy in percent, PSNR of the strongest attack in dB
@@ -28,14 +37,39 @@ def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.tradeoff`` lists, and the sweeps' points of these cells."""
     numbers = open_numbers(params, paths, "tradeoff", ["sweeps"])
     caption = _caption(params.scale, numbers)
-    figure, (axes,) = panels("Privacy against accuracy", caption, SIZE, (1, 1), (0.77, 2.75, 0, 0.56))
+    figure, (axes,) = panels("Privacy against accuracy", caption, SIZE, (1, 1), (0.77, 0.3, 0, 0.56))
     for i, cell in enumerate(numbers.cells):
         _defense(axes, numbers, cell, look(i))
     _frame(axes, numbers)
-    lines = [Line2D([], [], label=name, ms=6, lw=1.0, **look(i)) for i, name in enumerate(marked(numbers).values())]
-    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.01), "borderaxespad": 0, "labelspacing": 0.75}
-    axes.legend(handles=lines, frameon=False, fontsize=9, **place)
+    _names(figure, axes, numbers)
     return figure
+
+
+def _names(figure: Figure, axes: Axes, numbers: Numbers) -> None:
+    """Each defense's name beside its point, where no other name or point is; the others' in a legend."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    dots = [line for line in axes.lines if line.get_marker() not in ("None", "", None)]
+    spotted = [axes.transData.transform(xy) for line in dots for xy in zip(*line.get_data(), strict=True)]
+    taken = [Bbox.from_bounds(x - DOT, y - DOT, 2 * DOT, 2 * DOT) for x, y in spotted]
+    taken += [text.get_window_extent(renderer) for text in axes.texts]
+    levels = [axes.transData.transform((0, line.get_ydata()[0]))[1] for line in axes.lines if line not in dots]
+    taken += [Bbox.from_bounds(axes.bbox.x0, y - 1, axes.bbox.width, 2) for y in levels[1:]]
+    left = []
+    for i, (cell, name) in enumerate(marked(numbers).items()):
+        for accuracy, psnr in spots(numbers, cell):
+            for x, y, ha, va in SIDES:
+                how = {"xytext": (x, y), "textcoords": "offset points", "ha": ha, "va": va, "fontsize": 8}
+                text = axes.annotate(name, (accuracy.value, psnr.value), color=look(i)["color"], **how)
+                box = text.get_window_extent(renderer)
+                inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0
+                if inside and not any(box.overlaps(other) for other in taken):
+                    taken.append(box)
+                    break
+                text.remove()
+            else:
+                left.append(Line2D([], [], label=name, ms=6, lw=1.0, **look(i)))
+    if left:
+        axes.legend(handles=left, frameon=False, fontsize=8.5, loc="lower left", bbox_to_anchor=(0, 0.16))
 
 
 def spots(numbers: Numbers, *cells: str) -> list[Spot]:
@@ -51,11 +85,16 @@ def _caption(scale: str, numbers: Numbers) -> str:
     seeds = sorted(f"seed{'s' if len(each) > 1 else ''} {' '.join(each)}" for each in ran)
     counts = [distinct(numbers.value(cell, stage, "images") for cell in numbers.cells) for stage in STAGES]
     absent = [numbers.text(cell, "target", "title") for cell in numbers.cells if not spots(numbers, cell)]
+    sweeps = (
+        f" Large markers: the settings of Table II; small ones, joined with them by accuracy, a line for each knob: "
+        f"{len(swept)} points of sweeps over one setting ({distinct(seeds)})."
+        if swept
+        else ""
+    )
     return (
         f"Scale {scale}: {data(numbers)}. {origin(numbers)}. Strongest attack: the highest mean PSNR among decoders "
-        f"({counts[0]} images) and MLE variants ({counts[1]} images). Large markers: the settings of Table II; small "
-        f"ones, joined with them by accuracy, a line for each knob: {len(swept)} points of sweeps over one setting"
-        f"{f' ({distinct(seeds)})' if seeds else ''}." + (f" Without a point: {', '.join(absent)}." if absent else "")
+        f"({counts[0]} images) and MLE variants ({counts[1]} images).{sweeps}"
+        + (f" Without a point: {', '.join(absent)}." if absent else "")
     )
 
 
@@ -66,11 +105,12 @@ def _defense(axes: Axes, numbers: Numbers, cell: str, how: dict) -> None:
     for swept in [points for points in knobs if points] or [[]]:
         line = sorted((accuracy.value, psnr.value) for accuracy, psnr in [*swept, *own])
         axes.plot(*zip(*line, strict=True), **how, ms=SWEPT, lw=1.0, zorder=4)
-    for accuracy, psnr in own:
-        axes.plot(accuracy.value, psnr.value, **how, ms=OWN, zorder=4)
+    for accuracy, psnr in [*own, *(spot for swept in knobs for spot in swept)]:
         if accuracy.sd is not None or psnr.sd is not None:
             bars = {"xerr": accuracy.sd, "yerr": psnr.sd, "color": how["color"], "lw": 0.8, "capsize": 2}
             axes.errorbar(accuracy.value, psnr.value, **bars, zorder=3)
+    for accuracy, psnr in own:
+        axes.plot(accuracy.value, psnr.value, **how, ms=OWN, zorder=4)
 
 
 def _frame(axes: Axes, numbers: Numbers) -> None:
