@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 CELLS = "stages/cells.yaml"
 COPIED = (
     "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "data/raw/README.md",
-    "src", "stages",
+    "data/raw/demo", "src", "stages",
 )  # fmt: skip
 # a few of each: DVC takes minutes with all
 KEPT = {
