@@ -48,7 +48,7 @@ def test_rows_in_order_support_and_rows_in_reverse_contradict(ten):
         assert tests["nonzero", outcome, ALL].rho == pytest.approx(-1)
         # the size falls by a hundredth, I and H(z) grow by more
         assert tests["product_size_calibrated", outcome, ALL].verdict == SUPPORTED
-        assert tests["bytes", outcome, ALL].reason == "one of the two does not vary"
+        assert tests["entries", outcome, ALL].reason == "one of the two does not vary"
         assert tests["fit_infonce", outcome, ALL].verdict == UNTESTED  # there is no other network to fit on
     assert tests["mi_calibrated", "hybrid", ALL].verdict == UNTESTED  # it ran on none of these cells
     assert tests["mi_calibrated", "strongest", "objects, CNN, cut 2"].verdict == SUPPORTED
@@ -225,7 +225,7 @@ def test_the_sentences_follow_from_the_verdicts(ten):
         assert rows[key]["strongest_all_verdict"] == rows[key]["strongest_fixed_verdict"] == SUPPORTED
     assert rows["nonzero"]["mle_all_rho"] == -1
     tests = [line for line in lines if line["line"] == "test"]
-    assert len(tests) == 16 * len(OUTCOMES) * 3  # factors, outcomes, and all cells, fixed and the one architecture
+    assert len(tests) == 15 * len(OUTCOMES) * 3  # factors, outcomes, and all cells, fixed and the one architecture
     assert len([line for line in lines if line["line"] == "cell"]) == 10
     assert {line["scope"] for line in tests} == {ALL, FIXED, "objects, CNN, cut 2"}
 
@@ -259,7 +259,8 @@ def test_older_results_are_not_tested_and_named(ten):
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert "MI (calibrated), nats" in titles
     assert not any("InfoNCE" in title or "H(z)" in title for title in titles)
-    assert "No cell has: MI (InfoNCE), H(z), Squared distance correlation, MI (decoder bound)" in words(figure)
+    absent = "No cell has: H(z), I (calibrated) × H(z) × size, Squared distance correlation, MI (decoder bound)"
+    assert absent in words(figure)
 
 
 def test_few_cells_are_enough_for_a_page_and_a_figure(ten):
@@ -308,8 +309,11 @@ def test_values_at_zero_stand_at_the_left_end_of_a_logarithmic_axis(ten):
 
 
 def test_estimates_at_the_cap_are_hollow_and_other_cuts_small(whole):
-    whole.set("cnn/ae", "mi infonce", mi_nats=5.7682)
-    lines = panel(drawn(whole, "criterion"), "MI (InfoNCE), nats").lines
+    assert "hollow" not in words(drawn(whole, "criterion"))  # none is at its cap: these have none
+    whole.set("cnn/ae", "mi calibrated", mi_nats=5.7682, cap_nats=5.8)
+    figure = drawn(whole, "criterion")
+    assert "hollow: at the estimator's cap" in words(figure)
+    lines = panel(figure, "MI (calibrated), nats").lines
     hollow = [line for line in lines if line.get_markerfacecolor() == "white"]
     assert [len(line.get_xdata()) for line in hollow] == [1]
     small = [line for line in lines if line.get_markersize() == criterion_figure.SMALL]

@@ -59,7 +59,6 @@ FACTORS = {
     "entropy": Factor("H(z)", "coded bits", "H", "entropy", "coded_bits_per_image", log=True),
     "nonzero": Factor("Non-zero entries of z", "", "size", "effective", "nonzero_per_image", log=True),
     "entries": Factor("Entries of z", "", "", "effective", "capacity", log=True),
-    "bytes": Factor("z", "bytes", "", "target", "z_bytes", log=True),
     "dependence": Factor("Squared distance correlation", "", "", "dependence", "dcor_squared"),
     "dead_share": Factor("Dead channels", "share", "", "effective", "dead_channels", expected=-1),
     "mi_decoder": Factor("MI (decoder bound)", "nats", "", "mi decoder"),
