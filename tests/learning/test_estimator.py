@@ -23,13 +23,13 @@ def pairs():
 def make():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Estimator(nn.Linear(1, 1), 0.1, 3, squared_error, squared_error)
+        return Estimator(nn.Linear(1, 1), 0.02, 3, squared_error, squared_error)
 
 
 def test_it_learns_the_regression_and_counts_its_steps(pairs):
     estimator = make()
-    estimator.learn(lambda: pairs, 150)
-    assert estimator.steps == 152  # whole epochs of four
+    estimator.learn(lambda: pairs, 590)
+    assert estimator.steps == 600  # whole epochs of four batches, five steps on each
     assert estimator.net.weight.item() == pytest.approx(3, abs=0.05)
     assert estimator.mean_error(pairs) == pytest.approx(0.01, rel=0.3)
     assert not estimator.net.weight.requires_grad
@@ -56,12 +56,12 @@ def test_the_mean_error_weighs_images_alike():
 
 def test_a_fresh_one_starts_anew_and_leaves_the_other(pairs):
     estimator = make()
-    estimator.learn(lambda: pairs, 100)
+    estimator.learn(lambda: pairs, 600)
     weight = estimator.net.weight.item()
     fresh = estimator.fresh()
     assert fresh.steps == 0
     assert abs(fresh.net.weight.item()) <= 1  # torch's own range for one input
-    fresh.learn(lambda: pairs, 100)
+    fresh.learn(lambda: pairs, 600)
     assert estimator.net.weight.item() == weight
     assert fresh.mean_error(pairs) == pytest.approx(estimator.mean_error(pairs), rel=0.2)
 

@@ -91,10 +91,10 @@ def test_an_estimator_is_compared_with_a_fresh_one(params, paths, cpu, make_cell
         "inner_steps": 1,
         "lr": 1e-6,
     }  # one that learns nothing
-    params.tree["training"] |= {"estimator_share": 1.0, "estimator_ratio": 1.0}
+    params.tree["training"] |= {"estimator_share": 3.0, "estimator_steps": 1, "estimator_ratio": 1.0}
     result = train_target(make_cell(name), params, paths, cpu)["estimator"]
     assert result["steps"] == 2 * 4 + 1  # two epochs of 64 images in batches of 16, and one to follow the last
-    assert result["fresh_steps"] == 12  # three epochs, the first number of whole ones that is not less
+    assert result["fresh_steps"] == 40  # 27 are asked for; an epoch has 4 batches with 5 steps on each
     assert result["ratio"] == pytest.approx(result["error"] / result["fresh_error"])
     assert result["outrun"] == (result["ratio"] > 1.0) == ("ratio_reason" in result) == ("outran" in caplog.text)
     # the table of all numbers has it, with the reason where the row is to be marked
@@ -117,6 +117,7 @@ def test_the_estimator_of_the_chosen_epoch_is_kept(make_trainer):
 @pytest.mark.parametrize(("name", "changes"), [("infoscissors", {}), ("ae", {"adversary": 1.0})])
 def test_an_estimator_learns_from_features_in_bfloat16(params, make_blueprint, name, changes):
     params.tree["defense"][name] |= changes
+    params.tree["training"]["estimator_steps"] = 1
     runtime = runtimes.Runtime(torch.device("cpu"), "bfloat16", True, "bfloat16")
     settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Schedule)
     trainer = Trainer(make_blueprint(name), settings, schedule, runtime, 1, 16)

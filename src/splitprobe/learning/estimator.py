@@ -18,6 +18,7 @@ from splitprobe.learning import optimizers
 
 # a scalar for the network, x (B, ...) and z (B, ...)
 Measure = Callable[[nn.Module, Tensor, Tensor], Tensor]
+AGAIN = 5  # steps of a fresh estimator on each batch: to augment images and to pass the edge takes longer than a step
 
 
 class Estimator:
@@ -60,10 +61,10 @@ class Estimator:
         return Estimator(net, self.lr, self.pace, self.loss, self.error)
 
     def learn(self, epoch: Callable[[], Iterable[tuple[Tensor, Tensor]]], steps: float) -> None:
-        """Fit to the batches of whole epochs, a step on each, until at least ``steps`` have been made."""
-        while self.steps < max(1, steps):
+        """Fit to the batches of whole epochs, AGAIN steps on each, until at least ``steps`` have been made."""
+        while self.steps < steps:
             for x, z in epoch():
-                self._fit(x, z, 1)
+                self._fit(x, z, AGAIN)
 
     @torch.no_grad()
     def mean_error(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:

@@ -45,6 +45,7 @@ class Settings(Adam):
     jitter: float = bounded(0.0, 0.5)
     draws: int = bounded(1, 1000)
     estimator_share: float = bounded(0.0, 10.0)
+    estimator_steps: int = bounded(1, 10_000_000)
     estimator_ratio: float = bounded(1.0, 100.0)
 
 
@@ -196,7 +197,7 @@ class Trainer:
         with self.runtime.seeded(self.seed, "fresh estimator"):
             fresh = own.fresh()
         own.follow(*next(epoch()))
-        fresh.learn(epoch, settings.estimator_share * own.steps)
+        fresh.learn(epoch, max(settings.estimator_steps, settings.estimator_share * own.steps))
         held = [part.float() / 255 for part in held_out.split(settings.batch_size)]
         return comparison(*((one, one.mean_error(pairs(held))) for one in (own, fresh)), settings.estimator_ratio)
 
