@@ -88,7 +88,9 @@ def test_the_whole_set_scores_as_the_attack_itself(others, target, params, paths
     generator.train_generator("cnn/siftfunnel", params, paths, cpu)
     attacked = json.loads(paths.result("cnn/siftfunnel", "generator.json").read_text())
     whole = result["shares"][1]
-    assert whole.items() >= attacked["decoders"]["strong"].items()
+    # all but what compares it with MLE
+    own = {key: value for key, value in attacked["decoders"]["strong"].items() if not key.startswith("shared_")}
+    assert whole.items() >= own.items()
     assert whole["floors"] == attacked["floors"]
     assert result["judge"] == attacked["judge"]
     assert result["shares"][0]["floors"]["gray"] == whole["floors"]["gray"]
