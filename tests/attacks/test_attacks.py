@@ -429,8 +429,8 @@ def test_decoders_are_known_ones_and_the_one_that_others_go_on_from(params, make
 
 
 def test_a_result_says_on_how_many_images_trials_were_run(make_target, images):
-    plan = Plan(images=1, steps=2, trial_images=100, trial_steps=1)
-    attack = TunedMle(make_target(), 1, Tuned((0.05,), (0.0,), 0.05), plan, images[:1])
+    budget = plan(images=1, most_steps=2, trial_images=100, trial_steps=1)
+    attack = TunedMle(make_target(), 1, Tuned((0.05,), (0.0,), (1.0,), 0.05), budget, images[:1])
     attack.fit(images[:3])
     assert attack.facts()["trial_images"] == 3
 

@@ -109,8 +109,12 @@ def due(study, key, value, script="train_target"):
 
 
 def test_a_value_concerns_those_whose_recipe_has_it(study):
-    assert due(study, "defense.bido.lambda_x", 3.0) == {"cnn/bido", "faces/bido"}, "variants replace it elsewhere"
-    assert due(study, "variants.bido_cka.defense.bido.lambda_x", 3.0) == {"cnn/bido_cka", "budget/bido_cka"}
+    assert due(study, "defense.bido.lambda_x", 3.0) == {"cnn/bido", "variants_cnn/bido_unit", "faces/bido"}, (
+        "variants replace it elsewhere"
+    )
+    assert due(study, "variants.bido_cka.defense.bido.lambda_x", 3.0) == {
+        "cnn/bido_cka", "budget/bido_cka", "variants_resnet18/bido_cka"
+    }  # fmt: skip
     losses = due(study, "loss.lambda_dcor", 3.0)
     assert {"cnn/siftfunnel", "faces_vgg16/siftfunnel"} & losses == {"cnn/siftfunnel"}
     assert not [cell for cell in losses if cell.startswith("budget/")], "networks are lent without their losses"

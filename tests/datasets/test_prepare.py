@@ -113,9 +113,9 @@ def test_names_that_are_no_utf8_are_written_and_read_back(paths, pets):
     [
         ({"side": 30}, r"pets: side = 30: the cnn needs a multiple of 16, resnet18 and vgg16 one of 32"),
         ({"side": 8}, r"pets: side = 8: the cnn needs a multiple of 16"),
-        ({"classes": []}, r"pets: classes = \[\]: no class at all; list patterns of names, or set it to null for all"),
-        ({"auxiliary_source": "folder", "auxiliary_classes": []}, r"pets: auxiliary_classes = \[\]: no class at all"),
-        ({"source": "celeba", "auxiliary_classes": []}, r"pets: auxiliary_classes = \[\]: no class at all"),
+        ({"classes": []}, r"pets\.classes = \[\]: at least 1 items are needed"),
+        ({"auxiliary_source": "folder", "auxiliary_classes": []}, r"pets\.auxiliary_classes = \[\]: at least 1 items"),
+        ({"source": "celeba", "auxiliary_classes": []}, r"pets\.auxiliary_classes = \[\]: at least 1 items"),
         ({"train": 1}, r"pets\.train = 1: must be at least 2"),
         ({"validation": 0}, r"pets\.validation = 0: must be at least 1"),
         ({"test": 3}, r"pets\.test = 3: must be at least 4"),

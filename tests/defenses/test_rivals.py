@@ -200,7 +200,7 @@ def test_cem_clusters_each_class_by_the_features_of_the_last_epoch(make_trainer,
 
 
 def test_a_ramp_without_a_share_is_refused(make_cem):
-    with pytest.raises(ParamsError, match=r"defense.cem.ramp = \[\]: at least one share"):
+    with pytest.raises(ParamsError, match=r"defense.cem.ramp = \[\]: at least 1 items"):
         make_cem(ramp=[])
 
 

@@ -95,7 +95,7 @@ def test_the_grayscale_edge_of_the_paper():
     ("model", "cut", "edge_size", "decoder_size"), [("resnet18", 3, 279_136, 279_107), ("vgg16", 3, None, None)]
 )
 def test_the_autoencoders_sizes(model, cut, edge_size, decoder_size):
-    defense = AutoEncoder(AeSettings(0.001, 0.0, 5.0, 1e-3))
+    defense = AutoEncoder(AeSettings(0.001, 0.0, 5.0, 1e-3, 1))
     edge, cloud = defense.modify(*halves(model, cut))
     gray = defense.gray_box_decoder(Layout(model, edge[-1].out_channels, cut, 64, 3))
     x = torch.rand(1, 3, 64, 64)

@@ -90,12 +90,8 @@ class Source:
     def halves(self) -> "tuple[Source, Source | None]":
         """What the target is read by, and what a separate auxiliary source is read by (None where there is none).
 
-        Raises ParamsError for empty lists of classes, and when ``auxiliary_source`` is null and another key of an
-        auxiliary source is set.
+        Raises ParamsError when ``auxiliary_source`` is null and another key of an auxiliary source is set.
         """
-        for key in ("classes", "auxiliary_classes"):
-            if getattr(self, key) == ():
-                raise ParamsError(f"{key} = []: no class at all; list patterns of names, or set it to null for all")
         if self.auxiliary_source is None:
             for key in OF_AUXILIARY:
                 if (value := getattr(self, key)) is not None:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from splitprobe.core.params import ParamsError, bounded
+from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Noisy, Site
 from splitprobe.models.layers import bottleneck, deconv_tanh
 from splitprobe.models.split import Layout
@@ -111,8 +111,6 @@ class Cem(Noisy):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        if not settings.ramp:
-            raise ParamsError("defense.cem.ramp = []: at least one share of the weight is needed")
         self.epochs, self.share = 1, settings.ramp[-1]
         self.mixtures: dict[int, Mixture] = {}
         self.seen: list[tuple[Tensor, Tensor]] = []
