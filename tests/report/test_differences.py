@@ -6,6 +6,7 @@ from fabricated import FACTS, ORDER, scores
 from splitprobe.core.artifacts import read_csv, read_json
 from splitprobe.report import paper
 from splitprobe.report.differences import differences, side
+from splitprobe.report.remarks import remarks
 from splitprobe.report.tables import build_table
 
 
@@ -76,7 +77,7 @@ def test_rows_that_reproduce_the_paper_and_rows_it_lacks(full):
     assert sentences(full)[-1] == (
         "Rows that reproduce all of this, as far as the paper prints it: Gaussian noise; DP-SGD; NLS. Rows at "
         "chance accuracy here, which reproduce nothing by leaking little: Dropout. Rows that the paper does not have: "
-        "DP-SGD without noise; BiDO with CKA; Autoencoder, adversarial; NoPeek; SiftFunnel without losses."
+        "DP-SGD without noise; BiDO with CKA; Autoencoder; NoPeek; SiftFunnel without losses."
     )
 
 
@@ -119,3 +120,13 @@ def test_facts_of_private_training(full):
     assert "epsilon" not in read_json(full.paths.table("table2") / "cnn" / "groupnorm.json")
     line = next(line for line in read_csv(full.paths.table("table2", "csv")) if line["row"] == "cnn/dpsgd")
     assert {key: float(line[f"fact_{key}"]) for key in FACTS} == FACTS
+
+
+def test_an_estimator_that_the_edge_outran_is_named(full):
+    assert not [line for line in remarks(full.numbers("table2")) if line.startswith("Estimators: ")]
+    full.set("cnn/infoscissors", "estimator", ratio=0.904, outrun=False)
+    (line,) = [line for line in remarks(full.numbers("table2")) if line.startswith("Estimators: ")]
+    assert line.endswith("fitted to the finished edge afterwards: InfoScissors 0.90. No edge outran its own.")
+    full.set("cnn/ae", "estimator", ratio=1.31, outrun=True)
+    (line,) = [line for line in remarks(full.numbers("table2")) if line.startswith("Estimators: ")]
+    assert "InfoScissors 0.90; Autoencoder 1.31. **The edge outran that of Autoencoder: " in line

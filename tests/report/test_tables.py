@@ -62,7 +62,7 @@ def test_table2_caption_and_notes_state_what_was_measured(repository):
         "12 epochs (schedule: cosine); decoders: 30 epochs; MLE steps: 500 (paper's settings), 500 (tuned). Seed 0; ",
         "- Black-box, 16 queries: a decoder fitted on, and given, 16 releases of the same image as one",
         "scores are means over 3 releases of each image",
-        "- No defense was tuned: each runs at the value its own paper or the paper's code gives",
+        "- No defense was tuned by attack results: each runs at the value its own paper or the paper's code gives",
         "learning rate 0.05, weight of total variation 0.1; chosen for each row and seed in 6 trials of 100 steps on 8",
         "it cannot exceed 0.9867 nats",
         "no cap is stated: the critic is unbounded",

@@ -108,6 +108,7 @@ def remarks(numbers: Numbers) -> list[str]:
         "images.",
         *_strong(numbers),
         untuned(numbers),
+        *_estimators(numbers),
         *(_mle(numbers, item) for item in variants(numbers)),
         *(_mine(numbers, name) for name in ("calibrated", "paper")),
         *filter(None, (Common(numbers, [item]).fill(text) for item, text in MEASURES.items())),
@@ -191,9 +192,28 @@ def untuned(numbers: Numbers) -> str:
             drawn = ", drawn by Poisson sampling" if _private(numbers, cell) else ""
             other.append(f" {names[cell]} has batches of {own:,.0f} images{drawn}, not {usual:,.0f}.")
     return (
-        "No defense was tuned: each runs at the value its own paper or the paper's code gives, or at the fixed default "
-        "in params.yaml; all are trained with the same epochs, optimizer, learning rate and data." + "".join(other)
+        "No defense was tuned by attack results: each runs at the value its own paper or the paper's code gives, or at "
+        "the fixed default in params.yaml (AE's weight of L1 was chosen by the share of non-zero entries alone). All "
+        "are trained with the same epochs, optimizer, learning rate and data." + "".join(other)
     )
+
+
+def _estimators(numbers: Numbers) -> list[str]:
+    """How the estimators that some defenses train against compare with fresh ones, and which the edge outran."""
+    names, ratios, outrun = named(labels(numbers)), [], []
+    for cell in numbers.cells:
+        ratio, fast = (numbers.number(cell, "estimator", key, missing=NO_REASON) for key in ("ratio", "outrun"))
+        if ratio.n or fast.n:
+            ratios.append(f"{names[cell]} {NONE if ratio.value is None else format(ratio.value, '.2f')}")
+            outrun += [names[cell]] * bool(fast.highest)
+    if not ratios:
+        return []
+    beaten = f"**The edge outran that of {', '.join(outrun)}: what such a row shows is not the method.**"
+    return [
+        "Estimators: a defense that trains against an estimator or adversary of its own is no stronger than this is. "
+        "Its error on validation images, over that of a fresh one fitted to the finished edge afterwards: "
+        f"{'; '.join(ratios)}. " + (beaten if outrun else "No edge outran its own.")
+    ]
 
 
 def _mle(numbers: Numbers, item: str) -> str:
