@@ -125,6 +125,7 @@ def cell_stages(*cells: str) -> set[str]:
     return {f"{script}@{cell}" for script in EACH for cell in cells}
 
 
+@pytest.mark.slow
 def test_one_value_runs_what_uses_it(changing):
     """`loss.lambda_dcor` is SiftFunnel's, but not of its ablation without it, nor of cells that borrow its networks."""
     changing.set("loss.lambda_dcor", 0.123)
@@ -148,6 +149,7 @@ class F(Defense):
 """
 
 
+@pytest.mark.slow
 def test_adding_and_removing_a_defense(changing):
     """A file, a section, a registry line (whose edit runs nothing) and a cell; rows are patterns."""
     before = {name: (changing.root / name).read_text() for name in (CELLS, "params.yaml")}

@@ -215,6 +215,7 @@ VARYING = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_cell_is_trained_again_exactly_when_its_settings_change(monkeypatch):
     """For each number of these sections: what it changes after variants and ablations, and nothing else."""
     study = Recipes(ROOT)
