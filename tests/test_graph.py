@@ -16,6 +16,8 @@ from splitprobe.core.recipe import Study as Recipes
 from splitprobe.core.sources import Sources
 
 SCALE, PACKAGE = "demo", "src/splitprobe"
+pytestmark = pytest.mark.slow  # DVC on copies of the definition
+
 EACH = ("train_target", "train_generator", "run_mle", "train_mine")  # the stages of every cell, in order
 
 
@@ -125,7 +127,6 @@ def cell_stages(*cells: str) -> set[str]:
     return {f"{script}@{cell}" for script in EACH for cell in cells}
 
 
-@pytest.mark.slow
 def test_one_value_runs_what_uses_it(changing):
     """`loss.lambda_dcor` is SiftFunnel's, but not of its ablation without it, nor of cells that borrow its networks."""
     changing.set("loss.lambda_dcor", 0.123)
@@ -149,7 +150,6 @@ class F(Defense):
 """
 
 
-@pytest.mark.slow
 def test_adding_and_removing_a_defense(changing):
     """A file, a section, a registry line (whose edit runs nothing) and a cell; rows are patterns."""
     before = {name: (changing.root / name).read_text() for name in (CELLS, "params.yaml")}
@@ -178,7 +178,6 @@ def everything(root: Path, scale: str) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for folder in folders for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.slow
 def test_changing_the_scale_and_back_repeats_nothing(changing):
     wanted = ["run_mle@cnn/gaussian_noise", "measure_cost@cnn/unprotected"]
     before = everything(changing.root, SCALE)

@@ -13,7 +13,10 @@ from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.base import Batch, Defense
 from splitprobe.targets.target import Target, load_target
 
-pytestmark = pytest.mark.parametrize("name", list(DEFENSES))
+SLOW = {"dpsgd"}  # opacus wraps every layer
+pytestmark = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in DEFENSES]
+)
 # the settings that take a defense's effect away, for each that keeps the plain architecture
 NO_EFFECT = {
     "unprotected": {},

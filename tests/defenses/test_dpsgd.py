@@ -129,6 +129,7 @@ def test_an_in_place_activation_is_taken_out_of_place():
     assert block[2].inplace is False
 
 
+@pytest.mark.slow
 def test_the_checkpoint_has_plain_keys(make_private, make_target, images):
     trainer = make_private()
     trainer.epoch(*images)

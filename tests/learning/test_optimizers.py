@@ -35,6 +35,7 @@ def test_steps_are_those_of_torch(name):
     assert not torch.equal(ours, torch.tensor([1.0, -0.5, 2.0]))
 
 
+@pytest.mark.slow
 def test_the_compiler_is_not_imported():
     code = """
 import sys, torch

@@ -198,6 +198,7 @@ def test_what_another_scale_lacks_is_no_mistake(examined):
     examined({"scales/mle/steps": {"demo": 3}, "scales/data/objects/source": {"demo": "photos"}})
 
 
+@pytest.mark.slow
 def test_the_stage_writes_nothing_where_there_is_a_mistake(tmp_path):
     for name in ("src", "stages"):
         (tmp_path / name).symlink_to(ROOT / name)

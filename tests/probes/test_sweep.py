@@ -52,6 +52,7 @@ def test_a_point_is_the_cell_with_this_value(row, params, paths, cpu, judge, mak
     assert file.stat().st_size < 30_000
 
 
+@pytest.mark.slow
 def test_another_value_is_another_network(params, paths, cpu, judge, make_cell):
     key = "defense.nopeek.weight"
     run_sweep(make_cell("nopeek"), [Run(key, value, params.changed(key, value), paths) for value in (3.0, 100.0)], cpu)

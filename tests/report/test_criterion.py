@@ -19,6 +19,7 @@ from splitprobe.report.style import styled
 
 GAINED = "## Rank correlation with the gain of the strongest attack"
 SHARE = "identified"
+pytestmark = pytest.mark.slow  # bootstraps, permutations and figures of whole studies
 
 
 @pytest.fixture

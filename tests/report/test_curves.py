@@ -20,6 +20,7 @@ def few(repository):
     return repository
 
 
+@pytest.mark.slow
 def test_curves_draw_what_the_files_have(few):
     figure = drawn(few, "curves")
     loss, _, calibrated, _, generator, strong, mle, hybrid = figure.axes

@@ -16,6 +16,7 @@ def test_channels_stand_in_the_order_of_their_entropy():
     assert found[3].tolist() == [0.25] * 4
 
 
+@pytest.mark.slow
 def test_each_cell_has_a_panel_with_its_first_seeds_bits(thrice):
     thrice.rows["histograms"] = ["cnn/unprotected", "cnn/siftfunnel", "cnn/ae"]
     thrice.pictures(*thrice.rows["histograms"])

@@ -187,7 +187,7 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
         shown.append([*texts, *(notes.value(line[key], 0) for key in ("edge_parameters", "z_bytes"))])
     for label, cell, name in attacks.floors(numbers):
         if name == "mean_image":
-            floor = notes.value(numbers.number(cell, f"floor generator {name}", "psnr_db"), DECIMALS)
+            floor = notes.value(numbers.number(cell, f"floor mle {name}", "psnr_db"), DECIMALS)
             shown.append(["", f"*Floor: {label}*", *blank, "", floor, *[""] * 4])
     failed = [FAILED, ""] if any(DAGGER in text for texts in shown for text in texts) else []
     return [*grid(header, shown, left=2), "", *failed, *notes.lines()]

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
-from splitprobe.report.attacks import STAGES, floors
+from splitprobe.report.attacks import floors
 from splitprobe.report.captions import data, distinct, marked, origin
 from splitprobe.report.numbers import UNPROTECTED, Number, Numbers, knob
 from splitprobe.report.rows import open_numbers
@@ -83,7 +83,7 @@ def _caption(scale: str, numbers: Numbers) -> str:
     swept = [point for cell in numbers.cells for point in numbers.settings(cell) if spots(numbers, point)]
     ran = {tuple(map(str, numbers.seeds(point))) for point in swept}
     seeds = sorted(f"seed{'s' if len(each) > 1 else ''} {' '.join(each)}" for each in ran)
-    counts = [distinct(numbers.value(cell, stage, "images") for cell in numbers.cells) for stage in STAGES]
+    attacked = distinct(numbers.value(cell, "mle", "images") for cell in numbers.cells)
     absent = [numbers.text(cell, "target", "title") for cell in numbers.cells if not spots(numbers, cell)]
     sweeps = (
         f" Large markers: the settings of Table II; small ones, joined with them by accuracy, a line for each knob: "
@@ -93,7 +93,7 @@ def _caption(scale: str, numbers: Numbers) -> str:
     )
     return (
         f"Scale {scale}: {data(numbers)}. {origin(numbers)}. Strongest attack: the highest mean PSNR among decoders "
-        f"({counts[0]} images) and MLE variants ({counts[1]} images).{sweeps}"
+        f"and MLE variants, on the {attacked} test images that all of them were given.{sweeps}"
         + (f" Without a point: {', '.join(absent)}." if absent else "")
     )
 
@@ -123,7 +123,7 @@ def _frame(axes: Axes, numbers: Numbers) -> None:
         _level(axes, psnr, f"unprotected, {psnr:.1f} dB", **dotted)
         axes.plot(accuracy, psnr, "o", ms=2 * OWN, markerfacecolor="none", markeredgecolor="black", zorder=3)
     for label, cell, name in floors(numbers):
-        floor = numbers.value(cell, f"floor generator {name}", "psnr_db")
+        floor = numbers.value(cell, f"floor mle {name}", "psnr_db")  # on the images of the strongest
         if name == "mean_image" and floor is not None:
             _level(axes, floor, f"floor: {label}, {floor:.1f} dB", color=QUIET, linestyle=(0, (5, 3)))
     low, high = axes.get_ylim()
