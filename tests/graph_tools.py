@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 CELLS = "stages/cells.yaml"
 COPIED = (
     "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", "data/raw/README.md",
-    "data/raw/demo", "src", "stages",
+    "src", "stages",
+    *(f"data/raw/{scale}/{name}/.gitkeep" for scale in ("demo", "small") for name in ("objects", "xray")),
 )  # fmt: skip
 # a few of each: DVC takes minutes with all
 KEPT = {
