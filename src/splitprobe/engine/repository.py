@@ -294,6 +294,7 @@ class Repository:
                 stack.enter_context(rwlock(*where))
             except LockError as error:
                 lines = [line.strip() for line in str(error).splitlines() if line.strip().startswith("(PID")]
+                lines = list(dict.fromkeys(lines))  # DVC has one for each file
                 raise Busy(f"these stages are being built already, by {'; '.join(lines) or error}") from None
             yield
 
