@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = os.pathsep.join(
     map(str, (ROOT / "src", ROOT / "stages"))
 )  # for the programs that tests start
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".pytest_cache" / "hypothesis"))
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each
     torch.set_num_threads(1)
 TINY = {

@@ -1,6 +1,6 @@
 """Whatever stands in params.yaml: it is read right, or one line names the key.
 
-HYPOTHESIS_EXAMPLES sets how many values each test draws; a hundred times the usual number takes minutes.
+SPLITPROBE_EXAMPLES sets how many values each test draws; a hundred times the usual number takes minutes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from splitprobe.probes.preflight import SCALED, SECTIONS, preflight
 from splitprobe.report import leaderboard, statistics
 from splitprobe.targets.training import Width
 
-EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("SPLITPROBE_EXAMPLES", "100"))
 TREE, MORE = read_yaml(ROOT / "params.yaml"), {"leaderboard": leaderboard.Settings, "criterion": statistics.Settings}
 PARAMS = Params(TREE)
 CLASSES = {**SECTIONS, **MORE, **{f"scales.{name}": cls for name, cls in SCALED.items()}}
@@ -49,7 +49,7 @@ TOGETHER = {  # keys that must fit one another, which the oracle below does not 
 def usual(examples: int) -> Any:
     """The same values each time, unless more are asked for; nothing is kept on disk."""
     return settings(
-        max_examples=examples, deadline=None, derandomize="HYPOTHESIS_EXAMPLES" not in os.environ, database=None,
+        max_examples=examples, deadline=None, derandomize="SPLITPROBE_EXAMPLES" not in os.environ, database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )  # fmt: skip
 
