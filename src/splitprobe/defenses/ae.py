@@ -8,8 +8,8 @@ error is L1 plus the L1 of Sobel gradients. Published is one step of the reconst
 
 L1 makes z sparse only where it is neither too weak nor too strong: BatchNorm lets a strong one shrink all of z at once,
 which the cloud undoes. The weight was chosen among 0.5, 1, 3 and 10 by held-out density alone, in short trials at the
-demo: 1 gave the lowest, and none came down to the 8 % non-zero entries that the paper prints. The tables have the density
-that each scale reaches; in trainings as short as the demo's half of the entries stay.
+demo: 1 gave the lowest, and none came down to the 8 % non-zero entries that the paper prints. The tables have what
+each scale reaches; in trainings as short as the demo's half of the entries stay.
 
 The paper's encoder has 2,065,536 parameters at width 128, cut 2, so the edge has 2,365,056, as printed. Expected:
 without the adversary, z leaks about as much as the plain network's z, at half the size.
