@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from splitprobe.core.params import Params, ParamsError, at_scale, bounded, typed
+from splitprobe.core.params import Params, ParamsError, as_list, at_scale, bounded, typed
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,14 @@ def test_types_nested_sections_lists_and_null():
     section = typed(Section, GOOD, "s")
     assert section == Section(3, Inner(0.5), "a", (0.0, 1.0), True, None)
     assert isinstance(section.values[0], float)
+
+
+@pytest.mark.parametrize(
+    ("written", "values"), [("0 1e-3 1.0", (0.0, 0.001, 1.0)), ("0.5", (0.5,)), (1, (1.0,)), ([0.25, 1], (0.25, 1.0))]
+)
+def test_a_list_may_be_a_text(written, values):
+    assert typed(Section, {**GOOD, "values": written}, "s").values == values
+    assert as_list("a  b\nc") == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +72,10 @@ def test_types_nested_sections_lists_and_null():
         ),
         ({"values": [0, 0.5, 0.0]}, r"s.values = \[0.0, 0.5, 0.0\]: 0.0 is listed twice"),
         ({"values": [0.5, "x"]}, r"s.values\[1\] = 'x'"),
-        ({"values": 0.5}, "s.values = 0.5: a list is needed"),
+        ({"values": "0.5, 1"}, r"s.values\[0\] = '0.5,': float is needed"),
+        ({"values": ""}, r"s.values = \[\]: at least 1 items are needed, these are 0"),
+        ({"values": True}, r"s.values\[0\] = True: float is needed"),
+        ({"values": {"a": 1}}, "s.values = {'a': 1}: a list, or a text with spaces between its items, is needed"),
         ({"on": "yes"}, "s.on = 'yes'"),
     ],
 )
@@ -123,8 +134,8 @@ def test_quoted_exponents_are_refused(tmp_path: Path):
         ("scale", None, "scale = None: choose one of tiny, demo"),
         (7, {}, "7 = {}: unknown key; known here: scale, seed"),
         ("scales", 3, "scales = 3: a section is needed here; its keys: names"),
-        ("scales", {"names": "demo"}, "scales.names = 'demo': a list of names is needed"),
-        ("scales", {"names": ["../demo"]}, r"scales.names = \['../demo'\]: a list of names is needed"),
+        ("scales", {"names": 3}, r"scales.names = \[3\]: names are needed, separated by spaces"),
+        ("scales", {"names": ["../demo"]}, r"scales.names = \['../demo'\]: names are needed"),
         ("seed", -1, "seed = -1"),
         ("seed", "x", "seed = 'x'"),
         ("los", {}, "los = {}: unknown key"),

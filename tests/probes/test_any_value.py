@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import math
 import os
+import re
 import types
 from collections.abc import Iterator
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -63,7 +64,8 @@ KEYS = WORDS | st.integers() | st.none() | st.booleans() | st.dates() | st.tuple
 ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8
 )
-LISTS = st.lists(NUMBERS, max_size=4) | st.lists(WORDS, max_size=4) | st.lists(st.floats(0, 1), min_size=1, max_size=3)
+LISTS = st.lists(st.floats(0, 300) | WORDS, max_size=4).map(lambda items: " ".join(map(str, items)))
+LISTS |= st.lists(NUMBERS, max_size=4) | st.lists(WORDS, max_size=4) | st.lists(st.floats(0, 1), min_size=1, max_size=3)
 
 
 def leaves(cls: type, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
@@ -85,6 +87,7 @@ def fits(hint: Any, limits: Any, value: Any) -> bool:
     if dataclasses.is_dataclass(hint):
         return False  # only ever replaced by what is no such section
     if get_origin(hint) is tuple:
+        value = spelled_out(hint, value)
         if not isinstance(value, list) or not limits["items"][0] <= len(value) <= limits["items"][1]:
             return False
         inside = all(fits(get_args(hint)[0], limits, item) for item in value)
@@ -100,6 +103,25 @@ def fits(hint: Any, limits: Any, value: Any) -> bool:
     if hint is float and not -(2.0**1023) < value < 2.0**1023:
         return False
     return (low is None or low <= value) and (high is None or value <= high) and (not choices or value in choices)
+
+
+def spelled_out(hint: Any, value: Any) -> Any:
+    """The list that a text with spaces, or a single value, stands for where a key holds a list."""
+    if get_origin(hint) is not tuple and tuple not in map(get_origin, get_args(hint)):
+        return value
+    if not isinstance(value, str):
+        return [value] if type(value) in (int, float) else value
+    words = value.split()
+    if "str" in str(hint):
+        return words
+    whole = re.compile(r"[+-]?\d+(_\d+)*").fullmatch
+    numbers = []
+    for word in words:
+        try:
+            numbers.append(int(word) if whole(word) else float(word))
+        except ValueError:
+            numbers.append(word)
+    return numbers
 
 
 def set_at(tree: dict, path: tuple, value: Any) -> dict:
@@ -123,6 +145,7 @@ def test_a_value_is_taken_exactly_when_it_fits(leaf, value):
     for name in path:
         built = getattr(built, name)
     assert fits(hint, limits, value)
+    value = spelled_out(hint, value)
     assert built == (tuple(value) if isinstance(value, list) else value)
 
 

@@ -54,7 +54,7 @@ def examined(whole, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("scale", TREE["scales"]["names"])
+@pytest.mark.parametrize("scale", TREE["scales"]["names"].split())
 def test_the_real_file_is_sound_at_every_scale(scale):
     preflight(Study(ROOT, scale), MORE)
 

@@ -4,6 +4,7 @@ A section's dataclass stands beside the code that uses it (``training.Training``
 and has no defaults, so that params.yaml is the only place with a number. Ranges are declared with :func:`bounded`.
 """
 
+import contextlib
 import copy
 import math
 import re
@@ -120,16 +121,37 @@ def _converted(hint: Any, value: Any, key: str, whole: bool) -> Any:
     if is_dataclass(hint):
         read = _read(hint, value, key, whole)
         return hint(**read) if whole else read
-    if origin is tuple and isinstance(value, list):
-        return tuple(_converted(get_args(hint)[0], v, f"{key}[{i}]", whole) for i, v in enumerate(value))
+    if origin is tuple and isinstance(value, list | str | int | float):
+        kind = get_args(hint)[0]
+        return tuple(_converted(kind, v, f"{key}[{i}]", whole) for i, v in enumerate(as_list(value, kind)))
     if hint is float and type(value) in (int, float):
         return finite(value, key)
     if hint in (int, bool, str) and type(value) is hint:
         return value
-    wanted = "a list" if origin is tuple else getattr(hint, "__name__", str(hint))
+    wanted = (
+        "a list, or a text with spaces between its items," if origin is tuple else getattr(hint, "__name__", str(hint))
+    )
     # a value for each scale is no longer a mapping here, unless one of its keys is no scale
     by_scale = "; a value for each scale has names of scales.names alone as keys" if isinstance(value, Mapping) else ""
     raise ParamsError(f"{key} = {shown(value)}: {wanted} is needed, this is {type(value).__name__}{by_scale}")
+
+
+def as_list(value: Any, kind: type = str) -> list[Any]:
+    """The items of a list, which params.yaml may hold as one text with spaces between them; a single value is one item.
+
+    ``kind``: of the items; where it is a number, words that stand for numbers become them, whole ones where they can.
+    """
+    if not isinstance(value, str):
+        return value if isinstance(value, list) else [value]
+    return value.split() if kind is str else [_number(word) for word in value.split()]
+
+
+def _number(word: str) -> int | float | str:
+    """The number that a word stands for, or the word where it stands for none."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(word)
+    return word
 
 
 def finite(value: float, key: str) -> float:
@@ -247,9 +269,9 @@ class Params:
         self.scale: str = self.raw("scale")
         self._scales = tree.get("scales", {})
         refuse_unknown(self._scales, PER_SCALE, "scales")
-        self.names: list[str] = self._scales.get("names", [self.scale])
-        if not isinstance(self.names, list) or not all(isinstance(n, str) and SCALE.fullmatch(n) for n in self.names):
-            raise ParamsError(f"scales.names = {shown(self.names)}: a list of names is needed")
+        self.names: list[str] = as_list(self._scales.get("names", self.scale))
+        if not all(isinstance(n, str) and SCALE.fullmatch(n) for n in self.names):
+            raise ParamsError(f"scales.names = {shown(self.names)}: names are needed, separated by spaces")
         if self.scale not in self.names:
             raise ParamsError(f"scale = {shown(self.scale)}: choose one of {', '.join(self.names)}")
         if "scales" in tree:

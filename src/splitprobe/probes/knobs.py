@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from splitprobe.core.cells import Cell, Paths
-from splitprobe.core.params import Params, ParamsError, finite, shown
+from splitprobe.core.params import Params, ParamsError, as_list, finite, shown
 from splitprobe.core.recipe import Recipe
 
 log = logging.getLogger("splitprobe")
@@ -33,14 +33,14 @@ def settings(cell: Cell, params: Params) -> list[tuple[str, float, Params]]:
     """Key, value and the params with it for each setting of a cell's sweep, but for the one that the cell itself has.
 
     ``params`` are those of the cell's recipe, so a key must be a setting of its defense. Raises ParamsError for an
-    entry that is no mapping of keys to lists of numbers, for a key that the cell has not or that is no number, and for
-    a list that is empty or has a value twice.
+    entry that is no mapping of keys to numbers, for a key that the cell has not or that is no number, and for a value
+    that is there twice.
     """
     section, changed = f"sweeps.{cell.name.partition('/')[2]}", []
     params.read.add(section)
     knobs = params.raw(section)
     if not isinstance(knobs, dict):
-        raise ParamsError(f"{section} = {shown(knobs)}: keys with lists of values are needed; {{}} tries nothing")
+        raise ParamsError(f"{section} = {shown(knobs)}: keys with values are needed; {{}} tries nothing")
     for key, values in knobs.items():
         where = f"{section}: {key}"
         if not str(key).startswith(("defense.", "loss.")) or (
@@ -62,10 +62,11 @@ def settings(cell: Cell, params: Params) -> list[tuple[str, float, Params]]:
 
 
 def _checked(where: str, values: object) -> list[float]:
-    """A knob's list of distinct numbers."""
-    if not isinstance(values, list) or not values or any(type(value) not in (int, float) for value in values):
-        raise ParamsError(f"{where} = {shown(values)}: a list of at least one number is needed")
-    numbers = [finite(value, where) for value in values]
+    """A knob's distinct numbers."""
+    items = as_list(values, float)
+    if not items or any(type(item) not in (int, float) for item in items):
+        raise ParamsError(f"{where} = {shown(values)}: at least one number is needed; several with spaces between them")
+    numbers = [finite(item, where) for item in items]
     for number in numbers:
         if numbers.count(number) > 1:
             raise ParamsError(f"{where} = {shown(values)}: {number:g} is listed twice")
