@@ -23,6 +23,10 @@ from unittest import mock
 
 from ruamel.yaml import YAML
 
+from splitprobe.core.recipe import Study as Recipes
+from splitprobe.core.sources import Sources
+
+EACH = ("train_target", "train_generator", "run_mle", "train_mine")  # the stages of every cell, in order
 ROOT = Path(__file__).parents[1]
 CELLS = "stages/cells.yaml"
 COPIED = (
@@ -103,28 +107,35 @@ def leaves(tree: dict, above: str = "") -> Iterator[str]:
             yield f"{above}{key}"
 
 
-def keep_few(root: Path) -> None:
-    """Leave only KEPT in a copy of the definition, and no report, which shows everything."""
+def keep_few(root: Path, kept: dict[str, Any], repeats: dict[str, int]) -> None:
+    """Leave only what is ``kept`` in a copy of the definition, and no report, which shows everything.
+
+    ``repeats``: of some groups of cells.
+    """
     cells, params = read_yaml(root / CELLS), read_yaml(root / "params.yaml")
-    for name, kept in KEPT.items():
-        known = cells[name]
-        cells[name] = kept if isinstance(known, list) else {key: known[key] for key in kept}
-    cells["reads"] = {key: value for key, value in cells["reads"].items() if key != "build_report"}
-    shown = {*KEPT["tables"], *KEPT["figures"], "histograms", "figure1", "figure2", "figure3", "figure5"}
+    for name, few in kept.items():
+        cells[name] = few if isinstance(cells[name], list) else {key: cells[name][key] for key in few}
+    del cells["reads"]["build_report"]
+    shown = {*kept["tables"], *kept["figures"], "histograms", "figure1", "figure2", "figure3", "figure5"}
     params["rows"] = {
         name: "cnn/*" if "figure" in name else rows for name, rows in params["rows"].items() if name in shown
     }
     params["rows"] |= {"table1": "objects xray", "criterion": "*/*", "histograms": "cnn/*"}
-    repeats, groups = params["scales"]["repeats"], {name.partition("/")[0] for name in cells["cells"]}
-    repeats |= {"variants_cnn": 1, "budget": 1, "ablation": 1}
-    params["scales"]["repeats"] = {name: repeats[name] for name in repeats if name in {*groups, "sweeps"}}
+    groups = {*(name.partition("/")[0] for name in cells["cells"]), "sweeps"}
+    known = params["scales"]["repeats"] | repeats
+    params["scales"]["repeats"] = {name: known[name] for name in known if name in groups}
+    del params["scales"]["left_out"]
     params["scales"]["data"] = {name: params["scales"]["data"][name] for name in cells["datasets"]}
     params["sweeps"] = {name: params["sweeps"][name] for name in cells["swept"]}
     write_yaml(root / CELLS, cells)
     write_yaml(root / "params.yaml", params)
-    stages = read_yaml(root / "dvc.yaml")
-    del stages["stages"]["build_report"]
-    write_yaml(root / "dvc.yaml", stages)
+
+
+def recipes(root: Path, sources: Sources | None = None) -> dict[str, dict]:
+    """All recipes of a definition, by instance; ``sources`` are those of files that have been read already."""
+    known = Recipes(root)
+    known.sources = sources or known.sources
+    return {f"{script}@{key}".removesuffix("@all"): known.recipe(script, key) for script, key in known.instances()}
 
 
 @contextlib.contextmanager
@@ -155,7 +166,10 @@ class Study:
                 shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, copy)
-        keep_few(root)
+        keep_few(root, KEPT, {"variants_cnn": 1, "budget": 1, "ablation": 1})
+        stages = read_yaml(root / "dvc.yaml")
+        del stages["stages"]["build_report"]
+        write_yaml(root / "dvc.yaml", stages)
         python, stand_in = study.side / "bin" / "python", study.side / "stand_in.py"
         python.parent.mkdir()
         stand_in.write_text(STAND_IN)

@@ -2,23 +2,16 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from graph_tools import CELLS, ROOT, Study, files, get_key, read_yaml, set_key, write_yaml
-from ruamel.yaml import YAML
-
-from splitprobe.core.recipe import Study as Recipes
-from splitprobe.core.sources import Sources
+from graph_tools import CELLS, EACH, ROOT, Study, files, read_yaml, recipes
 
 SCALE, PACKAGE = "demo", "src/splitprobe"
 pytestmark = pytest.mark.slow  # DVC on copies of the definition
-
-EACH = ("train_target", "train_generator", "run_mle", "train_mine")  # the stages of every cell, in order
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +31,6 @@ def changing(study: Study, tmp_path: Path) -> Study:
 def work(stages: Iterable[str]) -> set[str]:
     """Without the recipes, which take no time, and what is built of whole folders of results."""
     return {name for name in stages if not name.startswith(("build_", "write_", "collect_"))}
-
-
-def recipes(root: Path, sources: Sources | None = None) -> dict[str, dict]:
-    """All recipes of a definition, by instance; ``sources`` are those of files that have been read already."""
-    known = Recipes(root)
-    known.sources = sources or known.sources
-    return {f"{script}@{key}".removesuffix("@all"): known.recipe(script, key) for script, key in known.instances()}
-
-
-def differing(before: dict[str, dict], after: dict[str, dict]) -> set[str]:
-    """The instances whose recipes are not the same."""
-    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
 def command(study: Study, *arguments: str) -> str:
@@ -188,189 +169,3 @@ def test_changing_the_scale_and_back_repeats_nothing(changing):
     changing.set("scale", SCALE)
     assert changing.repro(*wanted) == [], "the first scale's results must come from DVC's cache"
     assert everything(changing.root, SCALE) == before and everything(changing.root, "small") == small
-
-
-def scalars(tree, above=()):
-    """Of a params file, as ruamel reads it for an update: path, value and line of every value."""
-    for key, value in tree.items():
-        path = (*above, key)
-        if isinstance(value, dict):
-            yield from scalars(value, path)
-        elif not isinstance(value, list) and not any("." in part for part in path):  # -S takes these for several
-            yield path, value, tree.lc.data[key][0]
-
-
-def another(value):
-    """Another value of the same kind, as -S takes it."""
-    if isinstance(value, bool):
-        return "false" if value else "true"
-    if isinstance(value, int | float):
-        return str(value + 1)
-    return "other" if isinstance(value, str) else "0.125"
-
-
-def overridden(path: Path, *overrides: str) -> tuple[list[str], list[str]]:
-    """The lines of params.yaml before and after `dvc exp run -S` has written it."""
-    from dvc.utils.hydra import apply_overrides
-
-    shutil.copy(ROOT / "params.yaml", path)
-    before = path.read_text().splitlines()
-    apply_overrides(path, list(overrides))
-    return before, path.read_text().splitlines()
-
-
-@pytest.mark.parametrize(
-    "override", ["loss.lambda_dcor=2.0", "scale=small", "training.draws=4", "training.amsgrad=false"]
-)
-def test_an_override_on_the_command_line_changes_one_line(tmp_path, override):
-    """`dvc exp run -S` writes params.yaml anew: remarks and layout must stay."""
-    before, after = overridden(tmp_path / "params.yaml", override)
-    key, value = override.split("=")
-    assert str(get_key(read_yaml(tmp_path / "params.yaml"), key)).lower() == value
-    assert len(before) == len(after) and sum(a != b for a, b in zip(before, after, strict=True)) == 1
-
-
-def test_no_override_changes_the_line_of_another_key(tmp_path):
-    """Every value at once: each changes its own line, and no other line changes."""
-    tree = YAML().load(ROOT / "params.yaml")
-    lines = (ROOT / "params.yaml").read_text().splitlines()
-    found = [(path, value, line) for path, value, line in scalars(tree) if not lines[line].endswith(">-")]
-    assert len(found) > 350
-    overrides = [f"{'.'.join(path)}={another(value)}" for path, value, _ in found]
-    before, after = overridden(tmp_path / "params.yaml", *overrides)
-    assert len(before) == len(after)
-    assert {i for i, pair in enumerate(zip(before, after, strict=True)) if len(set(pair)) > 1} == {f[2] for f in found}
-
-
-@pytest.mark.parametrize(
-    ("override", "added"),
-    [("+training.more=1", ["  more: 1"]), ("+defens.vibb.more=1", ["defens:", "  vibb:", "    more: 1"])],
-)
-def test_a_key_more_adds_its_lines_alone(tmp_path, override, added):
-    before, after = overridden(tmp_path / "params.yaml", override)
-    assert [line for line in after if line in added] == added
-    assert [line for line in after if line not in added] == before
-
-
-# ---------------------------------------------------------------- what reaches whom, by the recipes
-
-
-@pytest.fixture(scope="module")
-def definition(tmp_path_factory) -> Path:
-    """A copy of what recipes are made of, with all cells."""
-    root = tmp_path_factory.mktemp("recipes")
-    for name in ("src", "stages"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "params.yaml", root)
-    tree = read_yaml(root / "params.yaml")  # groups that the demo leaves out count too
-    tree["scales"]["repeats"] = dict.fromkeys(tree["scales"]["repeats"], 1)
-    write_yaml(root / "params.yaml", tree)
-    return root
-
-
-@pytest.fixture(scope="module")
-def sources(definition) -> Sources:
-    return Sources(definition)
-
-
-@pytest.fixture(scope="module")
-def before(definition, sources) -> dict[str, dict]:
-    return recipes(definition, sources)
-
-
-def of_cells(made: dict[str, dict], chosen: Callable[[dict], bool], scripts: Iterable[str] = ("train_target",)) -> set:
-    """The instances of some scripts whose cells fulfil a condition."""
-    return {
-        name for name, recipe in made.items()
-        if recipe["cell"] and name.partition("@")[0] in scripts and chosen(recipe["cell"])
-    }  # fmt: skip
-
-
-ATTACKS = ("train_generator", "run_mle", "sweep", "measure_knowledge")
-TRAINED = ("train_target", "sweep")
-SETTINGS = {  # another value, scripts, cells; and further instances
-    "defense.gaussian_noise.sigma": (2.0, TRAINED, lambda c: c["defense"] == "gaussian_noise", ()),
-    "variants.bido_cka.defense.bido.lambda_x": (2.0, TRAINED, lambda c: c["variant"] == "bido_cka", ()),
-    "defense.bido.lambda_x": (
-        3.0, TRAINED, lambda c: c["defense"] == "bido" and c["variant"] in ("none", "bido_unit"), (),
-    ),
-    "ablation.no_dcor.loss.lambda_dcor": (0.5, TRAINED, lambda c: c["ablation"] == "no_dcor", ()),
-    "scales.target.cnn.epochs.demo": (9, TRAINED, lambda c: c["model"] == "cnn", ()),
-    "scales.model.resnet18.width.demo": (16, TRAINED, lambda c: c["model"] == "resnet18", ()),
-    "attack.generator.holdout": (0.2, ("train_generator", "sweep", "measure_knowledge"), lambda c: True, ()),
-    "scales.mle.steps.demo": (70, ("run_mle", "sweep"), lambda c: True, ()),
-    "attack.mle.paper.momentum": (0.5, ("run_mle", "sweep"), lambda c: True, ()),
-    "information.levels": (128, ("train_mine",), lambda c: True, ("calibrate_information",)),
-    "cost.runs": (300, ("measure_cost",), lambda c: True, ()),
-    "calibration.side": (4, (), lambda c: False, ("calibrate_information",)),
-    "criterion.resamples": (3000, (), lambda c: False, ("build_table@criterion", "build_figure@criterion")),
-    "leaderboard.rank_at": (5.0, (), lambda c: False, ("build_table@leaderboard",)),
-    "rows.table2": ("cnn/unprotected", (), lambda c: False, ("build_table@table2",)),
-    "scales.judge.epochs.demo": (5, (), lambda c: False, [f"train_judge@{d}" for d in ("objects", "faces", "xray")]),
-    "scales.data.faces.side.demo": (16, (), lambda c: False, ("prepare@faces",)),
-    "scales.target.cnn.epochs.paper": (9, (), lambda c: False, ()),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("key", SETTINGS)
-def test_a_setting_reaches_what_uses_it(definition, sources, before, key):
-    value, scripts, chosen, more = SETTINGS[key]
-    tree, text = read_yaml(definition / "params.yaml"), (definition / "params.yaml").read_text()
-    set_key(tree, key, value)
-    write_yaml(definition / "params.yaml", tree)
-    try:
-        changed = differing(before, recipes(definition, sources))
-    finally:
-        (definition / "params.yaml").write_text(text)
-    assert changed - {"build_report"} == of_cells(before, chosen, scripts) | set(more)
-
-
-SOURCES = {  # scripts, cells; and further instances
-    "defenses/dropout.py": ((*EACH, "sweep"), lambda c: c["defense"] == "dropout", ()),
-    "defenses/siftfunnel.py": (
-        (*EACH, "sweep", "measure_cost", "measure_knowledge"),
-        lambda c: "siftfunnel" in (c["architecture"], c["defense"]), (),
-    ),
-    "models/vgg16.py": (EACH, lambda c: c["model"] == "vgg16", ()),
-    "attacks/mle.py": (("run_mle", "sweep"), lambda c: True, ()),
-    "attacks/generator.py": (("train_mine", *ATTACKS), lambda c: True, ()),
-    "information/mine.py": (("train_mine",), lambda c: True, ("calibrate_information",)),
-    "probes/cost.py": (("measure_cost",), lambda c: True, ()),
-    "datasets/textures.py": ((), lambda c: False, ("prepare@xray",)),
-    "report/claims.py": ((), lambda c: False, ("build_table@claims", "build_report")),
-    "report/histograms.py": ((), lambda c: False, ("build_figure@histograms", "build_report")),
-    "core/params.py": ((), lambda c: False, ()),
-    "engine/run.py": ((), lambda c: False, ()),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_a_source_file_reaches_what_runs_it(definition, sources, before, name):
-    scripts, chosen, more = SOURCES[name]
-    file, text = definition / PACKAGE / name, (definition / PACKAGE / name).read_text()
-
-    def changed() -> set[str]:
-        """With this file read anew."""
-        sources._modules.pop(Path(PACKAGE) / name, None)
-        return differing(before, recipes(definition, sources))
-
-    try:
-        file.write_text(f"{text}# a remark changes nothing\n")
-        assert changed() == set()
-        file.write_text(f"{text}CHANGED = 1\n")
-        assert changed() == of_cells(before, chosen, scripts) | set(more)
-    finally:
-        file.write_text(text)
-        assert changed() == set()
-
-
-def test_order_in_the_files_means_nothing(definition, sources, before):
-    def backwards(tree):
-        return {key: backwards(tree[key]) for key in reversed(tree)} if isinstance(tree, dict) else tree
-
-    text = (definition / "params.yaml").read_text()
-    write_yaml(definition / "params.yaml", backwards(read_yaml(definition / "params.yaml")))
-    try:
-        assert differing(before, recipes(definition, sources)) == set()
-    finally:
-        (definition / "params.yaml").write_text(text)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from graph_tools import CELLS, ROOT, get_key, leaves, read_yaml, set_key, write_yaml
+from graph_tools import CELLS, ROOT, get_key, keep_few, leaves, read_yaml, set_key, write_yaml
 
 from splitprobe.core.cells import Cell
 from splitprobe.core.params import Params, ParamsError, typed
@@ -46,12 +46,12 @@ SMALL = {  # as little work as the ranges allow
     "training.batch_size": 16,
     "defense.dpsgd.batch_size": 16,
     "attack.generator.batch_size": 16,
-    "attack.mle.tuned.lr": [0.1],
-    "attack.mle.tuned.tv": [0.0],
+    "attack.mle.tuned.lr": 0.1,
+    "attack.mle.tuned.tv": 0.0,
     "cost": {"batch": 1, "warmup": 1, "runs": 10},
     "calibration.images": 2,
-    "calibration.rho": [0.5],
-    "calibration.widths": [4.0],
+    "calibration.rho": 0.5,
+    "calibration.widths": 4.0,
 }
 SMALL_SCALE = {"width": 8, "epochs": 1, "least_steps": 0, "steps": 2, "images": 4, "trial_images": 2, "trial_steps": 2}
 SMALL_SCALE |= {"blocks": 1, "most_steps": 2, "finalists": 1, "final_images": 2, "patience": 2}
@@ -100,11 +100,10 @@ def tiny(tmp_path_factory) -> Path:
     (root / "src").symlink_to(ROOT / "src")
     for script in (ROOT / "stages").glob("*.py"):
         shutil.copy(script, root / "stages")
-    study, params = read_yaml(ROOT / CELLS), read_yaml(ROOT / "params.yaml")
-    for name, kept in RUN.items():
-        study[name] = kept if isinstance(study[name], list) else {key: study[name][key] for key in kept}
-    del study["reads"]["build_report"]
-    write_yaml(root / CELLS, study)
+    for name in (CELLS, "params.yaml"):
+        shutil.copy(ROOT / name, root / name)
+    keep_few(root, RUN, dict.fromkeys(PARAMS["scales"]["repeats"], 1))
+    params = read_yaml(root / "params.yaml")
     params["scale"] = "demo"
     for key in [*leaves(params["scales"])]:
         above, _, last = key.rpartition(".")
@@ -115,17 +114,12 @@ def tiny(tmp_path_factory) -> Path:
             set_key(params["scales"], key, SMALL_SCALE[name])
         elif name in ROLES or name.endswith("_images"):
             set_key(params["scales"], key, value // FEWER)
-    params["scales"]["repeats"] = dict.fromkeys(params["scales"]["repeats"], 1)
     for key, value in SMALL.items():
         set_key(params, key, value)
-    for knobs in params["sweeps"].values():
-        for key in [*knobs][1:]:
-            del knobs[key]
-        knobs[next(iter(knobs))] = knobs[next(iter(knobs))][:1]
-    shown = {*RUN["tables"], *RUN["figures"], "histograms", "figure1", "figure2", "figure3", "figure5"}
-    params["rows"] = {name: rows for name, rows in params["rows"].items() if name in shown}
-    params["rows"] |= dict.fromkeys(("figure2", "figure5", "histograms"), "cnn/*") | {"table1": "objects xray"}
-    params["rows"]["criterion"] = "*/*"
+    params["sweeps"] = {
+        "gaussian_noise": {"defense.gaussian_noise.sigma": 0.2},
+        "siftfunnel": {"loss.lambda_dcor": 0.4},
+    }
     write_yaml(root / "params.yaml", params)
     Recipes(root).write()
     return root
@@ -178,10 +172,15 @@ def test_every_value_of_params_is_in_a_recipe():
     tree = read_yaml(ROOT / "params.yaml")
     study, held = Recipes(ROOT), set()
     study.params.tree["scales"]["repeats"] = dict.fromkeys(PARAMS["scales"]["repeats"], 1)
+    study.params.tree["scales"].pop("left_out", None)
     for script, key in study.instances():
         if script != "build_report":  # it shows them all
             held |= {*leaves(study.recipe(script, key)["params"])}
-    known = {key for key in leaves(study.params.tree) if not key.startswith(("scales.names", "scales.repeats"))}
+    known = {
+        key
+        for key in leaves(study.params.tree)
+        if not key.startswith(("scales.names", "scales.repeats", "scales.left_out"))
+    }
     unread = {key for key in known - held if not key.startswith(("variants.", "ablation.", "rows.report"))}
     assert unread == set()
     assert {cell["variant"] for cell in STUDY["cells"].values()} == set(tree["variants"])
@@ -220,6 +219,7 @@ def test_a_cell_is_trained_again_exactly_when_its_settings_change(monkeypatch):
     """For each number of these sections: what it changes after variants and ablations, and nothing else."""
     study = Recipes(ROOT)
     study.params.tree["scales"]["repeats"] = dict.fromkeys(PARAMS["scales"]["repeats"], 1)
+    study.params.tree["scales"].pop("left_out", None)
     monkeypatch.setattr(study.sources, "digests", lambda *_: {})
     names = list(STUDY["cells"])
     before = {name: (study.recipe("train_target", name)["params"], effective(study, name)) for name in names}
@@ -261,7 +261,7 @@ def test_what_differs_between_scales_has_a_value_for_each():
     def check(tree: dict, above: str) -> None:
         for key, value in tree.items():
             if isinstance(value, dict) and set(value) <= set(SCALES):
-                optional = key in ("raw", "classes") or key.startswith("auxiliary_")
+                optional = key in ("raw", "classes", "left_out") or key.startswith("auxiliary_")
                 assert optional or set(value) == set(SCALES), f"{above}{key}"
             elif isinstance(value, dict):
                 check(value, f"{above}{key}.")

@@ -128,8 +128,18 @@ def test_what_is_left_out_depends_on_no_setting(study):
     recipe = study.recipe("train_target", "budget/nls")
     assert (recipe["seeds"], recipe["params"], recipe["code"]) == ([], {"scale": "tiny"}, {})
     assert not [cell for cell in due(study, "training.flip", False) if cell.startswith("budget/")]
-    with pytest.raises(ParamsError, match=r"budget/nls is left out at this scale: scales\.repeats needs at least 1"):
+    with pytest.raises(ParamsError, match=r"budget/nls is left out at this scale: scales\.left_out or a 0"):
         Recipe.of(recipe).first()
+
+
+def test_a_scale_leaves_out_cells_by_their_patterns(study):
+    study.params.tree["scales"]["left_out"] = "budget/* !budget/nls cnn/ae"
+    seeds = {name: study.recipe("run_mle", name)["seeds"] for name in ("budget/vib", "budget/nls", "cnn/ae", "cnn/vib")}
+    assert seeds == {"budget/vib": [], "budget/nls": [1], "cnn/ae": [], "cnn/vib": [1]}
+    assert study.recipe("sweep", "ae")["seeds"] == [], "a sweep is of the cell"
+    study.params.tree["scales"]["left_out"] = "cnn/aee"
+    with pytest.raises(ParamsError, match=r"scales\.left_out: 'cnn/aee' matches no cell"):
+        study.recipe("run_mle", "cnn/vib")
 
 
 def test_each_repetition_has_its_seed_and_place(study, tmp_path):

@@ -100,7 +100,7 @@ def test_every_section_is_read():
     assert set(TOP_LEVEL) - known == {
         "scale", "seed", "scales", "model", "defense", "variants", "ablation", "attack", "rows", "sweeps",
     }  # fmt: skip
-    assert set(PER_SCALE) - SCALED.keys() == {"names", "repeats", "data", "model", "target"}
+    assert set(PER_SCALE) - SCALED.keys() == {"names", "repeats", "left_out", "data", "model", "target"}
     assert TREE.keys() == set(TOP_LEVEL)
 
 
@@ -135,7 +135,7 @@ def test_every_section_is_read():
         ("knowledge/other", "x-ray", r"knowledge\.other = 'x-ray': choose one of objects, faces, xray"),
         ("knowledge/other", "objects", r"knowledge\.other = 'objects': the data set of cnn/unprotected itself"),
         ("knowledge/shares", [], r"knowledge\.shares = \[\]: at least 1 items are needed"),
-        ("scales/mlee", {}, r"scales\.mlee = {}: unknown key; known here: names, repeats, data"),
+        ("scales/mlee", {}, r"scales\.mlee = {}: unknown key; known here: names, repeats, left_out, data"),
         ("scales/mle/steps", {"tinny": 3, "demo": 4}, r"scales\.mle\.steps = .*: int is needed.* of scales\.names"),
         ("scales/mle/steps", {"tiny": 3}, r"scales\.mle\.steps: missing; scales\.mle needs images, steps"),
         ("scales/data/object", {}, r"scales\.data\.object = {}: unknown key; known here: objects, faces, xray"),
@@ -145,6 +145,7 @@ def test_every_section_is_read():
         ("scales/target/cnn/lr", {"demo": 1e-3, "paper": 9.0}, r"at scale paper: scales\.target\.cnn\.lr = 9\.0: must"),
         ("scales/repeats/cn", 3, r"scales\.repeats\.cn = 3: unknown key; known here: ablation, budget, cnn"),
         ("scales/repeats/cnn", {"demo": 1, "small": -1}, r"at scale small: scales\.repeats\.cnn = -1: a whole number"),
+        ("scales/left_out/small", "cnn/x*", r"at scale small: scales\.left_out: 'cnn/x\*' matches no cell"),
         ("rows/table7", "cnn/*", r"rows\.table7 = 'cnn/\*': unknown key; known here: calibration, claims"),
         ("rows/table2", "cnn/vibb", r"rows\.table2: 'cnn/vibb' matches no cell of stages/cells\.yaml"),
         ("rows/table1", "objects face", r"rows\.table1: 'face' is unknown; known here: objects, faces, xray"),

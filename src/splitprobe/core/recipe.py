@@ -94,7 +94,7 @@ class Recipe:
         for params, paths in self.repetitions():
             return params, paths
         name = self.cell.name if self.cell else "this stage"
-        raise ParamsError(f"{name} is left out at this scale: scales.repeats needs at least 1 for its group")
+        raise ParamsError(f"{name} is left out at this scale: scales.left_out or a 0 in scales.repeats says so")
 
 
 class Study:
@@ -144,8 +144,11 @@ class Study:
     def seeds(self, script: str, cell: Mapping[str, Any]) -> list[int]:
         """The seeds that a cell's stage runs with: 1 up to the repeats of its group, for a sweep of sweeps.
 
-        Raises ParamsError for a number of repeats that is none, and where a sweep has more than its cells.
+        None for a cell that the scale leaves out. Raises ParamsError for a number of repeats that is none, where a
+        sweep has more than its cells, and for patterns of ``left_out`` that match nothing.
         """
+        if cell["name"] in left_out(self.params.raw("scales"), self.cells):
+            return []
         own = self._repeats(cell["name"].partition("/")[0])
         if script == "sweep":
             swept = self._repeats("sweeps")
@@ -217,6 +220,11 @@ def checked_repeats(number: Any, key: str) -> int:
     if type(number) is not int or not 0 <= number <= 1000:
         raise ParamsError(f"{key} = {shown(number)}: a whole number from 0 (left out) to 1000 is needed")
     return number
+
+
+def left_out(scales: Mapping[str, Any], cells: list[str]) -> list[str]:
+    """The cells that one scale's part of ``scales`` leaves out; raises ParamsError as :func:`listed` does."""
+    return listed("scales.left_out", scales["left_out"], cells) if "left_out" in scales else []
 
 
 def listed(key: str, value: Any, cells: list[str]) -> list[str]:

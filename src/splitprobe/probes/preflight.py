@@ -20,7 +20,7 @@ from splitprobe.attacks import ATTACKS, generator, mle
 from splitprobe.core import runtime
 from splitprobe.core.cells import Cell
 from splitprobe.core.params import Params, ParamsError, check, refuse_unknown, typed
-from splitprobe.core.recipe import CELLS, Study, checked_repeats, listed
+from splitprobe.core.recipe import CELLS, Study, checked_repeats, left_out, listed
 from splitprobe.core.registry import lookup
 from splitprobe.datasets import SOURCES, sections
 from splitprobe.defenses import DEFENSES
@@ -124,6 +124,7 @@ def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> No
     refuse_unknown(scales.get("repeats", {}), sorted(groups), "scales.repeats")
     for group, number in scales.get("repeats", {}).items():
         checked_repeats(number, f"scales.repeats.{group}")
+    left_out(scales, study.cells)
 
 
 def _read_rows(study: Study) -> None:
