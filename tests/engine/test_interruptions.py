@@ -63,6 +63,13 @@ def test_a_second_build_names_the_first_and_leaves_it_alone(graph, running, comm
     assert graph.ran() in (["first", "second", "beside"], ["first", "beside", "second"], ["beside", "first", "second"])
 
 
+def test_a_setting_on_the_command_line_waits_for_the_build(graph, running):
+    before = (graph.root / "params.yaml").read_text()
+    other = graph.splitprobe("-S", "data.first=5")
+    assert other.status() == 1, other.said
+    assert f"PID {running.pid}" in other.said and (graph.root / "params.yaml").read_text() == before
+
+
 def test_ctrl_c_stops_all_stages_and_records_what_was_finished(graph, running):
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does it: all of the driver's group get it
     assert running.status() == 130, running.said

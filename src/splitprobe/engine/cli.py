@@ -167,7 +167,8 @@ def run(options: argparse.Namespace, root: Path) -> int:
 
     with explained():
         if options.set_param:
-            experiments.set_params(options.set_param)
+            with Repository(root).claim_params(said()):
+                experiments.set_params(options.set_param)
         params = Params.load()
         repository = Repository(root)
         with repository.open():
@@ -175,6 +176,11 @@ def run(options: argparse.Namespace, root: Path) -> int:
             if status == 0 and (options.set_param or options.save):
                 print(f"saved as an experiment: {experiments.save(repository, options.save)}", file=sys.stderr)
     return status
+
+
+def said() -> str:
+    """The command line, as another command's message names it."""
+    return f"splitprobe {' '.join(sys.argv[1:])}"
 
 
 def plan(options: argparse.Namespace, root: Path) -> int:
@@ -288,7 +294,7 @@ def build(options: argparse.Namespace, root: Path, params: Params, repository: R
     state.logs.mkdir(parents=True, exist_ok=True)
     state.prepare(wanted)
     try:
-        with repository.claim(wanted, f"splitprobe {' '.join(sys.argv[1:])}"):
+        with repository.claim(wanted, said()):
             # no workers are started where nothing has to run
             if state.settled():
                 return 0 if state.report() else 1

@@ -42,6 +42,8 @@ from scmrepo.git import Git
 from splitprobe.core.artifacts import atomic
 from splitprobe.engine.steps import Busy, Refused, Step, check_disk, compare
 
+PARAMS = "params.yaml"
+
 
 def signature(path: str | Path) -> tuple[int, int, int] | None:
     """Modification time, size and inode of a file, which change when the file does; None for a missing file."""
@@ -278,24 +280,32 @@ class Repository:
             bool(meta.get("first")),
         )
 
-    @contextlib.contextmanager
-    def claim(self, steps: Iterable[Step], command: str) -> Iterator[None]:
+    def claim(self, steps: Iterable[Step], command: str) -> contextlib.AbstractContextManager[None]:
         """Keep other builds off these steps within the block, through DVC's own list of readers and writers.
 
         Raises Busy naming the process that has one of them already.
         """
         stages = [self.stages[step.name] for step in steps]
-        read = {dep.fs_path for stage in stages for dep in stage.deps}
         write = {out.fs_path for stage in stages for out in stage.outs}
+        read = {dep.fs_path for stage in stages for dep in stage.deps} - write
+        return self._claimed({*read, str(self.root / PARAMS)}, write, command)
+
+    def claim_params(self, command: str) -> contextlib.AbstractContextManager[None]:
+        """Keep builds from beginning within the block; raises Busy naming one that runs, made of params.yaml."""
+        return self._claimed((), {str(self.root / PARAMS)}, command)
+
+    @contextlib.contextmanager
+    def _claimed(self, read: Iterable[str], write: Iterable[str], command: str) -> Iterator[None]:
+        """Hold entries in DVC's list of readers and writers of files within the block."""
         hardlink = self.repo.config["core"].get("hardlink_lock", False)
-        where = (self.repo.tmp_dir, self.repo.fs, command, sorted(read - write), sorted(write), hardlink)
         with contextlib.ExitStack() as stack:
             try:
+                where = (self.repo.tmp_dir, self.repo.fs, command, sorted(read), sorted(write), hardlink)
                 stack.enter_context(rwlock(*where))
             except LockError as error:
                 lines = [line.strip() for line in str(error).splitlines() if line.strip().startswith("(PID")]
                 lines = list(dict.fromkeys(lines))  # DVC has one for each file
-                raise Busy(f"these stages are being built already, by {'; '.join(lines) or error}") from None
+                raise Busy(f"stages are being built here already, by {'; '.join(lines) or error}") from None
             yield
 
     def changed(self, step: Step) -> bool:
