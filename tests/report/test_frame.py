@@ -74,6 +74,13 @@ def test_stages_results_are_collected_seed_by_seed(tmp_path):
     assert cost[1:6] == ["cnn/ae", frame.NO_SEED, "cost cpu", "runs", 5.0]
 
 
+def test_a_cell_without_a_seed_is_one_line(tmp_path):
+    paths = Paths("demo", tmp_path)
+    paths.results("budget/nls", "mle").mkdir(parents=True)
+    (line,) = frame.collect(paths, "budget").to_numpy().tolist()
+    assert line[:6] == ["ours", "budget/nls", frame.NO_SEED, "cell", "left_out", 1.0]
+
+
 def test_files_keep_twelve_digits_whole_numbers_and_reasons(tmp_path):
     values = [1 / 3, 1_622_016_128.0, -2.5e-12, (None, "none")]
     lines = [("cnn/ae", 1, "target", f"q{i}", value) for i, value in enumerate(values)]

@@ -50,20 +50,20 @@ def test_an_unknown_row_and_an_unprepared_data_set_are_refused(repository):
         build_table("table2", repository.params(), repository.paths)
 
 
-def test_a_group_without_a_seed_is_left_out(repository):
-    repository.values["budget"] = {}
+def test_a_row_that_says_so_is_left_out(repository):
+    repository.values["budget"] = {("budget/ae", -1, "cell", "left_out"): (1, "", "")}
     repository.rows["table2"] += ["budget/ae"]
     params, paths = repository.params(), repository.paths
     assert open_numbers(params, paths, "table2").cells == repository.rows["table2"][:-1]
     assert left_out(params, paths, "table2") == ["budget/ae"]
     page = build_table("table2", params, paths).read_text()
-    assert page.endswith("\nLeft out at this scale, which has no seed for them: budget/ae.\n")
+    assert page.endswith("\nLeft out at this scale: budget/ae.\n")
     assert not (paths.table("table2") / "budget").exists()
     repository.rows["table2"] = ["budget/ae"]
     with pytest.raises(LeftOut):
         repository.numbers("table2")
     page = build_table("table2", params, paths).read_text()
-    assert page.startswith("# table2 is left out at scale demo: its rows have no seed there\n")
+    assert page.startswith("# table2 is left out at scale demo: it does without its rows\n")
     assert list(paths.table("table2").rglob("*.json")) == []
 
 

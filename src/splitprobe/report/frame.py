@@ -123,7 +123,10 @@ def _noted(paths: Paths, part: str) -> Iterator[tuple[str, int, str, Record]]:
     else:
         for folder in sorted(path for path in (paths.data / "results" / part).glob("*") if path.is_dir()):
             cell = f"{part}/{folder.name}"
-            for own, stage in product(paths.probed(cell), STAGES):
+            repetitions = list(paths.probed(cell))
+            if not repetitions:
+                yield cell, NO_SEED, "cell", {"left_out": True}
+            for own, stage in product(repetitions, STAGES):
                 yield cell, own.seed, stage, read_json(own.result(cell, f"{stage}.json"))
 
 

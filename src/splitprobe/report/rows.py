@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+import pandas as pd
+
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame as frames
@@ -43,10 +45,15 @@ def groups(cells: Sequence[str]) -> list[str]:
 
 
 def left_out(params: Params, paths: Paths, name: str) -> list[str]:
-    """The rows of ``rows.<name>`` whose groups have no seed at this scale, and so no line in their file."""
+    """The rows of ``rows.<name>`` that the scale does without, which is what their lines say."""
     listed = rows(params, name)
-    empty = {group for group in groups(listed) if not len(frames.read(paths.numbers(group)))}
-    return [row for row in listed if row.partition("/")[0] in empty]
+    without = set().union(*(_without(frames.read(paths.numbers(group))) for group in groups(listed)))
+    return [row for row in listed if row in without]
+
+
+def _without(table: pd.DataFrame) -> set[str]:
+    """The cells of a table whose only line says that they are left out."""
+    return set(table.cell[(table.who == "ours") & (table.quantity == "left_out")])
 
 
 def open_numbers(params: Params, paths: Paths, name: str, extra: Sequence[str] = ()) -> Numbers:
@@ -58,10 +65,9 @@ def open_numbers(params: Params, paths: Paths, name: str, extra: Sequence[str] =
     listed = rows(params, name)
     table = frames.load(paths, [*groups(listed), *extra])
     ran = set(table.cell[(table.who == "ours") & (table.item == "target")])
-    running = {cell.partition("/")[0] for cell in ran if "@" not in cell}
-    kept = [cell for cell in listed if cell.partition("/")[0] in running]
+    kept = [cell for cell in listed if cell not in _without(table)]
     if not kept:
-        raise LeftOut(f"{name} is left out at scale {paths.scale}: its rows have no seed there")
+        raise LeftOut(f"{name} is left out at scale {paths.scale}: it does without its rows")
     for cell in kept:
         if cell not in ran:
             group = cell.partition("/")[0]

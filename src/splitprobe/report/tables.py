@@ -83,7 +83,7 @@ def build_table(name: str, params: Params, paths: Paths) -> Path:
         table = Table({}, [], f"# {nothing}\n")
     page, absent = table.markdown, left_out(params, paths, name)
     if absent:
-        page += f"\nLeft out at this scale, which has no seed for them: {', '.join(absent)}.\n"
+        page += f"\nLeft out at this scale: {', '.join(absent)}.\n"
     # emptied first: a row that is no longer listed must not live on in its old file
     shutil.rmtree(paths.table(name), ignore_errors=True)
     for row, record in table.rows.items():
