@@ -55,7 +55,7 @@ def decoder(name, target, params, test):
 
 
 @pytest.mark.parametrize("family", list(ATTACKS))
-@pytest.mark.parametrize("defense", ["unprotected", "gaussian_noise", "siftfunnel"])
+@pytest.mark.parametrize("defense", ["unprotected", "gaussian_noise", "dropout", "siftfunnel"])
 def test_every_attack_keeps_the_contract(family, defense, make_target, params, images, assessed):
     target = make_target(defense)
     weights = {k: v.clone() for k, v in target.edge.state_dict().items()}
@@ -138,6 +138,33 @@ def test_repeated_queries_of_dropout_see_the_union_of_the_masks(make_target, par
     z = target.features(images)
     hidden = (next(intercepted(attack, images)) == 0) & (z != 0)
     assert hidden.sum().item() / (z != 0).sum().item() == pytest.approx(0.8**16, abs=0.005)
+
+
+def test_the_strong_decoders_see_what_dropout_left_out(make_target, params, images):
+    """A value, or a 0, and beside it the share of releases that had it; the paper's decoders get z alone."""
+    target = make_target("dropout")
+    z = target.features(images)
+    for name, queries in (("strong", 1), ("strong_repeated", 16)):
+        attack, _ = decoder(name, target, params, images)
+        values, share = next(intercepted(attack, images)).chunk(2, 1)
+        assert torch.equal(values, z * (share > 0))
+        assert (share[z == 0] == 0).all()
+        assert share[z != 0].mean().item() == pytest.approx(0.2, abs=0.01)
+        assert share.unique().tolist() == pytest.approx([k / queries for k in range(len(share.unique()))])
+        assert attack.decoder.mean.shape[1] == 2 * z.shape[1]
+        paper, _ = decoder("black_box" if queries == 1 else "repeated", target, params, images)
+        assert torch.equal(next(intercepted(paper, images)), values)  # the same releases
+    assert not any(decoder("strong", make_target(name), params, images)[0].sees_mask for name in ("topk", "vib"))
+
+
+def test_a_decoder_tells_a_missing_entry_from_a_value_as_small(make_target, params, images):
+    attack, _ = decoder("strong", make_target("dropout"), params, images)
+    attack.fit(images[:40])
+    z_channels = attack.decoder.mean.shape[1] // 2
+    seen = next(intercepted(attack, images[40:]))
+    sent = seen.clone()
+    sent[:, z_channels:] = 1  # as many zeros, all of which came through
+    assert not torch.allclose(*(attack.reconstruct(z, (3, 32, 32)) for z in (seen, sent)), atol=1e-3)
 
 
 def test_scores_are_means_over_the_draws_of_a_random_release(make_target, params, images, assessed):
@@ -584,6 +611,20 @@ def test_the_hybrid_combines_as_many_releases_as_its_decoder(make_target, params
     ]
     noise = [next(intercepted(attack, images[:8])) - attack.target.features(images[:8]) for attack in attacks]
     assert [part.std().item() for part in noise] == pytest.approx([0.8 / 4, 0.8], rel=0.05)
+
+
+def test_the_hybrid_gives_its_decoder_the_mask_and_compares_values_alone(make_target, params, images):
+    target = make_target("dropout")
+    for attack in build("hybrid", target, params, images[:4])[0]:
+        z = next(intercepted(attack, images[:4]))
+        values, share = z.chunk(2, 1)
+        assert torch.equal(values, target.features(images[:4]) * (share > 0))
+        assert torch.equal(attack.start(z, (3, 32, 32)), attack.decoder.reconstruct(z, (3, 32, 32)))
+        x = images[8:12].float() / 255
+        distance = target.defense.mismatch(target.edge(x), values, attack.queries).square().sum((1, 2, 3))
+        expected = distance / values.square().sum((1, 2, 3)) + attack.weights * total_variation(x)
+        assert torch.allclose(attack.objective(x, z), expected)
+        assert attack.reconstruct(z, (3, 32, 32)).shape == (4, 3, 32, 32)
 
 
 def test_what_came_through_dropout_is_compared_entry_by_entry(make_target):

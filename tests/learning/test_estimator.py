@@ -28,7 +28,7 @@ def make():
 
 def test_it_learns_the_regression_and_counts_its_steps(pairs):
     estimator = make()
-    estimator.learn(lambda: pairs, 590)
+    estimator.learn(lambda: pairs, 590, 5)
     assert estimator.steps == 600  # whole epochs of four batches, five steps on each
     assert estimator.net.weight.item() == pytest.approx(3, abs=0.05)
     assert estimator.mean_error(pairs) == pytest.approx(0.01, rel=0.3)
@@ -56,12 +56,12 @@ def test_the_mean_error_weighs_images_alike():
 
 def test_a_fresh_one_starts_anew_and_leaves_the_other(pairs):
     estimator = make()
-    estimator.learn(lambda: pairs, 600)
+    estimator.learn(lambda: pairs, 600, 5)
     weight = estimator.net.weight.item()
     fresh = estimator.fresh()
     assert fresh.steps == 0
     assert abs(fresh.net.weight.item()) <= 1  # torch's own range for one input
-    fresh.learn(lambda: pairs, 600)
+    fresh.learn(lambda: pairs, 600, 5)
     assert estimator.net.weight.item() == weight
     assert fresh.mean_error(pairs) == pytest.approx(estimator.mean_error(pairs), rel=0.2)
 

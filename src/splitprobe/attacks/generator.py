@@ -6,7 +6,8 @@
 - Cloud-side: a decoder of what the cloud's first layer makes of z, where that layer undoes a funnel.
 - Strong, strong repeated (not in the paper): a larger residual decoder of the standardized feature, alike for every
   defense. It is fitted until its held-out error stops falling, on images that are flipped at random where the
-  target's training flips them.
+  target's training flips them. Where a release may lack entries, it also gets the share of the releases that each entry
+  came through in, as further channels, so that it need not take a missing entry for a zero.
 
 All are scored on their own test images and, under ``shared_``, on those of them that MLE attacks.
 
@@ -103,8 +104,8 @@ class Shared:
 class Decoder(Attack):
     """A network that rebuilds x from what is released, without the means to fit it.
 
-    It sees ``view`` of what is released: the output of the cloud's first layer, or the release itself. ``settings`` are
-    those it was fitted with.
+    It sees ``view`` of what is released: the output of the cloud's first layer, or the release itself, beside it what
+    came through where a strong decoder's target masks. ``settings`` are those it was fitted with.
     """
 
     family, kind = "generator", "decoders"
@@ -117,6 +118,7 @@ class Decoder(Attack):
         self.access = TITLES[name]
         self.draws = settings.draws if target.defense.stochastic else 1
         self.view: Callable[[Tensor], Tensor] = target.cloud[0] if name == "cloud_side" else nn.Identity()
+        self.sees_mask = name in STRONG and target.defense.masks
         if name.endswith("repeated"):
             self.queries, self.access = settings.queries, f"{TITLES[name]}, {settings.queries} queries"
         with target.runtime.seeded(seed, "decoder"):
@@ -259,11 +261,12 @@ def cloud_side_decoder(target: Target) -> nn.Module | None:
 
 
 def residual_decoder(target: Target, width: int, blocks: int) -> ResidualDecoder:
-    """The strong decoder of a target's z."""
+    """The strong decoder of what a target releases: z, and as many channels of its mask where it has one."""
     shape = target.blueprint.shape
     probe = torch.zeros(1, shape.channels, shape.side, shape.side, dtype=torch.uint8, device=target.runtime.device)
-    z_shape = tuple(target.features(probe).shape[1:])
-    return ResidualDecoder(z_shape, shape.channels, shape.side, width, blocks)
+    z_channels, *sides = target.features(probe).shape[1:]
+    seen_channels = 2 * z_channels if target.defense.masks else z_channels
+    return ResidualDecoder((seen_channels, *sides), shape.channels, shape.side, width, blocks)
 
 
 def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Attack]) -> tuple[list[Attack], Tensor]:

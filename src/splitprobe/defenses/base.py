@@ -72,14 +72,16 @@ class Defense:
     """A network without a defense, and the hooks that defenses override.
 
     ``title`` names the defense in tables. ``stochastic`` says whether ``release`` draws noise; ``stochastic_cloud``
-    says whether the cloud does, in evaluation too. ``estimator`` is what the defense trains beside the network to know
-    what z says about x; training tells afterwards whether the edge outran it.
+    says whether the cloud does, in evaluation too. ``masks`` says that entries may be missing from a release, which
+    then has zeros in their places: a strong decoder is told which (:meth:`masked_release`). ``estimator`` is what the
+    defense trains beside the network to know what z says about x; training tells afterwards whether the edge outran it.
     """
 
     title: ClassVar[str] = "Unprotected"
     Settings: ClassVar[type] = Empty
     stochastic: ClassVar[bool] = False
     stochastic_cloud: ClassVar[bool] = False
+    masks: ClassVar[bool] = False
     estimator: Estimator | None = None
 
     def __init__(self, settings: Any) -> None:
@@ -125,13 +127,28 @@ class Defense:
     def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
         """What an adversary makes of ``queries`` independent releases of z (B, c, h, w), in that shape: their mean.
 
-        Override it where the mean can be drawn at less cost, or where several releases tell more than their mean.
+        Where entries may be missing, it is the mean of the releases that have them, and 0 where none has. Override it
+        where the mean can be drawn at less cost, or where several releases tell more than their mean.
         """
+        if self.masks:
+            return self.masked_release(z, queries, generator).chunk(2, 1)[0]
         # a running sum: memory does not grow with the number of queries
         total = self.release(z, generator)
         for _ in range(queries - 1):
             total = total + self.release(z, generator)
         return total / queries if queries > 1 else total
+
+    def masked_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
+        """A combined release and the share of the ``queries`` that each entry came through in, as (B, 2 c, h, w).
+
+        For a defense that ``masks``. The share is what the releases themselves show: an entry that is sent as 0 looks
+        like a missing one. Override it where both can be drawn at less cost.
+        """
+        total = came = torch.zeros_like(z)
+        for _ in range(queries):
+            sent = self.release(z, generator)
+            total, came = total + sent, came + (sent != 0)
+        return torch.cat((total / came.clamp_min(1), came / queries), 1)
 
     def mismatch(self, z_hat: Tensor, observed: Tensor, queries: int) -> Tensor:
         """The difference of a candidate's feature ``z_hat`` from a combined release, by entry (B, c, h, w).

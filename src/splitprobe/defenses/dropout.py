@@ -3,6 +3,10 @@
 As in the paper, the network was trained without dropout. rate = 0.8 follows from the paper's count of non-zero entries
 (6,509 is 0.2 of 32,549). Expected: accuracy collapses, while a decoder trained on dropped features still sees the
 image. Of n releases of one image, only rate^n of the entries are missing from all.
+
+Whoever intercepts it sees which entries came through, but not whether a zero is a mask's or the ReLU's: of one release
+both look alike, and of many an entry that never came through is a zero of the feature. So the share of releases that an
+entry came through in is what they show, and it is what a strong decoder is given beside the values.
 """
 
 from dataclasses import dataclass
@@ -13,16 +17,13 @@ from torch import Tensor
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Defense
 
-# d in `mismatch`, in the root mean square of the values that came through: small, so that few values of the feature
-# pass as a zero; attacks with a third of it differed by 0.03 dB
-DEVIATION = 0.1
-
 
 @dataclass(frozen=True)
 class Settings:
-    """The section ``defense.dropout``."""
+    """The section ``defense.dropout``; ``near_zero`` is the attacker's, see :meth:`FeatureDropout.mismatch`."""
 
     rate: float = bounded(0.0, 0.999)
+    near_zero: float = bounded(1e-6, 1000.0)
 
 
 class FeatureDropout(Defense):
@@ -31,31 +32,40 @@ class FeatureDropout(Defense):
     title = "Dropout"
     Settings = Settings
     stochastic = True
+    masks = True
 
     def release(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """The feature z (B, c, h, w) with a fresh mask, in the same shape."""
         return self.combined_release(z, 1, generator)
 
-    def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
-        """The entries of z (B, c, h, w) that at least one of ``queries`` masks kept, and zeros elsewhere."""
-        # kept entries are exact: the mean of the releases would throw most of that away
-        return z * torch.empty_like(z).bernoulli_(self._kept_share(queries), generator=generator)
+    def masked_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
+        """The entries of z (B, c, h, w) that at least one of ``queries`` masks kept, zeros elsewhere; then the shares.
+
+        The shares are 0 where z is: no mask makes a difference there.
+        """
+        # how many masks keep an entry is binomial: drawn at once, by its quantile, which is faster than torch's own
+        uniform = torch.rand(z.shape, generator=generator, device=z.device)
+        kept = torch.bucketize(uniform, self._cumulative(queries).to(uniform), right=True)
+        return torch.cat((z * (kept > 0), kept / queries * (z != 0)), 1)
 
     def mismatch(self, z_hat: Tensor, observed: Tensor, queries: int) -> Tensor:
         """The difference by entry (B, c, h, w) where a value came through; elsewhere how unlikely the zero is.
 
         An observed zero comes from a mask, with the probability ``hidden``, or from the feature. For a candidate's
-        entry u its likelihood is hidden + (1 - hidden) exp(-u^2 / 2 d^2). Squared, the mismatch is -2 d^2 times its
-        logarithm: u^2 without masks, and never above -2 d^2 log(hidden). So a zero says little where masks are many.
+        entry u its likelihood is hidden + (1 - hidden) exp(-u^2 / 2 d^2), where d is ``near_zero`` times the root mean
+        square of the values that came through. Squared, the mismatch is -2 d^2 times its logarithm: u^2 without masks,
+        and never above -2 d^2 log(hidden). So a zero says little where masks are many.
         """
         seen, hidden = observed != 0, observed.new_tensor(self.settings.rate**queries)
         energy = observed.square().sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp_min(1)
-        variance = (DEVIATION**2 * energy.clamp_min(1e-12))[:, None, None, None]
+        variance = (self.settings.near_zero**2 * energy.clamp_min(1e-12))[:, None, None, None]
         likelihood = torch.logaddexp(hidden.log(), torch.log1p(-hidden) - z_hat.square() / (2 * variance))
         unlikely = -2 * variance * likelihood.clamp_max(0)
         # the root, because the attack squares the mismatch; the least value, because the root of 0 has no gradient
         return torch.where(seen, z_hat - observed, (unlikely + 1e-12 * variance).sqrt())
 
-    def _kept_share(self, queries: int) -> float:
-        """The share of entries that at least one of ``queries`` masks keeps."""
-        return 1 - self.settings.rate**queries
+    def _cumulative(self, queries: int) -> Tensor:
+        """The probability that 0, 1, ... ``queries`` - 1 masks at most keep an entry, as (queries,)."""
+        rate, n, k = *torch.tensor((self.settings.rate, queries)).double(), torch.arange(queries).double()
+        ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+        return (ways + torch.xlogy(k, 1 - rate) + torch.xlogy(n - k, rate)).exp().cumsum(0)

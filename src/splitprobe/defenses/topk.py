@@ -8,6 +8,9 @@ is pruned for itself, as a device must that sends one image. Values are compared
 PATROL (Ding and others, WACV 2024), which prunes the edge itself, is not this and is not here: its text and code could
 not be obtained, and neither its Lipschitz term nor its pruning rule follows from what others say of it.
 
+A decoder gets no mask beside z, as it does of dropout: there a missing entry may have had any value, here it was small,
+and zero is nearly what it was.
+
 Expected: kept entries are exact, so z leaks nearly as much as unprotected until hardly any are left.
 """
 

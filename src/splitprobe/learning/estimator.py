@@ -18,7 +18,6 @@ from splitprobe.learning import optimizers
 
 # a scalar for the network, x (B, ...) and z (B, ...)
 Measure = Callable[[nn.Module, Tensor, Tensor], Tensor]
-AGAIN = 5  # steps of a fresh estimator on each batch: to augment images and to pass the edge takes longer than a step
 
 
 class Estimator:
@@ -60,11 +59,11 @@ class Estimator:
                 module.reset_parameters()
         return Estimator(net, self.lr, self.pace, self.loss, self.error)
 
-    def learn(self, epoch: Callable[[], Iterable[tuple[Tensor, Tensor]]], steps: float) -> None:
-        """Fit to the batches of whole epochs, AGAIN steps on each, until at least ``steps`` have been made."""
+    def learn(self, epoch: Callable[[], Iterable[tuple[Tensor, Tensor]]], steps: float, again: int) -> None:
+        """Fit to the batches of whole epochs, ``again`` steps on each, until at least ``steps`` have been made."""
         while self.steps < steps:
             for x, z in epoch():
-                self._fit(x, z, AGAIN)
+                self._fit(x, z, again)
 
     @torch.no_grad()
     def mean_error(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:

@@ -34,6 +34,7 @@ def normed(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
 class ResidualDecoder(nn.Module):
     """Decodes z (B, *z_shape) to x_hat (B, channels, side, side) in [0, 1].
 
+    Channels of z may be a mask; they are standardized as all are.
     The feature's map is square and divides the image's. There are ``width`` channels in ``blocks`` residual blocks.
     Each doubling of the size but the last halves the channels and adds a block. Raises ValueError for a map that no
     doubling brings to the image's side.

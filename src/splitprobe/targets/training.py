@@ -46,6 +46,7 @@ class Settings(Adam):
     draws: int = bounded(1, 1000)
     estimator_share: float = bounded(0.0, 10.0)
     estimator_steps: int = bounded(1, 10_000_000)
+    estimator_again: int = bounded(1, 1000)
     estimator_ratio: float = bounded(1.0, 100.0)
 
 
@@ -197,7 +198,8 @@ class Trainer:
         with self.runtime.seeded(self.seed, "fresh estimator"):
             fresh = own.fresh()
         own.follow(*next(epoch()))
-        fresh.learn(epoch, max(settings.estimator_steps, settings.estimator_share * own.steps))
+        steps = max(settings.estimator_steps, settings.estimator_share * own.steps)
+        fresh.learn(epoch, steps, settings.estimator_again)
         held = [part.float() / 255 for part in held_out.split(settings.batch_size)]
         return comparison(*((one, one.mean_error(pairs(held))) for one in (own, fresh)), settings.estimator_ratio)
 
