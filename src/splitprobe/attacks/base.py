@@ -39,7 +39,6 @@ class Attack:
     family: ClassVar[str]  # the file that results and curves go to
     kind: ClassVar[str]  # what the family's members are called in its result
     queries: int = 1  # releases of one image that the adversary combines
-    sees_mask: bool = False  # whether it works on what came through of a release, beside the release itself
     draws: int = 1  # times the test images are intercepted; scores are means over all
 
     def __init__(self, name: str, target: Target, seed: int) -> None:
@@ -50,13 +49,8 @@ class Attack:
         """Learn, or choose settings, on auxiliary images (uint8, N, C, H, W) and what the target releases of them."""
 
     def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """What the adversary works on for features z (N, c, h, w): ``queries`` fresh releases, combined into one.
-
-        With ``sees_mask`` there are c more channels, the shares of the releases that each entry came through in.
-        """
-        defense = self.target.defense
-        combine = defense.masked_release if self.sees_mask else defense.combined_release
-        return combine(z, self.queries, generator)
+        """What the adversary works on for features z (N, c, h, w): ``queries`` fresh releases, combined into one."""
+        return self.target.defense.combined_release(z, self.queries, generator)
 
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The images x_hat (N, C, H, W) in [0, 1] from observed z (N, c, h, w); ``shape`` is (C, H, W)."""

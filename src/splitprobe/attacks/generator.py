@@ -6,8 +6,9 @@
 - Cloud-side: a decoder of what the cloud's first layer makes of z, where that layer undoes a funnel.
 - Strong, strong repeated (not in the paper): a larger residual decoder of the standardized feature, alike for every
   defense. It is fitted until its held-out error stops falling, on images that are flipped at random where the
-  target's training flips them. Where a release may lack entries, it also gets the share of the releases that each entry
-  came through in, as further channels, so that it need not take a missing entry for a zero.
+  target's training flips them. Where a release may lack entries, it is told by further channels which
+  ones came through, in one release at least, so that it need not take a missing entry for a small one. In how many they
+  did is not told: masks are drawn without regard to z, so that this says nothing more of x.
 
 All are scored on their own test images and, under ``shared_``, on those of them that MLE attacks.
 
@@ -104,8 +105,8 @@ class Shared:
 class Decoder(Attack):
     """A network that rebuilds x from what is released, without the means to fit it.
 
-    It sees ``view`` of what is released: the output of the cloud's first layer, or the release itself, beside it what
-    came through where a strong decoder's target masks. ``settings`` are those it was fitted with.
+    It sees ``view`` of what is released: the output of the cloud's first layer, or the release itself, for a strong
+    decoder with its mask where the defense masks. ``settings`` are those it was fitted with.
     """
 
     family, kind = "generator", "decoders"
@@ -118,7 +119,8 @@ class Decoder(Attack):
         self.access = TITLES[name]
         self.draws = settings.draws if target.defense.stochastic else 1
         self.view: Callable[[Tensor], Tensor] = target.cloud[0] if name == "cloud_side" else nn.Identity()
-        self.sees_mask = name in STRONG and target.defense.masks
+        if name in STRONG and target.defense.masks:
+            self.view = with_mask
         if name.endswith("repeated"):
             self.queries, self.access = settings.queries, f"{TITLES[name]}, {settings.queries} queries"
         with target.runtime.seeded(seed, "decoder"):
@@ -258,6 +260,11 @@ def cloud_side_decoder(target: Target) -> nn.Module | None:
     if not isinstance(widening, ChannelExpand):
         return None
     return target.blueprint.layout(target.edge).cloud_decoder(widening.out_channels)
+
+
+def with_mask(z: Tensor) -> Tensor:
+    """z (N, c, h, w) and, as c more channels, 1 for each entry that came through and 0 for each other."""
+    return torch.cat((z, (z != 0).to(z.dtype)), 1)
 
 
 def residual_decoder(target: Target, width: int, blocks: int) -> ResidualDecoder:

@@ -27,18 +27,14 @@ class Hybrid(TunedMle):
     def __init__(self, name: str, target: Target, params: Params, plan: Plan, truth: Tensor, decoder: Decoder) -> None:
         settings = params.section("attack.mle", Settings)
         super().__init__(target, params.seed, settings.hybrid, plan, truth, name)
-        self.decoder, self.queries, self.sees_mask = decoder, decoder.queries, decoder.sees_mask
+        self.decoder, self.queries = decoder, decoder.queries
         if self.queries > 1:
             self.access = f"white-box, {self.queries} queries"
 
     def start(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The decoder's images (N, *shape) in [0, 1]."""
         # a copy, because the optimizer changes it in place
-        return self.decoder.reconstruct(z, shape).clamp(0, 1).clone()
-
-    def objective(self, x: Tensor, z: Tensor) -> Tensor:
-        """As the tuned MLE has it: of the values alone where z (N, 2 c, h, w) has the decoder's mask as well."""
-        return super().objective(x, z.chunk(2, 1)[0] if self.sees_mask else z)
+        return self.decoder.reconstruct(self.decoder.view(z), shape).clamp(0, 1).clone()
 
     def fit(self, auxiliary: Tensor) -> None:
         """Choose settings and number of steps on images that the decoder was not fitted on."""

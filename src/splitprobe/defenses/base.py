@@ -73,8 +73,9 @@ class Defense:
 
     ``title`` names the defense in tables. ``stochastic`` says whether ``release`` draws noise; ``stochastic_cloud``
     says whether the cloud does, in evaluation too. ``masks`` says that entries may be missing from a release, which
-    then has zeros in their places: a strong decoder is told which (:meth:`masked_release`). ``estimator`` is what the
-    defense trains beside the network to know what z says about x; training tells afterwards whether the edge outran it.
+    then has zeros in their places that mean nothing: strong decoders are told what came through. ``estimator`` is what
+    the defense trains beside the network to know what z says about x; training tells afterwards whether the edge outran
+    it.
     """
 
     title: ClassVar[str] = "Unprotected"
@@ -130,25 +131,13 @@ class Defense:
         Where entries may be missing, it is the mean of the releases that have them, and 0 where none has. Override it
         where the mean can be drawn at less cost, or where several releases tell more than their mean.
         """
-        if self.masks:
-            return self.masked_release(z, queries, generator).chunk(2, 1)[0]
-        # a running sum: memory does not grow with the number of queries
+        # running sums: memory does not grow with the number of queries
         total = self.release(z, generator)
+        came = total != 0
         for _ in range(queries - 1):
-            total = total + self.release(z, generator)
-        return total / queries if queries > 1 else total
-
-    def masked_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
-        """A combined release and the share of the ``queries`` that each entry came through in, as (B, 2 c, h, w).
-
-        For a defense that ``masks``. The share is what the releases themselves show: an entry that is sent as 0 looks
-        like a missing one. Override it where both can be drawn at less cost.
-        """
-        total = came = torch.zeros_like(z)
-        for _ in range(queries):
             sent = self.release(z, generator)
-            total, came = total + sent, came + (sent != 0)
-        return torch.cat((total / came.clamp_min(1), came / queries), 1)
+            total, came = total + sent, came + (sent != 0).int()
+        return total / (came.clamp_min(1) if self.masks else queries) if queries > 1 else total
 
     def mismatch(self, z_hat: Tensor, observed: Tensor, queries: int) -> Tensor:
         """The difference of a candidate's feature ``z_hat`` from a combined release, by entry (B, c, h, w).

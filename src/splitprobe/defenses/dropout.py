@@ -4,9 +4,8 @@ As in the paper, the network was trained without dropout. rate = 0.8 follows fro
 (6,509 is 0.2 of 32,549). Expected: accuracy collapses, while a decoder trained on dropped features still sees the
 image. Of n releases of one image, only rate^n of the entries are missing from all.
 
-Whoever intercepts it sees which entries came through, but not whether a zero is a mask's or the ReLU's: of one release
-both look alike, and of many an entry that never came through is a zero of the feature. So the share of releases that an
-entry came through in is what they show, and it is what a strong decoder is given beside the values.
+Whoever intercepts it sees which entries came through, but not whether a zero is a mask's or the ReLU's. Of one release
+both look alike; of many, what never came through is a zero of the feature.
 """
 
 from dataclasses import dataclass
@@ -38,15 +37,10 @@ class FeatureDropout(Defense):
         """The feature z (B, c, h, w) with a fresh mask, in the same shape."""
         return self.combined_release(z, 1, generator)
 
-    def masked_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
-        """The entries of z (B, c, h, w) that at least one of ``queries`` masks kept, zeros elsewhere; then the shares.
-
-        The shares are 0 where z is: no mask makes a difference there.
-        """
-        # how many masks keep an entry is binomial: drawn at once, by its quantile, which is faster than torch's own
-        uniform = torch.rand(z.shape, generator=generator, device=z.device)
-        kept = torch.bucketize(uniform, self._cumulative(queries).to(uniform), right=True)
-        return torch.cat((z * (kept > 0), kept / queries * (z != 0)), 1)
+    def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
+        """The entries of z (B, c, h, w) that at least one of ``queries`` masks kept, and zeros elsewhere."""
+        kept_share = 1 - self.settings.rate**queries
+        return z * torch.empty_like(z).bernoulli_(kept_share, generator=generator)
 
     def mismatch(self, z_hat: Tensor, observed: Tensor, queries: int) -> Tensor:
         """The difference by entry (B, c, h, w) where a value came through; elsewhere how unlikely the zero is.
@@ -63,9 +57,3 @@ class FeatureDropout(Defense):
         unlikely = -2 * variance * likelihood.clamp_max(0)
         # the root, because the attack squares the mismatch; the least value, because the root of 0 has no gradient
         return torch.where(seen, z_hat - observed, (unlikely + 1e-12 * variance).sqrt())
-
-    def _cumulative(self, queries: int) -> Tensor:
-        """The probability that 0, 1, ... ``queries`` - 1 masks at most keep an entry, as (queries,)."""
-        rate, n, k = *torch.tensor((self.settings.rate, queries)).double(), torch.arange(queries).double()
-        ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
-        return (ways + torch.xlogy(k, 1 - rate) + torch.xlogy(n - k, rate)).exp().cumsum(0)
