@@ -43,6 +43,7 @@ KEPT = {
     "swept": ["gaussian_noise"],
     "timed": ["cnn/unprotected"],
     "known": ["cnn/unprotected"],
+    "released": ["cnn/gaussian_noise"],
     "parts": ["cnn", "variants_cnn", "budget", "ablation", "prepared", "sweeps", "costs"],
     "tables": ["table1", "table2", "leaderboard"],
     "figures": ["figure4", "criterion"],

@@ -66,6 +66,7 @@ RUN = {
     "swept": ["gaussian_noise", "siftfunnel"],
     "timed": ["cnn/unprotected"],
     "known": ["cnn/unprotected"],
+    "released": ["cnn/gaussian_noise"],
     "parts": [
         "cnn", "variants_cnn", "budget", "resnet18", "ablation", "vgg16", "depth_cnn", "prepared", "sweeps",
         "calibration",
@@ -75,7 +76,7 @@ RUN = {
 }  # fmt: skip
 ORDER = (
     "prepare", "train_judge", "train_target", "train_generator", "run_mle", "train_mine", "sweep", "measure_cost",
-    "measure_knowledge", "calibrate_information", "collect_numbers", "build_table", "build_figure",
+    "measure_knowledge", "measure_releases", "calibrate_information", "collect_numbers", "build_table", "build_figure",
 )  # fmt: skip
 
 

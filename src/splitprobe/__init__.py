@@ -6,6 +6,6 @@
 - ``defenses``, a file for each method: the above. No method imports another.
 - ``targets``: what is trained, saved and queried, and the judge of reconstructions: the above.
 - ``attacks`` (how x is rebuilt from z) and ``information`` (what z says about x): the above.
-- ``probes``: what joins these for one cell: sweeps, latency, the attacker's knowledge: the above.
+- ``probes``: what joins these for one cell: sweeps, latency, the attacker's knowledge and releases: the above.
 - ``report`` (tables and figures from the numbers) and ``engine`` (the command ``splitprobe``): core alone.
 """

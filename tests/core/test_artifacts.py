@@ -203,6 +203,7 @@ def test_the_writer_of_every_artifact_is_known(tmp_path):
         own.result(cell, "information.json"): "train_mine@cnn/ae",
         own.point(cell, "loss.weight", 2.0): "sweep@ae",
         own.knowledge(cell): "measure_knowledge@cnn/ae",
+        own.releases(cell): "measure_releases@cnn/ae",
         own.cost(cell): "measure_cost@cnn/ae",
         own.calibration: "calibrate_information",
         own.numbers("cnn"): "collect_numbers@cnn",

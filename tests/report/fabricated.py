@@ -31,7 +31,7 @@ class Repository:
         self.rows: dict[str, list[str]] = {}
         self.leaderboard = {"losses": [1.0, 3.0, 5.0], "rank_at": 3.0, "apart": 10.0}
         self.values: dict[str, dict[tuple[str, int, str, str], tuple]] = {
-            part: {} for part in ("costs", "sweeps", "knowledge", "prepared", "calibration")
+            part: {} for part in ("costs", "sweeps", "knowledge", "releases", "prepared", "calibration")
         }
 
     def params(self) -> Params:

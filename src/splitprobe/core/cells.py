@@ -17,6 +17,7 @@ WRITERS = {
     "(?:results|curves)/([^/]+/[^/]+)/information/.*": r"train_mine@\1",
     "sweeps/([^/]+)/.*": r"sweep@\1",
     r"knowledge/(.*)\.json": r"measure_knowledge@\1",
+    r"releases/(.*)\.json": r"measure_releases@\1",
     r"costs/(.*)\.json": r"measure_cost@\1",
     "calibration/.*": "calibrate_information",
     r"(?:numbers|images)/([^/]+)\.\w+": r"collect_numbers@\1",
@@ -140,6 +141,10 @@ class Paths:
     def knowledge(self, cell: str) -> Path:
         """How an attack on a cell fares with fewer and with other auxiliary images."""
         return self.data / "knowledge" / f"{cell}.json"
+
+    def releases(self, cell: str) -> Path:
+        """How attacks on a cell fare with several releases of an image."""
+        return self.data / "releases" / f"{cell}.json"
 
     def results(self, cell: str, stage: str) -> Path:
         """Folder of a cell's results of one stage: ``target``, ``generator``, ``mle`` or ``information``."""

@@ -21,7 +21,7 @@ T = TypeVar("T")
 TOP_LEVEL = (
     "scale", "seed", "runtime", "scales", "data", "normalization", "model", "training",
     "loss", "defense", "variants", "ablation", "mine", "information", "calibration", "attack", "judge", "knowledge",
-    "cost", "leaderboard", "criterion", "rows", "sweeps",
+    "releases", "cost", "leaderboard", "criterion", "rows", "sweeps",
 )  # fmt: skip
 PER_SCALE = ("names", "repeats", "left_out", "data", "model", "target", "judge", "mine", "generator", "strong", "mle")
 VARIED = ("defense", "loss")  # what a variant may change; schedules and data stay equal for all

@@ -30,7 +30,7 @@ from splitprobe.information.settings import Information
 from splitprobe.learning.schedule import Schedule
 from splitprobe.models import MODELS
 from splitprobe.models.split import Normalization, Shape
-from splitprobe.probes import cost, knobs, knowledge
+from splitprobe.probes import cost, knobs, knowledge, releases
 from splitprobe.targets import judge_training, training
 from splitprobe.targets.target import Blueprint
 
@@ -45,6 +45,7 @@ SECTIONS: dict[str, type] = {
     "calibration": calibrate.Calibration,
     "judge": judge_training.Settings,
     "knowledge": knowledge.Settings,
+    "releases": releases.Settings,
     "cost": cost.Settings,
 }
 SCALED: dict[str, type] = {

@@ -28,6 +28,7 @@ FIGURES = {
     "tradeoff": "splitprobe.report.tradeoff:draw",
     "criterion": "splitprobe.report.criterion_figure:draw",
     "knowledge": "splitprobe.report.knowledge:draw",
+    "releases": "splitprobe.report.releases:draw",
     "calibration": "splitprobe.report.calibration:draw",
 }
 

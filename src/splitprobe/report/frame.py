@@ -1,8 +1,9 @@
 """All results as one tidy table, a line for each number: who, cell, seed, item, quantity, value, text, reason.
 
 ``metrics/<scale>/numbers/<part>.csv`` hold it, a file for each group of cells and one each for the data sets, the
-latencies, the sweeps, the attacker's knowledge and the calibration. They are written once from what the stages noted
-and are part of the repository, so that every table and figure can be built from a clone. Columns:
+latencies, the sweeps, the attacker's knowledge, the releases of an image and the calibration. They are written once
+from what the stages noted and are part of the repository, so that every table and figure can be built from a clone.
+Columns:
 
 - ``who``: ``ours`` or ``paper`` (the printed numbers, which are added when the table is read);
 - ``cell``: such as ``cnn/siftfunnel``; a point of a sweep is ``cnn/siftfunnel@loss.lambda_dcor=2``; the data sets and
@@ -86,7 +87,8 @@ def item_name(path: Sequence[str]) -> str:
 def collect(paths: Paths, part: str) -> pd.DataFrame:
     """The table of one part of the study from what its stages noted below ``data/<scale>``.
 
-    ``part`` is a group of cells, or ``prepared``, ``costs``, ``sweeps``, ``knowledge`` or ``calibration``.
+    ``part`` is a group of cells, or ``prepared``, ``costs``, ``sweeps``, ``knowledge``, ``releases`` or
+    ``calibration``.
     """
     listed = []
     for cell, seed, stage, record in _noted(paths, part):
@@ -106,7 +108,7 @@ def _noted(paths: Paths, part: str) -> Iterator[tuple[str, int, str, Record]]:
             yield file.parent.name, NO_SEED, part, read_json(file)
     elif part == "calibration":
         yield part, NO_SEED, part, read_json(paths.calibration)
-    elif part in ("costs", "knowledge"):
+    elif part in ("costs", "knowledge", "releases"):
         for file in sorted(root.rglob("*.json")):
             cell = file.relative_to(root).with_suffix("").as_posix()
             yield cell, NO_SEED, part.removesuffix("s"), read_json(file)

@@ -27,7 +27,7 @@ LARGEST = 3_000_000  # bytes; more would not be sent by mail
 # what decides a result besides the scale; rows only choose what is shown
 SECTIONS = (
     "scales", "seed", "runtime", "data", "normalization", "model", "training", "loss", "defense", "variants",
-    "ablation", "mine", "information", "calibration", "attack", "judge", "knowledge", "cost", "leaderboard",
+    "ablation", "mine", "information", "calibration", "attack", "judge", "knowledge", "releases", "cost", "leaderboard",
     "criterion", "sweeps",
 )  # fmt: skip
 STYLE = """
