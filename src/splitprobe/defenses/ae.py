@@ -6,14 +6,14 @@ reconstructor is then trained beside the network to rebuild x from z, and the ne
 error is L1 plus the L1 of Sobel gradients. Published is one step of the reconstructor for each of the network;
 ``inner_steps`` gives it more, so that it is not outrun.
 
-What limits the density is how long is trained, not the weight of L1. z is sent as it leaves BatchNorm and ReLU, and L1
-acts on just that. BatchNorm brings each channel to mean 0, so that about half of it is above 0 until its shift has
-fallen against its scale, and Adam moves a shift by at most about the sum of its learning rates: 0.05 deviations in the
-90 steps of the demo, whatever the weight, which leaves half of the entries. A stronger L1 shrinks all of z, which the
-cloud undoes, before it makes it sparse. The weight was judged by the density of validation images alone, never by what
-attacks get: no one of 1, 3, 10, 30 and 100 came down to half its start at the demo, and none to the 8 % non-zero
-entries that the paper prints when trained eight times as long, though 3 and more came lower than 1. So it stays where
-accuracy is kept; the tables have the density that each scale reaches.
+In a short training no weight of L1 makes z sparse. z is sent as it leaves BatchNorm and ReLU, and L1 acts on just that.
+But BatchNorm gives each channel mean 0, so that about half of its entries are above 0 until its shift has fallen far
+below 0 in units of its scale, and Adam moves a shift by no more than about the sum of the learning rates: by 0.05 in
+the demo's training, whatever the weight. A stronger L1 shrinks all of z instead, which the cloud undoes. Weights of 1,
+3, 10, 30 and 100 were compared by their density and accuracy on validation images alone, never by what attacks get. At
+the demo's length all left half of the entries or more; in trainings of eight times that length stronger ones had fewer
+entries left, but none came near the 8 % that the paper prints, and accuracy fell with them. So 1 stays; the tables have
+what each scale reaches.
 
 The paper's encoder has 2,065,536 parameters at width 128, cut 2, so the edge has 2,365,056, as printed. Expected:
 without the adversary, z leaks about as much as the plain network's z, at half the size.

@@ -69,9 +69,10 @@ def _caption(scale: str, numbers: Numbers, cells: list[str], points: pd.DataFram
     device = distinct(numbers.text(cell, "provenance release", "device") for cell in cells)
     return (
         f"Scale {scale}: {data(numbers)}. Seed {distinct(values('provenance release', 'seed'))}; {device}. Attacks "
-        f"that combine several releases of the same image into one, on the {distinct(values('release', 'images'))} test "
-        f"images that MLE attacks. The decoders were fitted on {' and '.join(map(str, fitted))} releases: with more "
-        "than these, what one gets is less than a decoder of its own would. MLE chooses its settings at each number. "
+        "that combine several releases of the same image into one, on the "
+        f"{distinct(values('release', 'images'))} test images that MLE attacks. The decoders were fitted on "
+        f"{' and '.join(map(str, fitted))} releases: on "
+        "more, what one gets is at most what a decoder of its own would. MLE chooses its settings at each number. "
         "Dashed: the same attacks on the feature of the unprotected network, where the defense acts on that one, to "
         "which noise averages out. Hollow: no better (MSE) than the mean auxiliary image (dotted)."
     )

@@ -1,0 +1,62 @@
+"""More releases of an image: which decoder reads them, what it sees, and the stage on tiny data."""
+
+import json
+
+import pytest
+import torch
+
+from splitprobe.attacks import generator
+from splitprobe.attacks.base import intercepted
+from splitprobe.attacks.optimized import run_mle
+from splitprobe.core.params import ParamsError
+from splitprobe.probes.releases import measure_releases, read_by
+
+
+@pytest.fixture
+def fitted(make_target, params, paths, cpu, judge):
+    """A random cell whose decoders are saved: its target."""
+
+    def make(name: str):
+        target = make_target(name)
+        target.save(paths.target(f"cnn/{name}"))
+        params.tree["attack"]["generator"]["decoders"] = ["strong", "strong_repeated"]
+        generator.train_generator(f"cnn/{name}", params, paths, cpu)
+        return target
+
+    return make
+
+
+def test_one_release_and_as_many_as_were_fitted_on_score_as_the_attacks_do(fitted, params, paths, cpu):
+    fitted("gaussian_noise")
+    run_mle("cnn/gaussian_noise", params, paths, cpu)
+    params.tree["releases"]["queries"] = [64, 1, 4, 16]
+    result = measure_releases("cnn/gaussian_noise", params, paths, cpu)
+    assert result == json.loads(paths.releases("cnn/gaussian_noise").read_text())
+    points = {point["queries"]: point for point in result["points"]}
+    assert [(number, point["fitted_on"]) for number, point in points.items()] == [(1, 1), (4, 1), (16, 16), (64, 16)]
+    attacked, optimized = (
+        json.loads(paths.result("cnn/gaussian_noise", f"{name}.json").read_text()) for name in ("generator", "mle")
+    )
+    for number, name in ((1, "strong"), (16, "strong_repeated")):
+        assert points[number]["strong"]["psnr_db"] == attacked["decoders"][name]["shared_psnr_db"]
+    assert points[1]["tuned"] == optimized["variants"]["tuned"]
+    assert points[64]["tuned"]["psnr_db"] != points[1]["tuned"]["psnr_db"]
+    assert result["network"] == "cnn/gaussian_noise"  # nothing was lent
+
+
+@pytest.mark.parametrize("queries", [1, 100])
+def test_a_saved_decoder_sees_as_many_releases_as_it_is_given(fitted, paths, queries):
+    target = fitted("dropout")
+    attack = read_by(generator.load_decoders(target, 1, paths)["strong_repeated"], queries)
+    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    values, came = next(intercepted(attack, images)).chunk(2, 1)
+    z = target.features(images)
+    assert torch.equal(values, z * came)
+    assert came[z != 0].mean().item() == pytest.approx(1 - 0.8**queries, abs=0.02)
+    assert attack.reconstruct(torch.cat((values, came), 1), (3, 32, 32)).shape == (8, 3, 32, 32)
+
+
+def test_a_cell_that_is_not_random_is_refused(make_target, params, paths, cpu, judge):
+    make_target("siftfunnel").save(paths.target("cnn/siftfunnel"))
+    with pytest.raises(ParamsError, match=r"`released` lists cnn/siftfunnel, whose releases of an image are all the"):
+        measure_releases("cnn/siftfunnel", params, paths, cpu)
