@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from splitprobe.attacks import generator
-from splitprobe.attacks.base import intercepted
-from splitprobe.attacks.optimized import run_mle
+from splitprobe.attacks import generator, mle
+from splitprobe.attacks.base import Scene, assess, intercepted
+from splitprobe.core.artifacts import strict
 from splitprobe.core.params import ParamsError
 from splitprobe.probes.releases import measure_releases, read_by
 
@@ -27,19 +27,20 @@ def fitted(make_target, params, paths, cpu, judge):
 
 
 def test_one_release_and_as_many_as_were_fitted_on_score_as_the_attacks_do(fitted, params, paths, cpu):
+    params.tree["scales"]["generator"]["images"] = params.tree["scales"]["mle"]["images"]  # hence the same noise
     fitted("gaussian_noise")
-    run_mle("cnn/gaussian_noise", params, paths, cpu)
     params.tree["releases"]["queries"] = [64, 1, 4, 16]
     result = measure_releases("cnn/gaussian_noise", params, paths, cpu)
-    assert result == json.loads(paths.releases("cnn/gaussian_noise").read_text())
+    assert strict(result) == json.loads(paths.releases("cnn/gaussian_noise").read_text())
     points = {point["queries"]: point for point in result["points"]}
     assert [(number, point["fitted_on"]) for number, point in points.items()] == [(1, 1), (4, 1), (16, 16), (64, 16)]
-    attacked, optimized = (
-        json.loads(paths.result("cnn/gaussian_noise", f"{name}.json").read_text()) for name in ("generator", "mle")
-    )
+    attacked = json.loads(paths.result("cnn/gaussian_noise", "generator.json").read_text())
     for number, name in ((1, "strong"), (16, "strong_repeated")):
         assert points[number]["strong"]["psnr_db"] == attacked["decoders"][name]["shared_psnr_db"]
-    assert points[1]["tuned"] == optimized["variants"]["tuned"]
+    scene = Scene.open("cnn/gaussian_noise", paths, cpu)
+    (_, tuned), images = mle.build(scene.target, params, scene.test, {})
+    _, alone, _ = assess([tuned], scene.auxiliary, images, scene.labels[: len(images)], scene.judge)
+    assert strict(points[1]["tuned"]) == strict(alone["tuned"])
     assert points[64]["tuned"]["psnr_db"] != points[1]["tuned"]["psnr_db"]
     assert result["network"] == "cnn/gaussian_noise"  # nothing was lent
 

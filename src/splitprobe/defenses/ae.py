@@ -12,8 +12,8 @@ below 0 in units of its scale, and Adam moves a shift by no more than about the 
 the demo's training, whatever the weight. A stronger L1 shrinks all of z instead, which the cloud undoes. Weights of 1,
 3, 10, 30 and 100 were compared by their density and accuracy on validation images alone, never by what attacks get. At
 the demo's length all left half of the entries or more; in trainings of eight times that length stronger ones had fewer
-entries left, but none came near the 8 % that the paper prints, and accuracy fell with them. So 1 stays; the tables have
-what each scale reaches.
+entries left, but none came down to the 8 % that the paper prints, and accuracy fell with them. So 1 stays; the tables
+have what each scale reaches.
 
 The paper's encoder has 2,065,536 parameters at width 128, cut 2, so the edge has 2,365,056, as printed. Expected:
 without the adversary, z leaks about as much as the plain network's z, at half the size.

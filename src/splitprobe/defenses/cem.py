@@ -10,7 +10,7 @@ inequality the mean of the entries' logarithms is not larger). Per class
     sum_j w_j max(0, log(v_j + ridge) - log(threshold sigma^2 + ridge)),
 
 averaged over the classes of the batch. v_j mixes the batch's own value with that of the last epoch: the batch counts by
-``reach`` times the share of the cluster that it holds, at most 0.99. The term begins in epoch 2. The code scales its
+``reach`` times the share of the cluster that it holds, at most ``most``. The term begins in epoch 2. The code scales its
 gradient by 0.001 over the learning rate (0.05, falling by 5 three times); that is the ramp 1/50, 1/10, 1/2, 1. Only
 epochs at the full weight can be chosen, as the code's records begin anew there.
 
@@ -35,8 +35,6 @@ from splitprobe.defenses.base import Batch, Noisy, Site
 from splitprobe.models.layers import bottleneck, deconv_tanh
 from splitprobe.models.split import Layout
 
-MOST = 0.99  # of a cluster's variance that a batch may decide, as published
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -55,6 +53,7 @@ class Settings:
     threshold: float = bounded(0.0, 1000.0)
     ridge: float = bounded(1e-6, 1.0)
     reach: float = bounded(0.0, 10000.0)
+    most: float = bounded(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class Cem(Noisy):
         settings, count = self.settings, len(mixture.centers)
         groups = nearest(z.detach(), mixture.centers)
         own, sizes = grouped((z - mixture.centers[groups]).square().mean(1), groups, count)
-        trust = (settings.reach * sizes / mixture.members.clamp_min(1)).clamp_max(MOST)
+        trust = (settings.reach * sizes / mixture.members.clamp_min(1)).clamp_max(settings.most)
         variances = trust * own + (1 - trust) * mixture.variances
         floor = torch.tensor(settings.threshold * settings.sigma**2 + settings.ridge, device=z.device)
         logarithms = ((variances + settings.ridge).log() - floor.log()).relu()

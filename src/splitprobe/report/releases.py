@@ -38,7 +38,7 @@ def draw(params: Params, paths: Paths) -> Figure:
             f"rows.releases: none of {', '.join(numbers.cells)} has a line in {paths.numbers('releases')}; stage "
             "measure_releases measures them, provided that dvc.yaml lists one, and collect_numbers@releases writes them"
         )
-    points, size = tried(numbers), (max(7.0, 3.6 * len(cells)), 4.0)
+    points, size = tried(numbers), (max(8.0, 3.6 * len(cells)), 4.0)
     shape, margins, handles = (1, len(cells)), (0.65, 0.2, 0.6, 0.5), _legend()
     title, caption = "What several releases of an image are worth", _caption(params.scale, numbers, cells, points)
     figure, grid = panels(title, caption, size, shape, margins, handles, len(handles), sharey=True, wspace=0.08)
