@@ -10,8 +10,8 @@ inequality the mean of the entries' logarithms is not larger). Per class
     sum_j w_j max(0, log(v_j + ridge) - log(threshold sigma^2 + ridge)),
 
 averaged over the classes of the batch. v_j mixes the batch's own value with that of the last epoch: the batch counts by
-``reach`` times the share of the cluster that it holds, at most ``most``. The term begins in epoch 2. The code scales its
-gradient by 0.001 over the learning rate (0.05, falling by 5 three times); that is the ramp 1/50, 1/10, 1/2, 1. Only
+``reach`` times the share of the cluster that it holds, at most ``most``. The term begins in epoch 2. The code scales
+its gradient by 0.001 over the learning rate (0.05, falling by 5 three times); that is the ramp 1/50, 1/10, 1/2, 1. Only
 epochs at the full weight can be chosen, as the code's records begin anew there.
 
 As published, the edge ends in a 3x3 convolution to 8 channels and a sigmoid, the cloud begins with a convolution back,
