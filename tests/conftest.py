@@ -31,8 +31,10 @@ TINY = {
     "model": {"cnn": {"width": 8}},
     "target": {"cnn": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0}},
     "judge": {"width": 8, "epochs": 1, "lr": 3e-3, "schedule": "cosine", "least_steps": 0},
+    "second_judge": {"steps": 2, "lr": 1e-3, "images": 8},
     "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "images": 32},
     "strong": {"steps": 2, "patience": 2, "cooldown": 0.5, "lr": 1e-3, "width": 16, "blocks": 1},
+    "query_free": {"steps": 2, "images": 8, "lr": 1e-3},
     "mle": {
         "images": 4,
         "steps": 8,

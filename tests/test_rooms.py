@@ -19,6 +19,7 @@ REPORT_MAY_IMPORT = {"numpy", "pandas", "matplotlib", "PIL", "splitprobe", "__fu
 MADE_OF = {  # methods that begin where others end
     "attacks.hybrid": {"attacks.generator", "attacks.mle"},
     "attacks.optimized": {"attacks.generator"},
+    "attacks.query_free": {"attacks.generator"},
 }
 FILES = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
 MODULES = {name: ast.parse(path.read_text()) for name, path in FILES.items() if name != "__init__"}

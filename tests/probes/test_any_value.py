@@ -40,7 +40,7 @@ CLASSES |= {f"model.{name}": lookup(MODELS, name, "model").Settings for name in 
 CLASSES |= {f"defense.{name}": lookup(DEFENSES, name, "defense").Settings for name in DEFENSES}
 CLASSES |= {"defense.siftfunnel": Architecture, "scales.data.faces": sections.Source}
 CLASSES |= {"scales.target.cnn": Schedule, "scales.model.cnn": Width}
-CLASSES |= {f"attack.{name}": getattr(module, name).Settings for name in ("generator", "mle")}
+CLASSES |= {f"attack.{name}": getattr(module, name).Settings for name in ("generator", "mle", "query_free")}
 TOGETHER = {  # keys that must fit one another, which the oracle below does not know
     "defense.siftfunnel.attention_after", "defense.siftfunnel.se_reduction", "attack.generator.decoders",
     "leaderboard.losses", "leaderboard.rank_at",

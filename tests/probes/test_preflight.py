@@ -12,7 +12,7 @@ import pytest
 from graph_tools import ROOT, read_yaml
 
 import splitprobe
-from splitprobe.attacks import ATTACKS, generator
+from splitprobe.attacks import APART, ATTACKS, generator
 from splitprobe.core.params import PER_SCALE, TOP_LEVEL, Params, ParamsError
 from splitprobe.core.recipe import Study
 from splitprobe.core.registry import lookup
@@ -64,7 +64,7 @@ def kinds() -> set[type]:
     found, new = set(), {*SECTIONS.values(), *SCALED.values(), *MORE.values(), sections.Source, Width, Schedule}
     new |= {lookup(MODELS, name, "model").Settings for name in MODELS}
     new |= {lookup(DEFENSES, name, "defense").Settings for name in DEFENSES}
-    new |= {importlib.import_module(line.partition(":")[0]).Settings for line in ATTACKS.values()}
+    new |= {importlib.import_module(line.partition(":")[0]).Settings for line in {**ATTACKS, **APART}.values()}
     while new:
         found |= new
         inner = {hint for cls in new for hint in get_type_hints(cls).values()}

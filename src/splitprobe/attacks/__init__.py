@@ -9,3 +9,4 @@ ATTACKS = {
     "mle": "splitprobe.attacks.mle:build",
     "hybrid": "splitprobe.attacks.hybrid:build",
 }
+APART = {"query_free": "splitprobe.attacks.query_free:QueryFree"}  # run by the stage measure_knowledge alone

@@ -6,7 +6,7 @@ All attacks get the same images, scores, floors and judge. The floors are scores
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,11 +21,14 @@ from splitprobe.core.runtime import Runtime
 from splitprobe.datasets.base import open_dataset
 from splitprobe.learning import measures
 from splitprobe.targets import judge as judging
+from splitprobe.targets.second_judge import SecondJudge
 from splitprobe.targets.target import Target, load_target
 
 log = logging.getLogger("splitprobe")
 KEPT = 64  # reconstructions stored for the figures
-SHARED = ("mse", "psnr_db", "ssim", "recognized", "identified")  # scores on the images that every attack is given
+# scores on the images that every attack is given
+SHARED = ("mse", "psnr_db", "ssim", "recognized", "recognized_adapted", "identified")
+Second = Callable[[], SecondJudge | None]  # gives the second judge, once the attacks are fitted
 BLIND = ("gray", "mean_image")  # what anybody can answer; the third floor, an image's own mean color, needs x
 
 
@@ -85,30 +88,38 @@ def intercepted(attack: Attack, images: Tensor) -> Iterator[Tensor]:
 
 
 def assess(
-    attacks: list[Attack], auxiliary: Tensor, images: Tensor, labels: Tensor, judge: Target, shared: int = 0
+    attacks: list[Attack],
+    auxiliary: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    judge: Target,
+    shared: int = 0,
+    second: Second = lambda: None,
 ) -> tuple[dict, dict, dict]:
-    """Fit each attack and score it on the test images (uint8, N, C, H, W) with labels (N,).
+    """Fit all attacks, then score each on the test images (uint8, N, C, H, W) with labels (N,).
 
     Returns the floors by name, the results by attack, and images and reconstructions for the figures (uint8, NHWC).
     ``failed`` marks an attack whose mean squared error is no better than that of a blind answer, gray or the mean
     image. Scores on the first ``shared`` images alone, those that every attack is given, follow under ``shared_``.
     """
-    blind = measures.blind(images, auxiliary)
-    floors = {name: scored(images, labels, judge, answer) for name, answer in blind.items()}
+    for attack in attacks:
+        attack.fit(auxiliary)
+    other, blind = second(), measures.blind(images, auxiliary)
+    floors = {name: scored(images, labels, judge, answer, other) for name, answer in blind.items()}
     blind_mse = min(floors[name]["mse"] for name in BLIND)
     results, pictures = {}, {"x": _to_pictures(images)}
     for attack in attacks:
-        attack.fit(auxiliary)
         x_hat = torch.cat([attack.reconstruct(z, tuple(images.shape[1:])) for z in intercepted(attack, images)])
-        scores = scored(images, labels, judge, x_hat)
+        scores = scored(images, labels, judge, x_hat, other)
         # "not <" and not ">=": the NaN of a diverged attack counts as failed
         failed = not scores["mse"] < blind_mse
         facts = {"access": attack.access, "draws": attack.draws, **attack.facts()}
         results[attack.name] = {**facts, **scores, "failed": failed}
         if shared:
             some = x_hat.unflatten(0, (-1, len(images)))[:, :shared].flatten(0, 1)
-            on_shared = scored(images[:shared], labels[:shared], judge, some)
-            results[attack.name] |= {f"shared_{key}": on_shared[key] for key in SHARED}
+            on_shared = scored(images[:shared], labels[:shared], judge, some, other)
+            kept = (key for key in on_shared if key.removesuffix("_reason") in SHARED)
+            results[attack.name] |= {f"shared_{key}": on_shared[key] for key in kept}
         # of several draws, the figures show the first
         pictures[attack.name] = _to_pictures(x_hat[: len(images)])
         verdict = " (no better than a blind answer: failed)" if failed else ""
@@ -120,16 +131,20 @@ def assess(
     return floors, results, pictures
 
 
-def scored(images: Tensor, labels: Tensor, judge: Target, x_hat: Tensor) -> dict[str, float]:
+def scored(
+    images: Tensor, labels: Tensor, judge: Target, x_hat: Tensor, second: SecondJudge | None = None
+) -> dict[str, Any]:
     """All scores of x_hat (draws * N, C, H, W), draw by draw, against N uint8 images with labels (N,).
 
-    Beside the distances from the images: the share that the judge recognizes, and the share nearest to its own
+    Beside the distances from the images: the share that each judge recognizes, and the share nearest to its own
     original.
     """
     draws = len(x_hat) // len(images)
+    of_all = labels.repeat(draws)
     return {
         **measures.scores(images.repeat(draws, 1, 1, 1), x_hat),
-        "recognized": judging.recognized(judge, x_hat, labels.repeat(draws)),
+        "recognized": judging.recognized(judge, x_hat, of_all),
+        **(second.share(x_hat, of_all) if second else {}),
         "identified": measures.identified(images, x_hat),
     }
 
@@ -145,12 +160,13 @@ def _to_pictures(images: Tensor) -> np.ndarray:
 class Scene:
     """What all attacks on one cell share.
 
-    The target; auxiliary images (uint8, N, C, H, W), test images and their labels (M,) on its device; the judge of the
-    data set.
+    The target; auxiliary images (uint8, N, C, H, W) and test images, each with their labels, on its device; the judge
+    of the data set.
     """
 
     target: Target
     auxiliary: Tensor
+    auxiliary_labels: Tensor
     test: Tensor
     labels: Tensor
     judge: Target
@@ -160,35 +176,46 @@ class Scene:
         """Load it; raises FileNotFoundError, ValueError or DataError naming what is missing."""
         target = load_target(paths.target(cell), runtime)
         dataset, _ = open_dataset(paths, target.cell.dataset)
-        test, labels = dataset.role("test")
+        roles = (dataset.role(name) for name in ("auxiliary", "test"))
+        pairs = ((runtime.images(x), torch.as_tensor(y, device=runtime.device)) for x, y in roles)
+        (auxiliary, auxiliary_labels), (test, labels) = pairs
         return cls(
             target,
-            runtime.images(dataset.role("auxiliary")[0]),
-            runtime.images(test),
-            torch.as_tensor(labels, device=runtime.device),
+            auxiliary,
+            auxiliary_labels,
+            test,
+            labels,
             judging.load_judge(paths, target.cell.dataset, runtime),
         )
 
 
 def run_family(
-    attacks: list[Attack], images: Tensor, scene: Scene, params: Params, paths: Paths, shared: int = 0
+    attacks: list[Attack],
+    images: Tensor,
+    scene: Scene,
+    params: Params,
+    paths: Paths,
+    shared: int = 0,
+    second: Second = lambda: None,
 ) -> dict[str, Any]:
     """Run all attacks of a family on one cell; ``images`` are the first of the scene's test images.
 
-    ``shared`` of them, where that is not all, are scored on their own too, as :func:`assess` says.
+    ``shared`` of them, where that is not all, are scored on their own too, as :func:`assess` says; ``second`` gives the
+    same second judge at each call.
 
     Writes <family>.json, reconstructions (<family>.npz) and the curves; returns what is in the first.
     """
     family, target, labels = attacks[0].family, attacks[0].target, scene.labels[: len(images)]
     cell, runtime = target.cell.name, target.runtime
     log.info("%s: %s attack on %d test images, %s", cell, family, len(images), runtime.name)
-    floors, results, pictures = assess(attacks, scene.auxiliary, images, labels, scene.judge, shared)
+    floors, results, pictures = assess(attacks, scene.auxiliary, images, labels, scene.judge, shared, second)
+    landmarks, other = judging.landmarks(scene.judge, images.float() / 255, labels), second()
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell),
         "cell": cell,
         "images": len(images),
         **({"shared_images": min(shared, len(images))} if shared else {}),
-        "judge": judging.landmarks(scene.judge, images.float() / 255, labels),
+        "judge": {**landmarks, **(other.landmarks(images.float() / 255, labels) if other else {})},
         "floors": floors,
         attacks[0].kind: results,
     }

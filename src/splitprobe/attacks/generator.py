@@ -19,6 +19,7 @@ stochastic release is drawn anew at every step.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from splitprobe.attacks.base import Attack, Scene, run_family
-from splitprobe.core.artifacts import read_checkpoint, reading, write_checkpoint
+from splitprobe.core.artifacts import Record, read_checkpoint, reading, write_checkpoint
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded, typed
 from splitprobe.core.runtime import Runtime, progress
@@ -38,6 +39,8 @@ from splitprobe.learning.schedule import Adam, Rate, Schedule, UntilConverged, b
 from splitprobe.models import count
 from splitprobe.models.layers import ChannelExpand
 from splitprobe.models.residual import ResidualDecoder
+from splitprobe.targets import second_judge as judging
+from splitprobe.targets.second_judge import SecondJudge
 from splitprobe.targets.target import Target
 
 TITLES = {
@@ -311,19 +314,53 @@ def build(target: Target, params: Params, test: Tensor, built: Mapping[str, Atta
 def train_generator(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Attack]:
     """The stage ``train_generator``: fit and score all decoders of one cell; returns them by name.
 
-    Beside what :func:`run_family` writes, the strong decoders are saved, from which other stages go on.
+    Beside what :func:`run_family` writes, it saves what other stages go on from: strong decoders and second judge.
     """
     scene = Scene.open(cell, paths, runtime)
     attacks, images = build(scene.target, params, scene.test, {})
     # of the section this alone, so that decoders do not depend on the budget of MLE
     shared = typed(Shared, {"images": params.raw("scales.mle.images")}, "scales.mle")
-    run_family(attacks, images, scene, params, paths, shared.images)
+    second = functools.cache(lambda: second_judge(attacks, scene, params))
+    run_family(attacks, images, scene, params, paths, shared.images, second)
     settings, strong = params.section("attack.generator", Settings), params.scaled("strong", Strong)
     saved = {attack.name: attack.decoder.state_dict() for attack in attacks if attack.name in STRONG}
     size = {"width": strong.width, "blocks": strong.blocks}
     state = {"cell": cell, "settings": asdict(settings), "size": size, "decoders": saved}
-    write_checkpoint(paths.decoders(cell), state)
+    write_checkpoint(paths.decoders(cell), {**state, "second_judge": second().plain()})
     return {attack.name: attack for attack in attacks}
+
+
+def second_judge(attacks: list[Generator], scene: Scene, params: Params) -> SecondJudge:
+    """The cell's second judge, adapted to what the first of STRONG among the fitted attacks makes of auxiliary images.
+
+    These are the first ones, as many as its steps can see.
+    """
+    settings = params.scaled("second_judge", judging.Settings)
+    x, labels = (part[: settings.steps * settings.images] for part in (scene.auxiliary, scene.auxiliary_labels))
+    decoder = next(attack for name in STRONG for attack in attacks if attack.name == name)
+    observed = decoder.observe(scene.target.features(x), decoder.generator("second judge"))
+    x_hat = decoder.reconstruct(observed, tuple(x.shape[1:]))
+    return judging.adapt(scene.judge, x, x_hat, labels, settings, params.seed)
+
+
+def saved(cell: str, paths: Paths) -> Record:
+    """What ``train_generator`` saved of a cell; raises FileNotFoundError or DamagedFile, as its users do."""
+    file = paths.decoders(cell)
+    try:
+        state = read_checkpoint(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file} is missing: `dvc repro train_generator@{cell}` fits it") from None
+    with reading(file):
+        if state["cell"] != cell:
+            raise ValueError(f"it is that of {state['cell']}")
+    return state
+
+
+def load_second_judge(scene: Scene, paths: Paths) -> SecondJudge:
+    """The second judge of a cell, as ``train_generator`` saved it; raises as :func:`load_decoders` does."""
+    state = saved(scene.target.cell.name, paths)
+    with reading(state.path):
+        return SecondJudge.from_plain(state["second_judge"], scene.judge)
 
 
 def load_decoders(target: Target, seed: int, paths: Paths) -> dict[str, Decoder]:
@@ -331,15 +368,8 @@ def load_decoders(target: Target, seed: int, paths: Paths) -> dict[str, Decoder]
 
     Raises FileNotFoundError or DamagedFile, when it is absent, or damaged or of another cell.
     """
-    file = paths.decoders(target.cell.name)
-    try:
-        state = read_checkpoint(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{file} is missing: `dvc repro train_generator@{target.cell.name}` fits it") from None
-    loaded = {}
-    with reading(file):
-        if state["cell"] != target.cell.name:
-            raise ValueError(f"it is that of {state['cell']}")
+    state, loaded = saved(target.cell.name, paths), {}
+    with reading(state.path):
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in state["settings"].items()}
         settings = typed(Settings, plain, "attack.generator")
         for name, weights in state["decoders"].items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from splitprobe.attacks import ATTACKS
 from splitprobe.attacks.base import Attack, Scene, run_family
-from splitprobe.attacks.generator import load_decoders
+from splitprobe.attacks.generator import load_decoders, load_second_judge
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.core.registry import lookup
@@ -19,11 +19,12 @@ def run_mle(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[s
     Raises FileNotFoundError or ValueError naming a file that is missing or damaged.
     """
     scene = Scene.open(cell, paths, runtime)
+    second = load_second_judge(scene, paths)
     built: dict[str, Attack] = dict(load_decoders(scene.target, params.seed, paths))
     attacks: list[Attack] = []
     for name in (name for name in ATTACKS if name != DECODERS):
         more, images = lookup(ATTACKS, name, "attack")(scene.target, params, scene.test, built)
         attacks += more
         built |= {attack.name: attack for attack in more}
-    run_family(attacks, images, scene, params, paths)
+    run_family(attacks, images, scene, params, paths, second=lambda: second)
     return {attack.name: attack for attack in attacks}

@@ -23,7 +23,10 @@ TOP_LEVEL = (
     "loss", "defense", "variants", "ablation", "mine", "information", "calibration", "attack", "judge", "knowledge",
     "releases", "cost", "leaderboard", "criterion", "rows", "sweeps",
 )  # fmt: skip
-PER_SCALE = ("names", "repeats", "left_out", "data", "model", "target", "judge", "mine", "generator", "strong", "mle")
+PER_SCALE = (
+    "names", "repeats", "left_out", "data", "model", "target", "judge", "second_judge", "mine", "generator", "strong",
+    "mle", "query_free",
+)  # fmt: skip
 VARIED = ("defense", "loss")  # what a variant may change; schedules and data stay equal for all
 SCALE = re.compile(r"[\w-]+")  # a scale's name is one of a folder too
 LEVELS, VALUES = 20, 100_000  # of a params file, at most: anchors could make it endless

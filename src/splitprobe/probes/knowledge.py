@@ -1,5 +1,7 @@
 """What the attacker's knowledge is worth: one decoder fitted on shares of the auxiliary images, and on foreign ones.
 
+Below them all stands the attacker who has auxiliary images but no feature of any (see attacks.query_free).
+
 Every fit may take as many optimizer steps as the one on the whole set and chooses its epoch on its own held-out part,
 so that points differ by the pairs (x, z) that the attacker has, not by the length of training. A small set therefore
 gets many short epochs, in smaller batches where it has fewer images than a batch. All are scored on the same test
@@ -17,7 +19,8 @@ import torch
 from torch import Tensor
 
 from splitprobe.attacks import generator
-from splitprobe.attacks.base import assess
+from splitprobe.attacks.base import Attack, assess
+from splitprobe.attacks.query_free import QueryFree
 from splitprobe.core.artifacts import provenance, write_json
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded
@@ -52,13 +55,18 @@ def measure_knowledge(cell: str, params: Params, paths: Paths, runtime: Runtime)
     test, labels = runtime.images(test), torch.as_tensor(labels, device=runtime.device)
     foreign, described = other_images(target, settings.other, whole, summary["classes"], paths)
     records = []
-    for auxiliary in (*(few(whole, share) for share in settings.shares), foreign):
-        attack, images = decoder(settings.decoder, target, params, test)
-        keep_steps(attack, len(auxiliary), len(whole))
+
+    def score(attack: Attack, auxiliary: Tensor) -> None:
         log.info("%s: %s knows %d of %d images, %s", cell, attack.name, len(auxiliary), len(whole), runtime.name)
         floors, results, _ = assess([attack], auxiliary, images, labels[: len(images)], judge)
         records.append({"auxiliary_images": len(auxiliary), "floors": floors, **results[attack.name]})
-    *inside, outside = records
+
+    for auxiliary in (*(few(whole, share) for share in settings.shares), foreign):
+        attack, images = decoder(settings.decoder, target, params, test)
+        keep_steps(attack, len(auxiliary), len(whole))
+        score(attack, auxiliary)
+    score(QueryFree(target, params, images), whole)
+    *inside, outside, blind = records
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell),
         "cell": cell,
@@ -67,6 +75,7 @@ def measure_knowledge(cell: str, params: Params, paths: Paths, runtime: Runtime)
         "judge": judging.landmarks(judge, images.float() / 255, labels[: len(images)]),
         "shares": [{"share": share, **record} for share, record in zip(settings.shares, inside, strict=True)],
         "other": {**described, **outside},
+        "query_free": blind,
     }
     write_json(paths.knowledge(cell), result)
     log.info("results in %s", paths.knowledge(cell))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from splitprobe.attacks import ATTACKS, generator, mle
+from splitprobe.attacks import APART, ATTACKS, generator, mle, query_free
 from splitprobe.core import runtime
 from splitprobe.core.cells import Cell
 from splitprobe.core.params import Params, ParamsError, check, refuse_unknown, typed
@@ -31,7 +31,7 @@ from splitprobe.learning.schedule import Schedule
 from splitprobe.models import MODELS
 from splitprobe.models.split import Normalization, Shape
 from splitprobe.probes import cost, knobs, knowledge, releases
-from splitprobe.targets import judge_training, training
+from splitprobe.targets import judge_training, second_judge, training
 from splitprobe.targets.target import Blueprint
 
 SECTIONS: dict[str, type] = {
@@ -50,9 +50,11 @@ SECTIONS: dict[str, type] = {
 }
 SCALED: dict[str, type] = {
     "judge": judge_training.Plan,
+    "second_judge": second_judge.Settings,
     "mine": mine.Plan,
     "generator": generator.Plan,
     "strong": generator.Strong,
+    "query_free": query_free.Plan,
     "mle": mle.Plan,
 }
 MANY = 10  # classes of the networks that are only built to see whether they can be
@@ -94,14 +96,15 @@ def _located(where: str, read: Callable[[], None]) -> None:
 def _read_methods(params: Params) -> None:
     """The sections of networks, defenses, their losses, and attacks, each by the registry that it belongs to."""
     params.section("loss", Loss)
-    for part, registry in (("model", MODELS), ("defense", DEFENSES), ("attack", ATTACKS)):
+    attacks = {**ATTACKS, **APART}
+    for part, registry in (("model", MODELS), ("defense", DEFENSES), ("attack", attacks)):
         refuse_unknown(params.raw(part), registry, part)
     for name in params.raw("model"):
         params.section(f"model.{name}", lookup(MODELS, name, "model").Settings)
     for name in params.raw("defense"):
         lookup(DEFENSES, name, "defense").from_params(name, params)
     for name in params.raw("attack"):
-        params.section(f"attack.{name}", import_module(ATTACKS[name].partition(":")[0]).Settings)
+        params.section(f"attack.{name}", import_module(attacks[name].partition(":")[0]).Settings)
 
 
 def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> None:

@@ -122,7 +122,7 @@ def semantics(numbers: Numbers, names: Mapping[str, str]) -> list[str]:
 
     def line(cell: str, name: str, title: str, images: float, item: str) -> list[str]:
         values = [entries.value(cell, item, key, decimals, NO_REASON) for key, decimals in STANDARD[:2]]
-        values += [entries.share(cell, item, key) for key in ("recognized", "identified")]
+        values += [entries.share(cell, item, key) for key in ("recognized", "recognized_adapted", "identified")]
         return [name, title, f"{images:,.0f}", *values]
 
     for cell, name in names.items():
@@ -134,7 +134,8 @@ def semantics(numbers: Numbers, names: Mapping[str, str]) -> list[str]:
     most = {stage: max(numbers.value(cell, stage, "images") for cell in numbers.cells) for stage in STAGES}
     for label, cell, name in attacks.floors(numbers):
         lines += [line(cell, f"*Floor: {label}*", "", most[stage], f"floor {stage} {name}") for stage in STAGES]
-    header = ["Method", "Attack", "Images", "PSNR, dB", "SSIM", "Recognized, %", "Identified, %"]
+    header = ["Method", "Attack", "Images", "PSNR, dB", "SSIM", "Recognized, %", "by the second judge, %"]
+    header += ["Identified, %"]
     return [*grid(header, lines, left=2), "", *judged(numbers), *entries.notes.lines()]
 
 
@@ -148,9 +149,16 @@ def judged(numbers: Numbers) -> list[str]:
         if accuracy is not None:
             chance, images = numbers.value(cell, "judge generator", "chance"), numbers.value(cell, "mle", "images")
             of_few = "" if few is None else f" (of the {images:,.0f} that MLE attacks: {100 * few:.1f} %)"
+            rows = [row for row in numbers.cells if numbers.network(row)[0] == dataset]
+            place = ("judge generator", "adapted_accuracy_on_originals")
+            second = (numbers.value(row, *place, missing=NO_REASON) for row in rows)
+            known = [100 * share for share in second if share is not None]
+            seen = f"; of the originals it knows {min(known):.1f} to {max(known):.1f} %" if known else ""
             text += [
                 "Recognized: the share of images that get their true label from a classifier trained apart; "
                 f"of the originals {100 * accuracy:.1f} % ({dataset}){of_few}, by chance {100 * chance:.1f} %. "
+                "The second judge: for each row a copy of that classifier, fine-tuned on auxiliary images and what the "
+                f"row's strong decoder makes of them, so that it knows this blur{seen}. "
                 "Identified: the share whose nearest original, among all that were attacked, is their own.",
                 "",
             ]

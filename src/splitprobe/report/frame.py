@@ -39,7 +39,7 @@ KEY = ["cell", "seed", "item", "quantity"]  # what no two lines of ours have in 
 # quantities that are numbers, by their last word; what a file has instead of one is damage
 MEASURED = re.compile(
     r"(.*_)?(accuracy|bits|bytes|db|epochs|failed|identified|images|macs|ms|mse|nats|parameters|recognized|seed|ssim)"
-    r"(_paper|_std|_per_image)?"
+    r"(_paper|_std|_per_image|_adapted)?"
 )
 LISTED = ("blocks", "z_shape", "classes", "versions")  # quantities whose text is JSON
 

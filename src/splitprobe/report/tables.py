@@ -156,7 +156,7 @@ def metrics(numbers: Numbers, cell: str) -> Flat:
         **FIRST,
         **{f"{_joined(item)}_{key}": (item, key) for item in decoders for key in ("psnr_db", "ssim")},
         **{f"{_joined(item)}_psnr_db": (item, "psnr_db") for item in variants},
-        **{f"decoder_{key}": (best, key) for key in ("recognized", "identified")},
+        **{f"decoder_{key}": (best, key) for key in ("recognized", "recognized_adapted", "identified")},
         **{f"{_joined(item)}_nats": (item, "mi_nats") for item in numbers.items(cell, "mi")},
         **LAST,
     }

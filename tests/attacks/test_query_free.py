@@ -1,0 +1,148 @@
+"""The query-free attack: its discrepancy by hand, a toy edge that it finds, and what it may use of the target."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from splitprobe.attacks.base import intercepted
+from splitprobe.attacks.query_free import KERNELS, QueryFree, discrepancy
+from splitprobe.core.params import ParamsError
+from splitprobe.learning import measures
+from splitprobe.models import split as splitting
+from splitprobe.models.layers import Block
+
+
+def test_the_discrepancy_by_hand():
+    """Of two points at distance d, the mean over all four pairs is d^2 / 2."""
+    one, other = torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 3.0)
+    expected = 2 * len(KERNELS) - 2 * sum(math.exp(-1 / width) for width in KERNELS)
+    assert discrepancy(one, other).item() == pytest.approx(expected, rel=1e-5)
+    some = torch.rand(6, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert discrepancy(some, some.flip(0)).item() == pytest.approx(0, abs=1e-5)
+    assert discrepancy(one.expand(3, 1, 2, 2), one.expand(2, 1, 2, 2)).item() == 0
+    assert discrepancy(some[:3], some[3:]).item() > 0
+
+
+def colored(count, seed):
+    """Reddish images with bright spots on darkness, so that neither brightness nor color can be mistaken."""
+    draw = torch.Generator().manual_seed(seed)
+    spots = torch.rand(count, 1, 4, 4, generator=draw).pow(2)
+    color = torch.tensor([1.0, 0.6, 0.3])[:, None, None]
+    return (nn.functional.interpolate(spots * color, size=16, mode="bilinear") * 255).round().to(torch.uint8)
+
+
+@pytest.fixture
+def linear(monkeypatch, make_target):
+    """A target whose edge is a linear map of 2x2 patches, and an attacker who knows that it is some such map."""
+
+    def fresh(*_):
+        return nn.Sequential(nn.Identity(), Block(3, 3, 2, nn.Conv2d(3, 3, 2, stride=2)), nn.Flatten(), nn.Identity())
+
+    target = make_target(cut=1)
+    torch.manual_seed(5)
+    edge = fresh()[:2]
+    monkeypatch.setattr(splitting, "build", fresh)
+    return replace(target, edge=edge.eval().requires_grad_(False))
+
+
+@pytest.fixture
+def settings(params):
+    """A budget with which the toy edge is found in a second."""
+    params.tree["scales"]["query_free"] = {"steps": 150, "images": 32, "lr": 5e-3}
+    params.tree["scales"]["generator"] |= {"epochs": 100, "lr": 2e-2}
+    return params
+
+
+def errors(attack, images, auxiliary):
+    """Mean squared error of the attack, and of the mean auxiliary image."""
+    attack.fit(auxiliary)
+    (z,) = intercepted(attack, images)
+    x_hat = attack.reconstruct(z, tuple(images.shape[1:]))
+    floor = measures.blind(images, auxiliary)["mean_image"]
+    return measures.mse(images, x_hat).mean().item(), measures.mse(images, floor).mean().item()
+
+
+def test_a_linear_edge_is_found_well_enough_to_beat_the_mean_image(linear, settings):
+    own, floor = errors(QueryFree(linear, settings, colored(64, 1)), colored(64, 1), colored(96, 2))
+    print(own, floor)
+    assert own < 0.7 * floor
+
+
+def test_it_never_queries_the_edge_with_its_own_images(make_target, settings):
+    settings.tree["scales"]["query_free"]["steps"] = 2
+    target, seen = make_target(), []
+    images, auxiliary = (torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8) for n in (6, 20))
+    target.edge.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    weights = {key: value.clone() for key, value in target.edge.state_dict().items()}
+    attack = QueryFree(target, settings, images)
+    attack.fit(auxiliary)
+    assert len(seen) == 1
+    assert torch.equal(seen[0], images.float() / 255)
+    assert all(torch.equal(value, weights[key]) for key, value in target.edge.state_dict().items())
+    facts = attack.facts()
+    assert (facts["queries"], facts["intercepted"], facts["substitute_steps"]) == (0, 6, 2)
+    assert facts["fit_images"] + facts["holdout_images"] == 20
+    mine, theirs = attack.decoder.target.edge.state_dict(), target.edge.state_dict()
+    assert {key: value.shape for key, value in mine.items()} == {key: value.shape for key, value in theirs.items()}
+    assert not torch.equal(mine["1.0.weight"], theirs["1.0.weight"])
+
+
+@pytest.mark.parametrize("defense", ["siftfunnel", "ae", "gaussian_noise"])
+def test_the_substitute_has_plain_layers_and_the_shape_of_z(defense, make_target, settings):
+    settings.tree["scales"]["query_free"]["steps"] = 1
+    target, images = make_target(defense), torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    attack = QueryFree(target, settings, images[:4])
+    attack.fit(images)
+    substitute = attack.decoder.target
+    assert substitute.features(images).shape == target.features(images).shape
+    assert not substitute.defense.stochastic
+    assert torch.equal(substitute.defense.release(images, None), images)
+    assert "Squeeze" not in str(substitute.edge)
+    (z,) = intercepted(attack, images[:4])
+    assert attack.reconstruct(z, (3, 32, 32)).shape == (4, 3, 32, 32)
+
+
+def test_the_same_seed_gives_the_same_and_another_another(make_target, settings):
+    settings.tree["scales"]["query_free"]["steps"] = 2
+    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    found = []
+    for seed in (1, 1, 2):
+        attack = QueryFree(make_target(), settings.seeded(seed, "seed"), images[:4])
+        attack.fit(images[4:])
+        (z,) = intercepted(attack, images[:4])
+        found.append(attack.reconstruct(z, (3, 32, 32)))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_a_dead_feature_crashes_nothing(make_target, settings):
+    settings.tree["scales"]["query_free"]["steps"] = 2
+    target, images = make_target(), torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8)
+    for parameter in target.edge[-1].parameters():
+        parameter.data.zero_()
+    attack = QueryFree(target, settings, images[:4])
+    attack.fit(images[4:])
+    assert attack.reconstruct(target.features(images[:4]), (3, 32, 32)).isfinite().all()
+    assert attack.mmd == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("attack.query_free", "mmd", 1.5),
+        ("attack.query_free", "momentum", 1.0),
+        ("attack.query_free", "discriminator_lr", 0.0),
+        ("attack.query_free", "discriminator_width", 0),
+        ("scales.query_free", "steps", 0),
+        ("scales.query_free", "images", 1),
+        ("scales.query_free", "lr", -1.0),
+    ],
+)
+def test_settings_out_of_range_are_refused(section, key, value, make_target, settings):
+    above, name = section.split(".")
+    settings.tree[above][name] = {**settings.tree[above][name], key: value}
+    with pytest.raises(ParamsError, match=rf"{section}\.{key} = {value}: must be at (least|most)"):
+        QueryFree(make_target(), settings, torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
