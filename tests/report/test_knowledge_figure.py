@@ -46,6 +46,16 @@ def joined(axes) -> list:
     return [line for line in axes.lines if len(line.get_xdata()) == 3 and line.get_color() in COLORS]
 
 
+def test_who_has_no_pair_stands_at_the_left_end(known):
+    point(known, "unprotected", "knowledge query_free", 1600, 13.5, intercepted=200, substitute_steps=150)
+    figure = drawn(known, "knowledge")
+    psnr = figure.axes[0]
+    assert (4, 13.5, False) in points(psnr, "o")
+    assert [label.get_text() for label in psnr.get_xticklabels()] == ["none", "16", "160", "400", "1,600"]
+    assert [list(line.get_xdata()) for line in joined(psnr)] == [[16, 160, 1600]] * 2
+    assert "a substitute of the edge on 200 intercepted features (150 steps)" in words(figure)
+
+
 def points(axes, marker: str) -> list[tuple]:
     """(x, y, hollow) of each single point with a marker."""
     found = [line for line in axes.lines if line.get_marker() == marker]

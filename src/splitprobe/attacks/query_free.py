@@ -11,7 +11,8 @@ Differs from the authors: they intercept during the edge's training, here it is 
 family, here it has the plain network's layers up to the cut, which the black-box decoder knows too; where z has other
 channels, a convolution follows. Channels are standardized by the intercepted ones, since several defenses shrink z. The
 discriminator is smaller, with a hinge loss where theirs is Wasserstein's with a penalty on gradients, which costs three
-times as much. The decoder is fitted when the substitute is done, theirs alongside.
+times as much; beside it the discrepancy has half of the weight, in their script 0.8. The decoder is fitted when the
+substitute is done, theirs alongside.
 
 Expected: between the mean image and a decoder with a few pairs (x, z). Features may be distributed alike and belong to
 other images; nothing tells the attacker so, and results vary with the seed.

@@ -1,7 +1,8 @@
 """What the attacker's knowledge is worth: one decoder's scores over the number of pairs (x, z) that it was fitted on.
 
 Not a figure of the paper, whose attacker always has the whole auxiliary set. A line per defense over shares of that
-set, and a star for as many images of another data set as there are.
+set, and a star for as many images of another data set as there are. At the left end stands who has no pair, but a
+substitute of the edge, trained on the attacked features alone.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from splitprobe.report.style import QUIET, look, panels
 
 SIZE = (12.4, 4.3)  # inches: the figure's width, and its height below the caption
 OWN, OTHER = 6.5, 12.0  # size of a marker in points: a share of the auxiliary images, another data set
+NO_PAIRS, STEP = "query_free", 4.0  # the attacker without pairs stands a fourth of the smallest number of pairs
 DASHED, DOTTED = (0, (5, 3)), (0, (1, 2))
 # score and title
 SCORES = {
@@ -58,12 +60,16 @@ def draw(params: Params, paths: Paths) -> Figure:
 def tried(numbers: Numbers) -> pd.DataFrame:
     """The scores of each attack, shares in percent: a column for each quantity, lines by cell, floor and point.
 
-    A point is ``shares <i>`` or ``other``; the attacker's own scores stand under the empty name of a floor.
+    A point is ``shares <i>``, ``other`` or NO_PAIRS; the attacker's own scores stand under the empty name of a floor.
     """
     table = numbers.frame
-    named = table.item.str.extract(r"^knowledge (?P<point>shares \d+|other)(?: floors )?(?P<floor>\w*)$")
+    named = table.item.str.extract(r"^knowledge (?P<point>shares \d+|other|query_free)(?: floors )?(?P<floor>\w*)$")
     found = table.join(named).dropna(subset="point")
     wide = found.pivot(index=["cell", "floor", "point"], columns="quantity", values="value")
+    # auxiliary images without their features are no pairs; on a logarithmic axis there is no zero
+    known = wide.drop(NO_PAIRS, level="point", errors="ignore").auxiliary_images
+    blind = wide.index.get_level_values("point") == NO_PAIRS
+    wide.loc[blind, "auxiliary_images"] = known.min() / STEP
     return wide.assign(identified=100 * wide.identified, recognized=100 * wide.recognized)
 
 
@@ -86,10 +92,25 @@ def _caption(scale: str, numbers: Numbers, points: pd.DataFrame) -> str:
         f"{' / '.join(dict.fromkeys(f'{100 * share:g} %' for share in shares))} of the auxiliary images, each time "
         f"with the same number of optimizer steps, and scored on the same {distinct(values('knowledge', 'images'))} "
         f"test images. Stars: fitted on {distinct(values('knowledge other', 'auxiliary_images'))} auxiliary images of "
-        f"another data set, {distinct(texts('knowledge other', 'title'))}{overlap}. Identified: nearest to its own "
-        "original (MSE). Recognized: given its class by the judge, a classifier trained apart, which gives it to "
-        f"{100 * right:.1f} % of the originals and to {100 * color:.1f} % of their mean colors. Hollow: an attack that "
+        f"another data set, {distinct(texts('knowledge other', 'title'))}{overlap}. "
+        f"{_blind(numbers)}Identified: nearest to its own original (MSE). Recognized: given its class by the judge, a "
+        f"classifier trained apart, which gives it to {100 * right:.1f} % of the originals and to {100 * color:.1f} % of their mean colors. Hollow: an attack that "
         "ended no better (MSE) than the mean of its own auxiliary images, which needs no z (dashed)."
+    )
+
+
+def _blind(numbers: Numbers) -> str:
+    """A sentence on the attacker without pairs, where there is one."""
+    cells = [cell for cell in numbers.cells if numbers.quantities(cell, f"knowledge {NO_PAIRS}")]
+    if not cells:
+        return ""
+    seen, steps = (
+        distinct([numbers.value(cell, f"knowledge {NO_PAIRS}", key) for cell in cells])
+        for key in ("intercepted", "substitute_steps")
+    )
+    return (
+        f"None: an attacker who has auxiliary images but no feature of any, and trains a substitute of the edge on "
+        f"{seen} intercepted features ({steps} steps). "
     )
 
 
@@ -109,20 +130,21 @@ def _panel(axes: Axes, cells: Sequence[str], points: pd.DataFrame, key: str) -> 
     for i, cell in enumerate(cells):
         color, marker = look(i)["color"], look(i)["marker"]
         known = points.loc[(cell, "")].dropna(subset=key).sort_values("auxiliary_images")
-        shares = known.drop("other", errors="ignore")
+        shares = known.drop(["other", NO_PAIRS], errors="ignore")
         axes.plot(shares.auxiliary_images.to_numpy(), shares[key].to_numpy(), color=color, lw=1.2)
         for point in known.itertuples():
             how = {"marker": "*", "ms": OTHER} if point.Index == "other" else {"marker": marker, "ms": OWN}
             face = "white" if point.failed else color
             axes.plot(point.auxiliary_images, getattr(point, key), color=color, markerfacecolor=face, zorder=4, **how)
     sizes = points.loc[(cells[0], "")].auxiliary_images  # the floors are those of the images, not of the cell
-    floors = points.loc[(cells[0], "mean_image")].drop("other", errors="ignore")[key].dropna()
+    floors = points.loc[(cells[0], "mean_image")].drop(["other", NO_PAIRS], errors="ignore")[key].dropna()
     if len(floors):
         line = pd.Series(floors.to_numpy(), sizes[floors.index]).sort_index()
         axes.plot(line.index, line.to_numpy(), color=QUIET, lw=1.0, linestyle=DASHED, zorder=1)
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     ticks = sorted(set(sizes))
-    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    blind = points.auxiliary_images.get((cells[0], "", NO_PAIRS))
+    axes.set_xticks(ticks, ["none" if tick == blind else f"{tick:,.0f}" for tick in ticks])
     axes.set_xlabel("auxiliary images: pairs (x, z) that the attacker has")
     axes.margins(0.06)
