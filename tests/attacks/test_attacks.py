@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from splitprobe.attacks import ATTACKS, generator, hybrid, mle
-from splitprobe.attacks.base import assess, intercepted, scored
+from splitprobe.attacks.base import Scene, assess, intercepted, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Trial, Tuned, TunedMle, decibels, total_variation
 from splitprobe.attacks.optimized import run_mle
-from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint
+from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint, write_npz
 from splitprobe.core.params import ParamsError
 from splitprobe.core.registry import lookup
 from splitprobe.learning import measures, optimizers
+from splitprobe.targets.judge import recognized
 
 
 @pytest.fixture
@@ -430,7 +431,7 @@ def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_t
     stored = json.loads(paths.result("cnn/siftfunnel", "mle.json").read_text())
     assert stored["images"] == 4
     assert stored["judge"]["chance"] == 0.25
-    assert {*measures.SCORES, "recognized", "identified"} <= stored["floors"]["gray"].keys()
+    assert {*measures.SCORES, "recognized", "recognized_adapted", "identified"} <= stored["floors"]["gray"].keys()
     assert [stored["variants"][name]["trials"] for name in ("tuned", "hybrid")] == [12, 15]
     assert stored["provenance"]["cell"] == "cnn/siftfunnel"
     pictures = read_npz(paths.result("cnn/siftfunnel", "generator.npz"))
@@ -452,6 +453,44 @@ def test_the_strong_decoders_are_saved_for_other_stages(params, paths, cpu, make
         for seen, same in zip(intercepted(decoder, images), intercepted(fitted[name], images), strict=True):
             assert torch.equal(decoder.reconstruct(seen, (3, 32, 32)), fitted[name].reconstruct(same, (3, 32, 32)))
         assert torch.equal(decoder.holdout(images), fitted[name].holdout(images))
+
+
+def results(paths, cell):
+    """What both stages stored of a cell."""
+    return [json.loads(paths.result(cell, f"{stage}.json").read_text()) for stage in ("generator", "mle")]
+
+
+def test_both_stages_ask_the_same_second_judge(params, paths, cpu, make_target, judge):
+    """Adapted to the decoder of several releases, and scored on the images that both attack: the floors agree."""
+    target = make_target("gaussian_noise")
+    target.save(paths.target("cnn/gaussian_noise"))
+    params.tree["scales"]["mle"]["images"] = 32
+    params.tree["scales"]["second_judge"] |= {"steps": 4, "lr": 0.01}
+    generator.train_generator("cnn/gaussian_noise", params, paths, cpu)
+    run_mle("cnn/gaussian_noise", params, paths, cpu)
+    decoders, optimized = results(paths, "cnn/gaussian_noise")
+    assert decoders["floors"] == optimized["floors"]
+    assert decoders["judge"] == optimized["judge"]
+    assert (decoders["judge"]["adapted_steps"], decoders["judge"]["adapted_images"]) == (4, 32)
+    scene = Scene.open("cnn/gaussian_noise", paths, cpu)
+    second, x = generator.load_second_judge(scene, paths).judge, scene.test.float() / 255
+    assert decoders["judge"]["adapted_accuracy_on_originals"] == recognized(second, x, scene.labels)
+    assert not all(map(torch.equal, second.cloud.state_dict().values(), judge.cloud.state_dict().values()))
+
+
+def test_auxiliary_images_without_labels_give_no_second_judge(params, paths, cpu, make_target, judge):
+    arrays = read_npz(paths.images("objects"))
+    arrays["labels"] = np.where(arrays["split"] == 3, -1, arrays["labels"])
+    write_npz(paths.images("objects"), **arrays)
+    make_target().save(paths.target("cnn/unprotected"))
+    generator.train_generator("cnn/unprotected", params, paths, cpu)
+    run_mle("cnn/unprotected", params, paths, cpu)
+    for result in results(paths, "cnn/unprotected"):
+        assert result["judge"]["adapted_accuracy_on_originals"] is None
+        attacks = (result.get("decoders") or result["variants"]).values()
+        for scores in (*attacks, *result["floors"].values()):
+            assert scores["recognized_adapted"] is None
+            assert "no labels of the target's classes" in scores["recognized_adapted_reason"]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,11 @@ def test_the_whole_set_scores_as_the_attack_itself(others, target, params, paths
     assert result["shares"][0]["floors"]["gray"] == whole["floors"]["gray"]
     assert result["shares"][0]["floors"]["mean_image"]["mse"] > whole["floors"]["mean_image"]["mse"]
     assert {"psnr_db", "ssim", "identified", "recognized"} <= result["other"].keys()
+    blind = result["query_free"]
+    assert (blind["auxiliary_images"], blind["queries"], blind["access"]) == (64, 0, "query-free")
+    assert blind["intercepted"] == result["images"] == 32
+    assert blind["floors"] == whole["floors"]
+    assert {"psnr_db", "ssim", "identified", "recognized", "failed"} <= blind.keys()
 
 
 def test_a_decoder_that_the_cell_has_not_is_named(make_target, params):

@@ -67,6 +67,7 @@ BLOCKS = [
         ("cloud", [8], 20848, ["Flatten", "Linear 512→40", "Dropout", "Linear 40→8"]),
     )
 ]  # fmt: skip
+JUDGE = {"accuracy_on_originals": 0.8, "chance": 0.125, "adapted_accuracy_on_originals": 0.85}
 FLOOR = 12.2  # PSNR of the mean image, in dB
 Items = dict[str, dict]  # item to quantity to value: a number, a text, None or (None, reason)
 
@@ -79,6 +80,7 @@ def scores(psnr: float, channels: int = 3) -> dict[str, float]:
         **{"mse": mse, "psnr_db": psnr, "psnr_db_std": 1.5, "ssim": ssim, "ssim_std": 0.05},
         **{"mse_paper": channels * mse, "psnr_db_paper": psnr - 0.1, "ssim_paper": min(0.999, ssim + 0.2)},
         "recognized": float(np.clip((psnr - 8) / 16, 0.125, 1)),
+        "recognized_adapted": float(np.clip((psnr - 7) / 16, 0.125, 1)),
         "identified": float(np.clip((psnr - 10) / 15, 0.01, 1)),
     }
 
@@ -129,7 +131,7 @@ def attacks(row: tuple, channels: int) -> Items:
     """Its decoders, the variants of MLE, and the floors below both."""
     items: Items = {"generator": {"images": 800}, "mle": {"images": 64}}
     for stage in items.copy():
-        items[f"judge {stage}"] = {"accuracy_on_originals": 0.8, "chance": 0.125} if stage == "generator" else {}
+        items[f"judge {stage}"] = {**JUDGE} if stage == "generator" else {}
         for floor, psnr in (("gray", 11.9), ("mean_image", FLOOR), ("mean_color", 14.0)):
             items[f"floor {stage} {floor}"] = scores(psnr)
     for name, psnr in row[3].items():
