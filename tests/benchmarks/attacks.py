@@ -63,9 +63,8 @@ def show(scene: Scene, params: Params, budgets: list[float]) -> None:
     shared, several = params.raw("scales.mle.images"), params.raw("scales.generator.images")
     floor = decibels(scene.test[:shared], scene.auxiliary.float().mean(0, keepdim=True) / 255).mean().item()
     print(f"\n{scene.target.cell.name}: the mean image has {floor:.2f} dB")
-    print(
-        f"{'attack':<12}{'budget':>8}{'steps':>8}{'seconds':>9}{'dB':>8}{'gain':>8}{'s per dB':>10}{'s per dB more':>15}"
-    )
+    columns = {"budget": 8, "steps": 8, "seconds": 9, "dB": 8, "gain": 8, "s per dB": 10, "s per dB more": 15}
+    print("attack      " + "".join(f"{name:>{width}}" for name, width in columns.items()))
     decoders: dict[float, tuple[Attack, float]] = {}
     for name, (key, build) in ATTACKS.items():
         last = (0.0, floor)

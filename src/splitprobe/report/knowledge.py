@@ -94,8 +94,8 @@ def _caption(scale: str, numbers: Numbers, points: pd.DataFrame) -> str:
         f"test images. Stars: fitted on {distinct(values('knowledge other', 'auxiliary_images'))} auxiliary images of "
         f"another data set, {distinct(texts('knowledge other', 'title'))}{overlap}. "
         f"{_blind(numbers)}Identified: nearest to its own original (MSE). Recognized: given its class by the judge, a "
-        f"classifier trained apart, which gives it to {100 * right:.1f} % of the originals and to {100 * color:.1f} % of "
-        "their mean colors. Hollow: an attack that ended no better (MSE) than the mean of its own auxiliary images, "
+        f"classifier trained apart, which gives it to {100 * right:.1f} % of the originals and to {100 * color:.1f} % "
+        "of their mean colors. Hollow: an attack that ended no better (MSE) than the mean of its own auxiliary images, "
         "which needs no z (dashed)."
     )
 
