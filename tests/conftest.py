@@ -45,8 +45,15 @@ TINY = {
         "final_images": 2,
     },
     "mine": {
-        "paper": {"epochs": 2, "least_steps": 0, "fit_images": 32, "held_out_images": 16},
-        "calibrated": {"epochs": 2, "least_steps": 0, "fit_images": 64, "held_out_images": 32},
+        "paper": {"epochs": 2, "least_steps": 0, "null_epochs": 2, "fit_images": 32, "held_out_images": 16},
+        "calibrated": {
+            "steps": 6,
+            "patience": 3,
+            "cooldown": 0.5,
+            "null_steps": 3,
+            "fit_images": 64,
+            "held_out_images": 32,
+        },
     },
 }
 SHAPE = Shape(3, 32, 4, 8)

@@ -96,3 +96,15 @@ def test_bad_input_is_refused():
         decoder_bound(x[..., :1], x, x, 2)
     with pytest.raises(ValueError, match="1 basis images and 6 of x: at least 2"):
         decoder_bound(x[:1], x, x, 2)
+
+
+def test_images_rebuilt_from_the_features_of_others_prove_nothing():
+    x = images(400, 1)
+    x_hat, _ = channel(x, 2.0, 0.1)
+    shuffles = [torch.arange(400).roll(k) for k in (1, 5, 50)]
+    found = decoder_bound(images(500, 2), x, x_hat, D, shuffles)
+    slow = torch.tensor([decoder_bound(images(500, 2), x, x_hat.roll(-k, 0), D)["mi_nats"] for k in (1, 5, 50)])
+    assert "null_nats" not in decoder_bound(images(500, 2), x, x_hat, D)
+    assert slow.max() < 0.05
+    assert found["null_nats"] == pytest.approx(slow.mean().item(), abs=1e-9)
+    assert found["null_nats_std"] == pytest.approx(slow.std().item(), abs=1e-7)

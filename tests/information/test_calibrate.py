@@ -5,7 +5,7 @@ import pytest
 
 from splitprobe.information.calibrate import calibrate_information
 from splitprobe.information.gaussian import mutual_information
-from splitprobe.information.mine import Plan
+from splitprobe.information.settings import Plan
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def small(params):
     """Two correlations, two widths, few numbers."""
     params.tree["calibration"] |= {"side": 4, "rho": [0.0, 0.9], "images": 32, "widths": [1.0, 20.0]}
     mine = params.tree["scales"]["mine"]
-    mine["calibrated"] |= {"fit_images": 1000, "held_out_images": 400, "epochs": 4}
+    mine["calibrated"] |= {"fit_images": 1000, "held_out_images": 400, "steps": 42, "patience": 42, "null_steps": 14}
     return params
 
 
@@ -26,6 +26,8 @@ def test_estimates_stand_beside_the_truth(small, paths, cpu):
     for name in ("calibrated", "infonce", "decoder_fitted", "decoder_mmse"):
         assert nothing[name]["mi_nats"] == pytest.approx(0, abs=0.1)
         assert much[name]["mi_nats"] < min(truth + 0.5, much[name]["cap_nats"])
+        for record in (nothing[name], much[name]):
+            assert record["null_nats"] == pytest.approx(0, abs=0.3)
     assert much["decoder_mmse"]["mi_nats"] == pytest.approx(truth, rel=0.05)
     assert much["decoder_fitted"]["mi_nats"] == pytest.approx(truth, rel=0.05)
     assert much["infonce"]["mi_nats"] >= much["calibrated"]["mi_nats"] > 3

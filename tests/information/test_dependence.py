@@ -92,3 +92,15 @@ def test_a_constant_feature_says_nothing_and_one_that_is_not_finite_stays_so():
 def test_too_few_images_are_refused():
     with pytest.raises(ValueError, match="of 3 images: U-centering needs at least 4"):
         dependence(normal(3, 2, 0), normal(3, 2, 1))
+
+
+def test_shuffled_pairs_are_what_shuffling_z_gives_and_score_zero():
+    x = normal(200, 8, 0)
+    z = x + 0.1 * normal(200, 8, 1)
+    orders = [torch.randperm(200, generator=torch.Generator().manual_seed(seed)) for seed in range(20)]
+    found = dependence(x, z, orders)
+    slow_null = torch.tensor([value(x, z[order]) for order in orders])
+    assert found["dcor_squared"] > 0.9
+    assert found["null_dcor_squared"] == pytest.approx(slow_null.mean().item(), abs=1e-5)
+    assert found["null_dcor_squared_std"] == pytest.approx(slow_null.std().item(), abs=1e-5)
+    assert abs(found["null_dcor_squared"]) < 4 * found["null_dcor_squared_std"] / math.sqrt(20)

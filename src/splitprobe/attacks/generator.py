@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -35,7 +34,7 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded, typed
 from splitprobe.core.runtime import Runtime, progress
 from splitprobe.learning.augment import augment
-from splitprobe.learning.schedule import Adam, Rate, Schedule, UntilConverged, batches, renew_statistics
+from splitprobe.learning.schedule import Adam, Patience, Rate, Schedule, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.layers import ChannelExpand
 from splitprobe.models.residual import ResidualDecoder
@@ -83,16 +82,9 @@ class Plan(Schedule):
 
 
 @dataclass(frozen=True)
-class Strong:
-    """The section ``scales.strong``: budget and size of the residual decoder.
+class Strong(Patience):
+    """The section ``scales.strong``: budget and size of the residual decoder, at the rate ``lr`` until it converges."""
 
-    The rate ``lr`` stays until ``patience`` optimizer steps brought no lower held-out error; its way down to zero takes
-    the share ``cooldown`` of all steps, of which there are at most ``steps``. All are rounded up to whole epochs.
-    """
-
-    steps: int = bounded(1, 100_000_000)
-    patience: int = bounded(1, 100_000_000)
-    cooldown: float = bounded(0.0, 0.9)
     lr: float = bounded(1e-7, 1.0)
     width: int = bounded(8, 4096)
     blocks: int = bounded(1, 100)
@@ -172,9 +164,7 @@ class Generator(Decoder):
         """The learning rate over the epochs of the fit."""
         plan, size = self.plan, self.settings.batch_size
         if isinstance(plan, Strong):
-            an_epoch = max(1, self.sizes[0] // size)
-            epochs, patience = (math.ceil(steps / an_epoch) for steps in (plan.steps, plan.patience))
-            return UntilConverged(self.optimizer, epochs, patience, plan.cooldown)
+            return plan.rate(self.optimizer, self.sizes[0], size)
         self.plan = plan.on(self.sizes[0], size)
         return Rate(self.optimizer, self.plan, self.settings)
 

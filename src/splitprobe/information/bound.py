@@ -17,10 +17,13 @@ rounding to 8 bits, below which no image tells x and x_hat apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from splitprobe.information.pairs import null
 
 ROUNDING = 1 / 12 / 255**2  # variance of rounding to 8 bits, images in [0, 1]
 CHUNK = 1024  # images at once; changes memory, not results
@@ -53,8 +56,13 @@ def _project(images: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decoder_bound(basis_images: Tensor, x: Tensor, x_hat: Tensor, components: int) -> dict[str, Any]:
+def decoder_bound(
+    basis_images: Tensor, x: Tensor, x_hat: Tensor, components: int, shuffles: Sequence[Tensor] = ()
+) -> dict[str, Any]:
     """The bound in nats, the number of components in it, the most it can reach, and the number of images.
+
+    ``shuffles`` are indices (N,) that give each image the x_hat of another. The result then has mean and deviation of
+    the bound over these, which prove nothing: the decoder's null, without fitting it anew.
 
     ``basis_images`` (B, ...), x and x_hat (N, ...) are uint8 or float in [0, 1]. The basis must come from other images
     than x, of the same distribution. Variance and error are means over the same N images, so a constant x_hat scores 0.
@@ -72,7 +80,13 @@ def decoder_bound(basis_images: Tensor, x: Tensor, x_hat: Tensor, components: in
     basis = principal(_flat_points(basis_images), used)
     points, rebuilt = (_project(images, *basis) for images in (x, x_hat))
     variance = points.var(0, correction=0)
-    # images of 8 bits carry no smaller error
-    error = (points - rebuilt).square().mean(0).clamp_min(ROUNDING)
-    nats, cap = ((variance / floor).clamp_min(1).log().sum().item() / 2 for floor in (error, ROUNDING))
-    return {"mi_nats": nats, "components": used, "cap_nats": cap, "images": len(x)}
+
+    def nats(error: Tensor) -> Tensor:
+        # images of 8 bits carry no smaller error
+        return (variance / error.clamp_min(ROUNDING)).clamp_min(1).log().sum() / 2
+
+    def error(rebuilt: Tensor) -> Tensor:
+        return (points - rebuilt).square().mean(0)
+
+    found = {"mi_nats": nats(error(rebuilt)).item(), "components": used, "cap_nats": nats(variance * 0).item()}
+    return found | null("nats", [nats(error(rebuilt[other])) for other in shuffles]) | {"images": len(x)}

@@ -57,14 +57,19 @@ class PaperCritic(nn.Module):
         """T of each pair, (B,), from the two shares of the first convolution, (B, 64, H, W) each."""
         return self.rest(from_x + from_z).float().mean((1, 2, 3))
 
-    def forward(self, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """T of the B joint pairs, (B,), and the log-mean-exp of T on B marginal pairs.
+    def both(self, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """T of the B joint pairs and of B marginal pairs, (B,) each.
 
         The marginal pairs come from a random permutation, in which some images may keep their own z.
         """
         from_x, from_z = self.on_x(x), self.on_padded_z(z, tuple(x.shape[2:]))
         order = torch.randperm(len(z), device=z.device, generator=generator)
-        return self.score(from_x, from_z), log_mean_exp(self.score(from_x, from_z[order]))
+        return self.score(from_x, from_z), self.score(from_x, from_z[order])
+
+    def forward(self, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """T of the B joint pairs, (B,), and the log-mean-exp of T on B marginal pairs, as :meth:`both` draws them."""
+        joint, marginal = self.both(x, z, generator)
+        return joint, log_mean_exp(marginal)
 
 
 def paper_cap(batch: int) -> float:
@@ -152,16 +157,21 @@ class SeparableCritic(nn.Module):
             raw = inner + a[:, -1].mean((1, 2))[:, None] + b[:, -1].mean((1, 2))[None, :]
             return self.limit * torch.tanh(raw / self.limit)
 
-    def sums(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Three tensors (B,) for a batch of x and released z.
+    def aligned(self, a: Tensor, b: Tensor) -> Tensor:
+        """T of each output of the image tower with the output of the feature tower in the same place, (B,)."""
+        with torch.autocast(a.device.type, enabled=False):
+            raw = (a[:, :-1] * b[:, :-1]).sum((1, 2, 3)) * self.scale + (a[:, -1] + b[:, -1]).mean((1, 2))
+            return self.limit * torch.tanh(raw / self.limit)
+
+    def sums(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Three tensors (B,) from the outputs of both towers, as :meth:`embed` gives them.
 
         They are T of the joint pairs, then the log of the sum of exp T over the B - 1 other z of each x, then that over
         the B - 1 other x of each z. Raises ValueError for a single pair.
         """
-        n = len(x)
+        n = len(a)
         if n < 2:
             raise ValueError(f"a batch of {n}: marginal pairs need at least 2 images")
-        a, b = self.embed(x, z)
         joint, by_x, by_z = [], [], []
         columns = torch.arange(n, device=a.device)
         for rows, a_part in zip(columns.split(CHUNK), a.split(CHUNK), strict=True):
@@ -179,7 +189,7 @@ class SeparableCritic(nn.Module):
 
         ``generator`` is not used: no pairs are drawn. Raises ValueError for a single pair.
         """
-        joint, by_x, _ = self.sums(x, z)
+        joint, by_x, _ = self.sums(*self.embed(x, z))
         return joint, off_diagonal(by_x)
 
 

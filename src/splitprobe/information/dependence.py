@@ -8,11 +8,13 @@ must. In many dimensions it sees linear dependence above all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from splitprobe.information.pairs import null
 from splitprobe.learning.losses import NEGLIGIBLE, pairwise_distances
 
 LEAST = 4  # images; with fewer, U-centered distances have no degree of freedom
@@ -30,11 +32,12 @@ def u_centered(distances: Tensor) -> Tensor:
     return centered.fill_diagonal_(0)
 
 
-def dependence(x: Tensor, z: Tensor) -> dict[str, Any]:
+def dependence(x: Tensor, z: Tensor, shuffles: Sequence[Tensor] = ()) -> dict[str, Any]:
     """``dcor_squared`` of n images x (n, ...) and their z (n, ...), with the number of ``images``.
 
     It is 1 for z = a x + b with a number a, has mean 0 for independent x and z, and is 0 where x or z does not vary.
-    Memory is O(n^2 + n D). Raises ValueError for fewer than 4 images.
+    ``shuffles`` are indices (n,) that give each x the z of another; with them, the mean and deviation over these are
+    in the result. Memory is O(n^2 + n D). Raises ValueError for fewer than 4 images.
     """
     n = len(x)
     if n < LEAST:
@@ -46,5 +49,8 @@ def dependence(x: Tensor, z: Tensor) -> dict[str, Any]:
         thresholds = [NEGLIGIBLE * d.double().square().sum() for d in distances]
         # NaN fails the comparison, so a feature that diverged is not called constant
         constant = any(variance <= threshold for variance, threshold in zip(variances, thresholds, strict=True))
-        value = 0.0 if constant else ((a * b).sum() / (variances[0] * variances[1]).sqrt()).item()
-    return {"dcor_squared": value, "images": n}
+        root = (variances[0] * variances[1]).sqrt()
+        # shuffling z shuffles rows and columns of its distances alike, before centering or after
+        products = [(a * b).sum(), *((a * b[other][:, other]).sum() for other in shuffles)]
+        own, *others = (torch.zeros_like(root) if constant else product / root for product in products)
+    return {"dcor_squared": own.item(), **null("dcor_squared", others), "images": n}

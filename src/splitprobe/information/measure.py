@@ -20,8 +20,9 @@ from splitprobe.information.bound import decoder_bound
 from splitprobe.information.dependence import dependence
 from splitprobe.information.effective import effective_information
 from splitprobe.information.entropy import Quantizer, entropy
-from splitprobe.information.mine import Pairs, Plan, Settings, estimate_calibrated, estimate_paper
-from splitprobe.information.settings import Information
+from splitprobe.information.mine import estimate_calibrated, estimate_paper
+from splitprobe.information.pairs import Pairs, partners
+from splitprobe.information.settings import Information, Plan, Settings
 from splitprobe.targets.target import Target
 
 log = logging.getLogger("splitprobe")
@@ -63,7 +64,8 @@ def measure_information(target: Target, params: Params, paths: Paths, rebuild: R
     contents, histograms = _entropy_and_dependence(fit, test, information, runtime, params.seed)
     # training images: the basis must come from other images than those that the bound is about
     basis = fit.x[: information.bound_images]
-    bound = decoder_bound(basis, test.x, rebuild(test.x), information.bound_components)
+    shuffles = shuffled(len(test.x), information, runtime, params.seed)
+    bound = decoder_bound(basis, test.x, rebuild(test.x), information.bound_components, shuffles)
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell),
         "cell": cell,
@@ -76,6 +78,12 @@ def measure_information(target: Target, params: Params, paths: Paths, rebuild: R
     write_json(paths.result(cell, "information.json"), result)
     _log_result(result, paths.result(cell, "information.json"))
     return result
+
+
+def shuffled(n: int, settings: Information, runtime: Runtime, seed: int) -> list[torch.Tensor]:
+    """For each shuffle, the partner of each of n images, (n,): another image, whose z it gets."""
+    generator = runtime.generator(seed, "shuffles", n)
+    return [partners(n, generator) for _ in range(settings.shuffles)]
 
 
 def released(pairs: Pairs, runtime: Runtime, seed: int, purpose: str) -> Iterator[torch.Tensor]:
@@ -96,13 +104,15 @@ def _entropy_and_dependence(
     z = torch.cat(list(released(first, runtime, seed, "dependence")))
     arrays = {"counts": counts.int(), "low": quantizer.low, "high": quantizer.high}
     histograms = {name: array.cpu().numpy() for name, array in arrays.items()}
-    return {"entropy": bits, "dependence": dependence(first.x, z)}, histograms
+    dependent = dependence(first.x, z, shuffled(len(z), settings, runtime, seed))
+    return {"entropy": bits, "dependence": dependent}, histograms
 
 
 def _log_result(result: dict[str, Any], path: Path) -> None:
     """Write the result to the log."""
     for name, value in result["mine"].items():
-        log.info("  mutual information, %s: %.4f nats of at most %.4f", name, value["mi_nats"], value["cap_nats"])
+        mi, cap, null = (value[key] for key in ("mi_nats", "cap_nats", "null_nats"))
+        log.info("  mutual information, %s: %.4f nats of at most %.4f; of shuffled pairs %.4f", name, mi, cap, null)
     effective, bits = result["effective"], result["entropy"]
     log.info(
         "  z: %.0f of %d entries are not zero, %d of %d channels are dead",

@@ -6,6 +6,14 @@ last epochs, never the best epoch. For a deterministic edge on continuous data I
 critic can see of it, up to its cap. Differs from the authors: they print the best epoch on auxiliary images (kept as
 ``best_epoch_nats``) and halve the learning rate while the estimate improves.
 
+The calibrated one is fitted until the bound stops rising on a part of the fit images that it does not learn from. The
+images that it is read on decide nothing. The paper's has a fixed number of epochs.
+
+Null: every estimate is made once more with each image beside the feature of another, in fitting and in reading. There
+is nothing to find then, and what the estimator says all the same is ``null_nats``. ``null_nats_std`` is what chance
+does to the difference of estimate and null, were x and z independent: either value's standard error over held-out
+images, of T on their own pair less T on another one.
+
 InfoNCE (van den Oord et al. 2018; Poole et al. 2019) is computed from the scores of the calibrated critic, without
 training of its own. It is a lower bound for any critic. The critic that is best for Donsker-Varadhan, the log ratio of
 the densities, is best for InfoNCE too.
@@ -14,96 +22,31 @@ the densities, is best for InfoNCE too.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LinearLR, LRScheduler
+from torch.optim.lr_scheduler import LinearLR
 
-from splitprobe.core.params import bounded
 from splitprobe.core.runtime import Runtime, progress
 from splitprobe.information.critics import PaperCritic, SeparableCritic, log_mean_exp, off_diagonal, paper_cap
+from splitprobe.information.pairs import Pairs, partners
+from splitprobe.information.settings import Budget, Converging, Optimizer, Settings
 from splitprobe.learning import optimizers
-from splitprobe.learning.schedule import enough
+from splitprobe.learning.schedule import Rate, UntilConverged, enough
 
-Release = Callable[[Tensor, torch.Generator], Tensor]
 LIKE = 2048  # fit images whose statistics standardize x and z
 
 
-@dataclass(frozen=True)
-class Optimizer:
-    """Settings of AdamW for one of the two estimators, and its batch size."""
+class Falling(Rate):
+    """A learning rate that falls to zero in equal parts, one for each step."""
 
-    lr: float = bounded(1e-7, 1.0)
-    betas: tuple[float, ...] = bounded(0.0, 0.99999, items=(2, 2))
-    weight_decay: float = bounded(0.0, 10.0)
-    batch_size: int = bounded(2, 4096)
+    def __init__(self, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> None:
+        self.epochs, self.batch = epochs, LinearLR(optimizer, 1, 0, epochs * steps).step
 
-
-@dataclass(frozen=True)
-class Separable:
-    """The calibrated critic's size: channels of its hidden layer, and the most cells a side of the common grid."""
-
-    width: int = bounded(1, 1024)
-    grid: int = bounded(1, 64)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The section ``mine``; ``average`` is the number of last epochs that are averaged."""
-
-    average: int = bounded(1, 1000)
-    paper: Optimizer
-    calibrated: Optimizer
-    critic: Separable
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Epochs and images of one estimator, all images where a set has fewer.
-
-    A small set gets more epochs, so that there are at least ``least_steps``.
-    """
-
-    epochs: int = bounded(1, 10000)
-    least_steps: int = bounded(0, 100_000_000)
-    fit_images: int = bounded(2, 10_000_000)
-    held_out_images: int = bounded(2, 1_000_000)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The section ``scales.mine``."""
-
-    paper: Budget
-    calibrated: Budget
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """x (N, C, H, W), uint8 or float, and z (N, c, h, w) before release, on the device.
-
-    ``release`` is drawn anew each time a batch is taken. ``normalize`` is the edge's first step, on x in [0, 1] (uint8
-    is divided by 255, float is taken as it is).
-    """
-
-    x: Tensor
-    z: Tensor
-    release: Release
-    normalize: Callable[[Tensor], Tensor]
-
-    def first(self, n: int) -> Pairs:
-        """The first n pairs."""
-        return Pairs(self.x[:n], self.z[:n], self.release, self.normalize)
-
-    @torch.no_grad()
-    def take(self, part: Tensor | slice, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Normalized float32 x and freshly released z of the pairs that ``part`` selects."""
-        x = self.x[part]
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
-        return self.normalize(x), self.release(self.z[part], noise)
+    def step(self, held_out_loss: float) -> None:
+        """End an epoch, which changes nothing."""
 
 
 def bound(joint: Tensor, log_marginal: Tensor, share: float) -> Tensor:
@@ -132,6 +75,11 @@ def infonce(joint: Tensor, by_x: Tensor, by_z: Tensor) -> Tensor:
     return torch.stack([(joint - torch.logaddexp(joint, others)).mean() for others in (by_x, by_z)]).mean() + log_count
 
 
+def chance(own: Tensor, other: Tensor) -> Tensor:
+    """Standard error of a bound of independent x and z, from T of n images beside their own z and beside another."""
+    return (own - other).float().std() / math.sqrt(len(own))
+
+
 class Mine:
     """A critic, its optimizer, and the generators of its training; ``name`` keeps the estimators' draws apart."""
 
@@ -151,7 +99,7 @@ class Mine:
             joint, log_marginal = self.critic(x, z, generator)
         return bound(joint, log_marginal, 1 / n if self.critic.counts_joint else 0)
 
-    def epoch(self, fit: Pairs, order: torch.Generator, noise: torch.Generator, decay: LRScheduler) -> float:
+    def epoch(self, fit: Pairs, order: torch.Generator, noise: torch.Generator, rate: Rate) -> float:
         """Train for one pass over the fit pairs; returns the mean of the batches' bounds, each before its own step."""
         self.critic.train()
         batch_size = self.batch(fit)
@@ -163,7 +111,7 @@ class Mine:
             self.optimizer.zero_grad(set_to_none=True)
             (-value).backward()  # the bound is maximized
             self.optimizer.step()
-            decay.step()
+            rate.batch()
             values.append(value.detach())
         return torch.stack(values).mean().item()
 
@@ -172,16 +120,23 @@ class Mine:
         return min(self.settings.batch_size, len(pairs.x))
 
     def readings(self, x: Tensor, z: Tensor, order: torch.Generator) -> dict[str, Tensor]:
-        """The bound on a held-out batch of x and released z and, where the critic scores all pairs, InfoNCE too."""
-        if not self.critic.counts_joint:
-            return {"nats": self.value(x, z, len(x), order)}
+        """The bound on a held-out batch of x and released z, what chance does to it, and InfoNCE where there is one.
+
+        InfoNCE needs the critic's scores of all pairs. Chance does the same to it: what it takes off depends on no
+        partner.
+        """
         with self.runtime.autocast():
-            sums = self.critic.sums(x, z)
-        return {"nats": bound(sums[0], off_diagonal(sums[1]), 1 / len(x)), "infonce_nats": infonce(*sums)}
+            if not self.critic.counts_joint:
+                joint, marginal = self.critic.both(x, z, order)
+                return {"nats": bound(joint, log_mean_exp(marginal), 0), "chance": chance(joint, marginal)}
+            a, b = self.critic.embed(x, z)
+        sums, other = self.critic.sums(a, b), self.critic.aligned(a, b[partners(len(b), order)])
+        nats = bound(sums[0], off_diagonal(sums[1]), 1 / len(x))
+        return {"nats": nats, "infonce_nats": infonce(*sums), "chance": chance(sums[0], other)}
 
     @torch.no_grad()
     def held_out(self, pairs: Pairs, size: int) -> dict[str, float]:
-        """Readings on held-out pairs, averaged over full batches of ``size``.
+        """Readings on held-out pairs, averaged over full batches of ``size``; ``chance`` is that of the average.
 
         The noise and the marginal pairs are the same in every epoch.
         """
@@ -190,20 +145,36 @@ class Mine:
         noise, order = self.generator("held-out noise"), self.generator("held-out pairs")
         starts = range(0, len(pairs.x) - size + 1, size)
         batches = [self.readings(*pairs.take(slice(start, start + size), noise), order) for start in starts]
-        return {name: torch.stack([batch[name] for batch in batches]).mean().item() for name in batches[0]}
+        read = {name: torch.stack([batch[name] for batch in batches]).mean().item() for name in batches[0]}
+        # of as many independent batches
+        return read | {"chance": read["chance"] / math.sqrt(len(batches))}
 
-    def run(self, fit: Pairs, held: Pairs, budget: Budget, held_out_batch: int, label: str) -> list[dict[str, float]]:
-        """Train for all epochs; a row for each, with fit and held-out nats, and InfoNCE where the critic gives it."""
-        epochs = enough(budget.epochs, budget.least_steps, len(fit.x), self.batch(fit))
+    @torch.no_grad()
+    def stopping(self, pairs: Pairs, n: int) -> float:
+        """The bound that n fit images are trained for, on pairs that are not among them, with the same noise each time.
+
+        Its cap is log n, however few these pairs are: a bound that ends at their own cap would look converged there.
+        """
+        self.critic.eval()
+        noise, order = self.generator("stopping noise"), self.generator("stopping pairs")
+        return self.value(*pairs.take(slice(None), noise), n, order).item()
+
+    def run(
+        self, fit: Pairs, held: Pairs, rate: Rate, held_out_batch: int, label: str, stop: Pairs | None = None
+    ) -> list[dict[str, float]]:
+        """Train for all epochs of the rate, which looks at the bound on ``stop``, where that is given.
+
+        Returns a row for each: fit and held-out nats, what chance does to these, and InfoNCE where the critic gives it.
+        """
         order, noise, rows = self.generator("order"), self.generator("noise"), []
-        steps = epochs * (len(fit.x) // self.batch(fit))
-        # the authors halve the rate while the estimate improves; here it falls to zero, so that the last epochs agree
-        decay = LinearLR(self.optimizer, 1, 0, steps)
-        bar = progress(range(1, epochs + 1), label)
+        bar = progress(range(1, rate.epochs + 1), label)
         for epoch in bar:
-            fit_nats = self.epoch(fit, order, noise, decay)
+            fit_nats = self.epoch(fit, order, noise, rate)
+            rate.step(math.nan if stop is None else -self.stopping(stop, len(fit.x)))
             rows.append({"epoch": epoch, "fit_nats": fit_nats, **self.held_out(held, held_out_batch)})
             bar.set_postfix(loss=f"{-fit_nats:.3f}", held_out_nats=f"{rows[-1]['nats']:.3f}")
+            if rate.done:
+                break
         return rows
 
 
@@ -229,41 +200,80 @@ def summary(rows: list[dict[str, float]], average: int, **facts: object) -> dict
     }
 
 
+def beside_null(
+    rows: list[dict[str, float]], null_rows: list[dict[str, float]], average: int, column: str
+) -> dict[str, float]:
+    """What the estimator says of shuffled pairs, and what chance does to an estimate less that."""
+    deviation = math.hypot(rows[-1]["chance"], null_rows[-1]["chance"])
+    return {"null_nats": averaged(null_rows, average, column)["mi_nats"], "null_nats_std": deviation}
+
+
 def estimate_paper(
     fit: Pairs, held: Pairs, settings: Settings, budget: Budget, runtime: Runtime, seed: int, label: str
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """The paper's estimator on normalized x: its summary, with the cap, and its training curve.
+    """The paper's estimator on normalized x: its summary, with cap and null, and its training curve.
 
     Raises ValueError for a feature larger than the image.
     """
-    fit, held, optimizer = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.paper
-    with runtime.seeded(seed, "mine paper"):
-        critic = runtime.place(PaperCritic(tuple(fit.x.shape[1:]), tuple(fit.z.shape[1:])))
-    mine = Mine(critic, optimizer, runtime, seed, "paper")
-    rows = mine.run(fit, held, budget, mine.batch(held), f"{label} paper")
-    facts = {"batch_size": mine.batch(fit), "fit_images": len(fit.x), "held_out_images": len(held.x)}
+    fit, held = fit.first(budget.fit_images), held.first(budget.held_out_images)
+    batch_size = min(settings.paper.batch_size, len(fit.x))
+    epochs = enough(budget.epochs, budget.least_steps, len(fit.x), batch_size)
+
+    def trained(fit: Pairs, held: Pairs, epochs: int, name: str) -> tuple[Mine, list[dict[str, float]]]:
+        with runtime.seeded(seed, "mine paper"):
+            critic = runtime.place(PaperCritic(tuple(fit.x.shape[1:]), tuple(fit.z.shape[1:])))
+        mine = Mine(critic, settings.paper, runtime, seed, name)
+        # the authors halve the rate while the estimate improves; here it falls to zero, so that the last epochs agree
+        rate = Falling(mine.optimizer, epochs, len(fit.x) // batch_size)
+        return mine, mine.run(fit, held, rate, mine.batch(held), f"{label} {name}")
+
+    mine, rows = trained(fit, held, epochs, "paper")
+    shuffle = runtime.generator(seed, "mine shuffle")
+    apart = (pairs.shuffled(shuffle) for pairs in (fit, held))
+    _, null_rows = trained(*apart, min(epochs, budget.null_epochs), "paper null")
+    facts = {"batch_size": batch_size, "fit_images": len(fit.x), "held_out_images": len(held.x)}
+    facts |= beside_null(rows, null_rows, settings.average, "nats") | {"null_epochs": len(null_rows)}
     return summary(rows, settings.average, cap_nats=paper_cap(mine.batch(held)), **facts), rows
 
 
 def estimate_calibrated(
-    fit: Pairs, held: Pairs, settings: Settings, budget: Budget, runtime: Runtime, seed: int, label: str
+    fit: Pairs, held: Pairs, settings: Settings, budget: Converging, runtime: Runtime, seed: int, label: str
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, float]]]:
     """The summaries ``calibrated`` and ``infonce`` of one critic, and its training curve with both values.
 
-    All held-out pairs together give one value of each kind. It cannot pass log n for n held-out images. Raises
-    ValueError for fewer than 2 held-out images.
+    All held-out pairs together give one value of each kind. It cannot pass log n for n held-out images. The last of the
+    fit images, the share ``stop_share``, decide when training ends; ``still_rising`` says that the budget ended it.
+    Raises ValueError for fewer than 2 held-out images.
     """
-    fit, held, optimizer = fit.first(budget.fit_images), held.first(budget.held_out_images), settings.calibrated
-    like = fit.take(slice(LIKE), runtime.generator(seed, "mine statistics"))
+    fit, held = fit.first(budget.fit_images), held.first(budget.held_out_images)
+    fit, stop = fit.split(max(2, round(len(fit.x) * settings.stop_share)))
     limit = math.log(max(len(fit.x), 2))  # a larger T gains nothing on the fit images
-    with runtime.seeded(seed, "mine calibrated"):
-        critic = runtime.place(SeparableCritic(like, settings.critic.width, settings.critic.grid, limit))
-    mine = Mine(critic, optimizer, runtime, seed, "calibrated")
-    # one batch of all held-out pairs, because the cap is the log of its size
-    rows = mine.run(fit, held, budget, len(held.x), f"{label} calibrated")
-    facts = {"cap_nats": math.log(len(held.x)), "batch_size": mine.batch(fit)}
-    facts |= {"fit_images": len(fit.x), "held_out_images": len(held.x)}
-    calibrated = summary(rows, settings.average, **facts)
+
+    def trained(
+        fit: Pairs, stop: Pairs, held: Pairs, budget: Converging, name: str
+    ) -> tuple[UntilConverged, list[dict[str, float]]]:
+        like = fit.take(slice(LIKE), runtime.generator(seed, "mine statistics"))
+        with runtime.seeded(seed, "mine calibrated"):
+            critic = runtime.place(SeparableCritic(like, settings.critic.width, settings.critic.grid, limit))
+        mine = Mine(critic, settings.calibrated, runtime, seed, name)
+        rate = budget.rate(mine.optimizer, len(fit.x), mine.batch(fit))
+        # one batch of all held-out pairs, because the cap is the log of its size
+        return rate, mine.run(fit, held, rate, len(held.x), f"{label} {name}", stop)
+
+    rate, rows = trained(fit, stop, held, budget, "calibrated")
+    # each part by itself: an image and its own feature must not be on two sides of the split
+    shuffle = runtime.generator(seed, "mine shuffle")
+    apart = (pairs.shuffled(shuffle) for pairs in (fit, stop, held))
+    null = replace(budget, steps=min(budget.steps, budget.null_steps))
+    _, null_rows = trained(*apart, null, "calibrated null")
+    batch_size = min(settings.calibrated.batch_size, len(fit.x))
+    an_epoch = len(fit.x) // batch_size
+    facts = {"cap_nats": math.log(len(held.x)), "batch_size": batch_size, "fit_images": len(fit.x)}
+    facts |= {"stop_images": len(stop.x), "held_out_images": len(held.x), "steps": len(rows) * an_epoch}
+    facts |= {"most_steps": rate.epochs * an_epoch, "still_rising": rate.still_falling}
+    facts |= {"null_steps": len(null_rows) * an_epoch}
+    nulls = (beside_null(rows, null_rows, settings.average, column) for column in ("nats", "infonce_nats"))
+    calibrated = summary(rows, settings.average, **facts, **next(nulls))
     values = averaged(rows, settings.average, "infonce_nats")
     shared = {key: calibrated[key] for key in ("epochs", "averaged_epochs", *facts)}
-    return {"calibrated": calibrated, "infonce": values | shared}, rows
+    return {"calibrated": calibrated, "infonce": values | shared | next(nulls)}, rows

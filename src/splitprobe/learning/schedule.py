@@ -76,6 +76,9 @@ class Rate:
                 optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
             )
 
+    def batch(self) -> None:
+        """End a batch; matters for a rate that falls within an epoch."""
+
     def step(self, held_out_loss: float) -> None:
         """End an epoch; ``held_out_loss`` is that epoch's and matters for the schedule "plateau" alone."""
         if self.plateau:
@@ -116,6 +119,25 @@ class UntilConverged(Rate):
         if self.turn and not self.done:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr * (self.end - self.epoch - 0.5) / (self.end - self.turn)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long something is fitted that goes on until it has converged.
+
+    The rate stays until ``patience`` optimizer steps brought no lower held-out loss; its way down to zero takes the
+    share ``cooldown`` of all steps, of which there are at most ``steps``. All are rounded up to whole epochs.
+    """
+
+    steps: int = bounded(1, 100_000_000)
+    patience: int = bounded(1, 100_000_000)
+    cooldown: float = bounded(0.0, 0.9)
+
+    def rate(self, optimizer: torch.optim.Optimizer, images: int, batch_size: int) -> UntilConverged:
+        """The rate on so many images, in full batches."""
+        an_epoch = max(1, images // batch_size)
+        epochs, patience = (math.ceil(steps / an_epoch) for steps in (self.steps, self.patience))
+        return UntilConverged(optimizer, epochs, patience, self.cooldown)
 
 
 class Call(nn.Module):

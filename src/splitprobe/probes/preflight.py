@@ -25,8 +25,8 @@ from splitprobe.core.registry import lookup
 from splitprobe.datasets import SOURCES, sections
 from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.siftfunnel import Loss
-from splitprobe.information import calibrate, mine
-from splitprobe.information.settings import Information
+from splitprobe.information import calibrate
+from splitprobe.information import settings as information
 from splitprobe.learning.schedule import Schedule
 from splitprobe.models import MODELS
 from splitprobe.models.split import Normalization, Shape
@@ -40,8 +40,8 @@ SECTIONS: dict[str, type] = {
     "normalization": Normalization,
     "training": training.Settings,
     "loss": Loss,
-    "mine": mine.Settings,
-    "information": Information,
+    "mine": information.Settings,
+    "information": information.Information,
     "calibration": calibrate.Calibration,
     "judge": judge_training.Settings,
     "knowledge": knowledge.Settings,
@@ -51,7 +51,7 @@ SECTIONS: dict[str, type] = {
 SCALED: dict[str, type] = {
     "judge": judge_training.Plan,
     "second_judge": second_judge.Settings,
-    "mine": mine.Plan,
+    "mine": information.Plan,
     "generator": generator.Plan,
     "strong": generator.Strong,
     "query_free": query_free.Plan,
