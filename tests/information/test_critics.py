@@ -46,7 +46,9 @@ def test_marginal_pairs_are_all_pairs_but_the_joint_ones(n, monkeypatch):
     assert log_marginal.item() == pytest.approx(math.log(sum(others) / (n * (n - 1))), abs=1e-5)
     by_x = [math.log(sum(math.exp(one_by_one[i][j]) for j in range(n) if j != i)) for i in range(n)]
     by_z = [math.log(sum(math.exp(one_by_one[j][i]) for j in range(n) if j != i)) for i in range(n)]
-    for found, slow in zip(critic.sums(x, z)[1:], (by_x, by_z), strict=True):
+    a, b = critic.embed(x, z)
+    assert critic.aligned(a, b.roll(1, 0)).tolist() == pytest.approx([one_by_one[i][i - 1] for i in range(n)], abs=1e-5)
+    for found, slow in zip(critic.sums(a, b)[1:], (by_x, by_z), strict=True):
         assert found.tolist() == pytest.approx(slow, abs=1e-5)
 
 

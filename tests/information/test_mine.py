@@ -73,15 +73,14 @@ def calibrated(fit, held, params, cpu, seed=1, **budget):
 
 
 def test_a_converged_bound_is_near_the_truth_where_five_epochs_fall_short(params, cpu):
-    fit, held = gaussian((2, 4, 4), 4.0, 3200, 1200)
-    short, _ = calibrated(fit, held, params, cpu, steps=70, patience=70)
-    long, _ = calibrated(fit, held, params, cpu, steps=600, patience=56)
-    assert short["calibrated"]["still_rising"]
-    assert not long["calibrated"]["still_rising"]
-    assert short["calibrated"]["mi_nats"] < 3.0
-    for estimate in long.values():
-        assert 3.4 < estimate["mi_nats"] < 4.1
-        assert short["calibrated"]["steps"] < estimate["steps"] < estimate["most_steps"]
+    fit, held = gaussian((1, 4, 4), 2.0, 1600, 600)
+    short, _ = calibrated(fit, held, params, cpu, steps=5 * 7, patience=5 * 7, null_steps=1)
+    long, _ = calibrated(fit, held, params, cpu, steps=300, patience=14, null_steps=1)
+    for name, least in (("calibrated", 1.8), ("infonce", 1.9)):
+        assert short[name]["still_rising"]
+        assert not long[name]["still_rising"]
+        assert short[name]["mi_nats"] < least < long[name]["mi_nats"] < 2.05
+        assert short[name]["steps"] < long[name]["steps"] < long[name]["most_steps"]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (20, 1, 1)])
@@ -165,7 +164,7 @@ def test_training_ends_where_the_bound_has_stopped_rising(values, epochs, rising
     given = iter(values * 2)
     monkeypatch.setattr(Mine, "stopping", lambda self, pairs, n: float(next(given)))
     fit, held = gaussian((1, 1, 1), 1.0, 1320, 50)
-    budget = {"steps": 54, "patience": 18, "cooldown": 0.2, "null_steps": 1}
+    budget = {"steps": 48, "patience": 16, "cooldown": 0.2, "null_steps": 1}
     for estimate in calibrated(fit, held, params, cpu, **budget)[0].values():
         assert (estimate["epochs"], estimate["steps"], estimate["still_rising"]) == (epochs, 8 * epochs, rising)
         assert (estimate["stop_images"], estimate["fit_images"]) == (127, 1143)
@@ -288,7 +287,7 @@ def test_the_learning_rate_falls_to_zero(params, cpu):
     settings = dataclasses.replace(params.section("mine", Settings).calibrated, batch_size=10)
     critic = mine.SeparableCritic((fit.x, fit.z), 8, 8, 3.0)
     estimator = Mine(critic, settings, cpu, 1, "t")
-    estimator.run(fit, held, Falling(estimator.optimizer, 2, 6), 20, "")
+    estimator.run(fit, held, Falling(estimator.optimizer, 2, 4), 20, "")
     assert estimator.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 

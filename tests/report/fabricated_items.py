@@ -115,8 +115,11 @@ def information(row: tuple) -> Items:
     best, mine = max(row[3].values()), {"epochs": 20, "batch_size": 128, "fit_images": 1280, "held_out_images": 320}
     unbounded = (None, "the critic is unbounded")
     return {
-        "mi paper": {"mi_nats": row[6], "mi_nats_std": 0.004, "cap_nats": 0.98667, **mine},
-        "mi calibrated": {"mi_nats": row[5], "mi_nats_std": 0.06, "cap_nats": unbounded, **mine},
+        "mi paper": {"mi_nats": row[6], "mi_nats_std": 0.004, "cap_nats": 0.98667, **mine}
+        | {"null_nats": -0.001, "null_nats_std": 0.002, "null_epochs": 1},
+        "mi calibrated": {"mi_nats": row[5], "mi_nats_std": 0.06, "cap_nats": unbounded, **mine}
+        | {"null_nats": -0.02, "null_nats_std": 0.03, "null_steps": 40}
+        | {"stop_images": 128, "steps": 150, "most_steps": 200, "still_rising": False},
         "mi infonce": {"mi_nats": 0.9 * row[5], "mi_nats_std": 0.03, "cap_nats": float(np.log(320)), **mine},
         "mi decoder": {"mi_nats": 4.0 * best, "components": 64, "images": 800},
         "effective": {"nonzero_per_image": 1877.4, "capacity": 4096, "density": 1877.4 / 4096}

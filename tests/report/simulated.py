@@ -12,6 +12,7 @@ from splitprobe.report.numbers import Numbers
 PRINTED = Source.printed()
 # standard deviations over seeds, about those of scale small: points, dB, and shares of entries, nats and milliseconds
 SPREAD = {"accuracy": 0.85, "psnr": 0.35, "share": 0.05}
+NULL = 0.05  # nats: what chance does to an estimate of independent pairs
 CUTS = {"depth_cnn": 4, "depth_resnet18": 9}
 PAIRS = ("vgg16", "faces_vgg16", "xray_vgg16")
 CLASSES = {"faces": 28, "faces_vgg16": 28, "xray_vgg16": 4}
@@ -109,7 +110,8 @@ def source(study: Mapping[str, Facts], seeds: int, rng: np.random.Generator | No
                 "dataset": {"classes": float(CLASSES.get(group, 10))},
                 "target": {"accuracy": (facts["accuracy"] + off(SPREAD["accuracy"])) / 100},
                 "effective": {"nonzero_per_image": facts["nonzero"] * (1 + off(SPREAD["share"]))},
-                "mi calibrated": {"mi_nats": facts["mi"] * (1 + off(SPREAD["share"])), "cap_nats": 60.0},
+                "mi calibrated": {"mi_nats": facts["mi"] * (1 + off(SPREAD["share"])) + off(NULL), "cap_nats": 60.0}
+                | {"null_nats": off(NULL), "null_nats_std": NULL},
                 "floor generator mean_image": {"psnr_db_paper": floor, "psnr_db": floor},
                 "floor mle mean_image": {"psnr_db": floor},
             }

@@ -252,3 +252,39 @@ def test_values_are_means_over_seeds(whole):
     line = claims(whole)["table2_siftfunnel_cheap"]
     assert float(line["ours"]) == pytest.approx(77.5 - (76.8 + 74.8) / 2)
     assert line["verdict"] == OPEN  # two seeds that are 2 points apart: t is 6.3
+
+
+def test_estimates_that_are_not_above_their_null_order_nothing(whole):
+    """1.645 deviations of 0.1 above a null of 0.2: 0.36 nats say nothing, 0.37 do. A null below zero counts as zero."""
+    for cut, nats, null in ((1, 0.37, 0.2), (2, 0.36, 0.2), (3, 0.16, -5.0), (4, 0.1, 0.0)):
+        told = {"mi_nats": nats, "null_nats": null, "null_nats_std": 0.1, "cap_nats": 6.0}
+        whole.set(f"depth_cnn/cut{cut}", "mi calibrated", **told)
+    line = claims(whole)["figure2_cnn_mi_calibrated_cut"]
+    assert (line["verdict"], line["ours"]) == (OPEN, "")
+    assert line["reason"] == "depth_cnn: 1 of 4 estimates are above their null, 3 are needed"
+
+
+def test_estimates_at_their_null_tie_below_all_others(whole):
+    """ResNet-18's last two of five cuts say nothing, whichever reads higher: ranks 5, 4, 3, 1.5, 1.5."""
+    kept = {f"depth_resnet18/cut{cut}" for cut in range(1, 6)}
+    whole.rows["claims"] = [r for r in whole.rows["claims"] if not r.startswith("depth_resnet18") or r in kept]
+    for cut, nats in ((1, 3.0), (2, 2.0), (3, 1.0), (4, 0.05), (5, 0.06)):
+        told = {"mi_nats": nats, "null_nats": -0.02, "null_nats_std": 0.05, "cap_nats": 6.0}
+        whole.set(f"depth_resnet18/cut{cut}", "mi calibrated", **told)
+    line = claims(whole)["figure2_resnet18_mi_calibrated_cut"]
+    assert float(line["ours"]) == pytest.approx(-math.sqrt(0.95))
+    assert line["verdict"] == REPRODUCED
+
+
+def test_estimates_of_nothing_hold_no_trend():
+    """Estimates that scatter about zero, as those of independent pairs: no seed's order counts."""
+    rng = np.random.default_rng(0)
+    rules = [name for name in BY_NAME if name.startswith("figure2") and "mi_calibrated" in name]
+    found = Counter()
+    for _ in range(4):
+        study = simulated.printed()
+        for cell in study:
+            study[cell]["mi"] = 0.0
+        verdicts = judged(simulated.source(study, 1, rng))
+        found.update(verdicts[name] for name in rules)
+    assert found == {OPEN: 4 * len(rules)}

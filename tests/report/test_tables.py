@@ -80,6 +80,21 @@ def test_table2_information_block(repository):
     assert table[5][4] == "0.982 ± 0.004‡"  # within 0.1 nats of the cap of 0.98667
 
 
+def test_estimates_that_rose_to_the_end_or_say_nothing_are_marked(repository):
+    repository.set("cnn/unprotected", "mi calibrated", still_rising=True)
+    repository.set("cnn/unprotected", "mi paper", mi_nats=0.004, null_nats=0.001, null_nats_std=0.002)
+    page = build(repository, "table2")[0]
+    table = block(page, "## Information and size")
+    assert [table[2][i] for i in (1, 4)] == ["3.410 ± 0.060↑", "0.004 ± 0.004∅"]
+    assert "∅" not in table[2][1] + "".join(table[3])
+    assert block(page, "## Beside the paper")[2][13].startswith("0.0040∅ (")
+    for mark, text in (("↑", "Still rising when its steps were spent"), ("∅", "Not above what the estimator says of")):
+        assert f"\n{mark} {text}" in page
+    for text in ("(at most 40 steps): -0.02 nats", "(epochs: 1): -0.001 to 0.001 nats"):
+        assert f"Fitted to and read on shuffled pairs {text}" in page
+    assert "stops rising on 128 images apart, for at most 200 steps (used: 150), on 1,280 images in batches" in page
+
+
 def test_table2_shows_what_the_best_attacks_images_still_tell(repository):
     page, _, rows = build(repository, "table2")
     table = block(page, "## What the images still show")

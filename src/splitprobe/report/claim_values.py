@@ -12,7 +12,7 @@ from functools import cached_property
 from statistics import stdev
 
 from splitprobe.report import frame, paper
-from splitprobe.report.entries import distinguished, saturated
+from splitprobe.report.entries import distinguished, empty, saturated
 from splitprobe.report.numbers import UNPROTECTED, Numbers, at_chance
 
 # which of a row's decoders a claim is about: each for the strongest; where it is informed, the first that there is
@@ -144,15 +144,21 @@ class Source:
         )
 
     def cuts(self, group: str, x: str, y: str) -> list[tuple[float, float]]:
-        """Two of DEPTH at each cut of a network; cuts with a failed attack left out, estimates at their cap equal.
+        """Two of DEPTH at each cut of a network; cuts with a failed attack are left out.
 
-        Raises Unknown where fewer than LEAST cuts, or too few estimates below their cap, are left.
+        Estimates at their cap count as equal, and so do those that are not above their null. Raises Unknown where fewer
+        than LEAST cuts, or too few estimates between null and cap, are left.
         """
         if self.who == "paper":
             raise Unknown("the paper shows a figure without numbers")
         cuts = [cell for cell in self.numbers.cells if cell.startswith(f"{group}/")]
         for name in (n.removeprefix("mi_") for n in (x, y) if n.startswith("mi_")):
-            # those at the cap are one tie, which orders as one cut does
+            # those at the cap are one tie, which orders as one cut does; what is not above its null orders nothing
+            above = [cell for cell in cuts if not empty(self.numbers, cell, name)]
+            if len(above) < LEAST - 1:
+                raise Unknown(
+                    f"{group}: {len(above)} of {len(cuts)} estimates are above their null, {LEAST - 1} are needed"
+                )
             below = sum(not saturated(self.numbers, cell, name) for cell in cuts)
             if below < LEAST - 1:
                 raise Unknown(f"{group}: {below} of {len(cuts)} estimates are below their cap, {LEAST - 1} are needed")

@@ -72,9 +72,10 @@ NOTES = (
     "2's rules image by image, as no number is printed. Strongest: the highest of a row's decoders.",
     "Figure 2's correlations are of ranks, over the cuts of one unprotected network, decided by a permutation test: "
     f"reproduced where p is at most {LEVEL:g} on the side of the claim, not reproduced where it is on the other. Cuts "
-    "at which an attack failed are left out, estimates at their cap count as equal. The paper's estimator of mutual "
-    "information is not compared between cuts, as it looks at a corner of the image whose size follows that of z. What "
-    "an estimator says of shuffled pairs, its own null, is not in the table of numbers.",
+    "at which an attack failed are left out. Estimates at their cap count as equal, and so do those that are not above "
+    "their own null (what the estimator says of shuffled pairs, or zero) by more than chance. The paper's estimator of "
+    "mutual information is not compared between cuts, as it looks at a corner of the image whose size follows that of "
+    "z.",
     "Sizes of edges, ours: of our networks at the paper's width and image size, the same at every scale.",
 )
 ONE_SEED = "One run with one seed each."

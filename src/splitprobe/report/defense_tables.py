@@ -18,7 +18,7 @@ from splitprobe.report import attacks
 from splitprobe.report.attacks import STAGES
 from splitprobe.report.captions import marked
 from splitprobe.report.differences import differences
-from splitprobe.report.entries import ESTIMATES, PAPER, STANDARD, Entries, capped
+from splitprobe.report.entries import ESTIMATES, PAPER, STANDARD, Entries, explained
 from splitprobe.report.frame import NO_REASON
 from splitprobe.report.markdown import FAILED, NONE, bullets, document, grid, named
 from splitprobe.report.numbers import Numbers
@@ -187,7 +187,7 @@ def information(numbers: Numbers, names: Mapping[str, str]) -> list[str]:
                 *(entries.value(cell, "target", key, 0) for key in ("edge_parameters", "z_bytes")),
             ]
         )
-    return [*grid(header, lines), "", *capped(lines), *entries.notes.lines()]
+    return [*grid(header, lines), "", *explained(lines), *entries.notes.lines()]
 
 
 def beside_the_paper(numbers: Numbers, names: Mapping[str, str]) -> list[str]:
@@ -210,4 +210,4 @@ def beside_the_paper(numbers: Numbers, names: Mapping[str, str]) -> list[str]:
             name, head, tail = "", [""] * len(head), [""] * len(tail)
     stages = ["mle"] * len(mle) + ["generator"]
     lines += entries.floors([(stage, *score) for stage in stages for score in PAPER], after=3)
-    return [*grid(header, lines, left=2), "", *entries.notes.lines()]
+    return [*grid(header, lines, left=2), "", *explained(lines), *entries.notes.lines()]

@@ -12,8 +12,14 @@ ESTIMATES = {"calibrated": "calibrated", "infonce": "InfoNCE", "decoder": "decod
 # an estimate this close to the most its estimator can reach is saturated: estimates bend well before it (see the figure
 # on known answers) and differ there by their own noise
 NEAR_CAP = 0.1  # nats
-SATURATED = "‡"
-CAPPED = f"{SATURATED} Within {NEAR_CAP} nats of the most this estimator can reach: saturated, so it ranks nothing."
+SATURATED, RISING, EMPTY = "‡", "↑", "∅"
+MARKS = {
+    SATURATED: f"Within {NEAR_CAP} nats of the most this estimator can reach: saturated, so it ranks nothing.",
+    RISING: "Still rising when its steps were spent, of several seeds in at least one: more would bring more.",
+    EMPTY: "Not above what the estimator says of shuffled pairs (each image beside the feature of another), or not "
+    "above zero, by more than chance brings it (one-sided 5 %): it says nothing.",
+}
+CHANCE = 1.645  # deviations that chance exceeds one time in twenty
 STANDARD = (("psnr_db", 2), ("ssim", 3), ("mse", 4))  # score and decimals
 PAPER = (("mse_paper", 4), ("psnr_db_paper", 2), ("ssim_paper", 3))
 
@@ -24,8 +30,24 @@ def saturated(numbers: Numbers, cell: str, name: str) -> bool:
     return None not in (value, cap) and value > cap - NEAR_CAP
 
 
+def empty(numbers: Numbers, cell: str, name: str) -> bool:
+    """Whether a cell's estimate cannot be told from its null: from what its estimator says of shuffled pairs.
+
+    A null below zero counts as zero, since a bound below zero says nothing either. False where there is no null, as in
+    older results.
+    """
+    keys = ("mi_nats", "null_nats", "null_nats_std")
+    value, null, deviation = (numbers.value(cell, f"mi {name}", key, missing="none") for key in keys)
+    return None not in (value, null, deviation) and value <= max(null, 0) + CHANCE * deviation
+
+
 def distinguished(numbers: Numbers, cell: str, name: str) -> float | None:
-    """A cell's estimate in nats for rankings: estimates at the cap differ by chance alone, so they are the cap."""
+    """A cell's estimate in nats for rankings.
+
+    Estimates at the cap differ by chance alone, so they are the cap. Those that cannot be told from their null are 0.
+    """
+    if empty(numbers, cell, name):
+        return 0.0
     key = "cap_nats" if saturated(numbers, cell, name) else "mi_nats"
     return numbers.value(cell, f"mi {name}", key, missing="none")
 
@@ -69,13 +91,15 @@ class Entries:
         return [percent, NONE if cell.partition("/")[2] == UNPROTECTED else text]
 
     def estimated(self, cell: str, name: str) -> str:
-        """Mutual information ± its spread over seeds or else over the last epochs, marked when it sits at the cap."""
+        """Mutual information ± its spread over seeds or else over the last epochs, with those of MARKS that it has."""
         value = self.numbers.number(cell, f"mi {name}", "mi_nats", missing=NO_REASON)
         spread = self.numbers.value(cell, f"mi {name}", "mi_nats_std", missing=NO_REASON)
         text = self.notes.value(value, 3)
         if None not in (value.value, spread) and value.sd is None:
             text += f" ± {number(spread, 3)}"
-        return text + (SATURATED if saturated(self.numbers, cell, name) else "")
+        rising = self.numbers.number(cell, f"mi {name}", "still_rising", missing="not noted").highest
+        marks = {SATURATED: saturated(self.numbers, cell, name), RISING: rising, EMPTY: empty(self.numbers, cell, name)}
+        return text + "".join(mark for mark, own in marks.items() if own)
 
     def beside(self, cell: str, item: str, key: str, decimals: int, ours: str = "", printed_as: str = "") -> str:
         """A quantity of a cell, written as ``ours`` or else plainly, with the paper's number in parentheses.
@@ -100,9 +124,19 @@ class Entries:
     def information_beside(self, cell: str) -> list[str]:
         """Mutual information by the paper's estimator and non-zero entries of z, each beside the paper's."""
         # the calibrated estimator measures on another scale
-        return [self.beside(cell, "mi paper", "mi_nats", 4), self.beside(cell, "effective", "nonzero_per_image", 0)]
+        nats = self.value(cell, "mi paper", "mi_nats", 4) + EMPTY * empty(self.numbers, cell, "paper")
+        return [
+            self.beside(cell, "mi paper", "mi_nats", 4, nats),
+            self.beside(cell, "effective", "nonzero_per_image", 0),
+        ]
 
 
-def capped(lines: Sequence[Sequence[str]]) -> list[str]:
-    """The paragraph that explains the mark of a saturated estimate, where a table's lines have one."""
-    return [CAPPED, ""] if any(SATURATED in entry for line in lines for entry in line) else []
+def explained(lines: Sequence[Sequence[str]]) -> list[str]:
+    """A paragraph for each of MARKS that a table's lines have."""
+    entries = [entry for line in lines for entry in line]
+    return [
+        part
+        for mark, text in MARKS.items()
+        if any(mark in entry for entry in entries)
+        for part in (f"{mark} {text}", "")
+    ]

@@ -17,7 +17,7 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import network
 from splitprobe.report.captions import data, origin
-from splitprobe.report.entries import saturated
+from splitprobe.report.entries import empty, saturated
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.pictures import read_pictures
 from splitprobe.report.rows import open_numbers
@@ -52,7 +52,8 @@ def draw(params: Params, paths: Paths) -> Figure:
         f"Scale {params.scale}: {data(numbers)}. {origin(numbers, 'images', spreads=False)}. Unprotected networks, "
         "each trained once and cut behind every block. Effective information: non-zero entries of z per image. "
         "Attacks: black-box generator, tuned MLE; dashed: the mean auxiliary image, which needs no feature. Hollow: an "
-        "attack that ended no better than that (by MSE), an estimate at the most that its estimator can reach. Below: "
+        "attack that ended no better than that (by MSE), an estimate at the most that its estimator can reach or no "
+        "higher than it says of shuffled pairs. Below: "
         "the first test image, rebuilt at each cut."
     )
     lines = textwrap.wrap(caption, width * 2 // 17)
@@ -94,7 +95,8 @@ def _line(
     axes.plot([i for i, *_ in points], [y for _, y, _ in points], color=color, label=label, lw=1.3)
     for i, y, cell in points:
         hollow = numbers.number(cell, item, "failed", missing="no attack").highest
-        hollow = saturated(numbers, cell, item.split()[1]) if item.startswith("mi ") else hollow
+        if item.startswith("mi "):
+            hollow = any(says(numbers, cell, item.split()[1]) for says in (saturated, empty))
         axes.plot([i], [y], "o", color=color, markerfacecolor="white" if hollow else color, ms=5.5, zorder=4)
     if item == "effective" and any(values):
         axes.set_yscale("log")

@@ -235,8 +235,16 @@ def _mine(numbers: Numbers, name: str) -> str:
     known = [round(cap.value, 4) for cap in caps if cap.value is not None]
     why = distinct(cap.reason for cap in caps if cap.value is None)
     limit = f"it cannot exceed {distinct(known)} nats" if known else f"no cap is stated: {why}"
-    text = "fitted for {epochs} epochs on {fit_images} images in batches of {batch_size}, measured on "
-    fitted = (text + "{held_out_images} others").format_map(Common(numbers, [f"mi {name}"]))
+    own = Common(numbers, [f"mi {name}"])
+    until = "fitted until its bound stops rising on {stop_images} images apart, for at most {most_steps} steps (used: "
+    started = own.fill(until + "{steps}),") or own.fill("fitted for {epochs} epochs")
+    fitted = started + " on {fit_images} images in batches of {batch_size}, measured on {held_out_images} others"
+    fitted = fitted.format_map(own)
+    nulls = (numbers.value(cell, f"mi {name}", "null_nats", missing=NO_REASON) for cell in numbers.cells)
+    read = [round(value, 3) for value in nulls if value is not None]
+    spent = own.fill("at most {null_steps} steps") or own.fill("epochs: {null_epochs}")
+    null = f" Fitted to and read on shuffled pairs ({spent}): {distinct(read)} nats." if read else ""
     return (
         f"MI ({ESTIMATES[name]}): {fitted}; {limit}. Of a single run: mean ± standard deviation over its last epochs."
+        f"{null}"
     )

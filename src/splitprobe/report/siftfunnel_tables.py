@@ -9,7 +9,7 @@ from splitprobe.report import paper
 from splitprobe.report.attacks import decoders, network
 from splitprobe.report.captions import marked
 from splitprobe.report.differences import SIFTFUNNEL
-from splitprobe.report.entries import STANDARD, Entries, capped
+from splitprobe.report.entries import STANDARD, Entries, explained
 from splitprobe.report.markdown import FAILED, NONE, grid, named, number, printed
 from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers
 from splitprobe.report.rows import open_numbers
@@ -87,7 +87,7 @@ def _parts(numbers: Numbers) -> list[str]:
         scores = entries.scores(cell, item, STANDARD)
         lines.append([name, numbers.text(cell, item, "access"), *accurate, *scores, *tail])
     lines += entries.floors([("generator", *score) for score in STANDARD], after=4)
-    return [*grid(header, lines, left=2), "", FAILED, "", *capped(lines), *entries.notes.lines()]
+    return [*grid(header, lines, left=2), "", FAILED, "", *explained(lines), *entries.notes.lines()]
 
 
 def _parts_beside(numbers: Numbers) -> list[str]:
