@@ -35,6 +35,8 @@ TINY = {
     "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "images": 32},
     "strong": {"steps": 2, "patience": 2, "cooldown": 0.5, "lr": 1e-3, "width": 16, "blocks": 1},
     "query_free": {"steps": 2, "images": 8, "lr": 1e-3},
+    "prior": {"steps": 2, "patience": 1, "cooldown": 0.4, "lr": 1e-3, "batch_size": 16, "width": 8, "average": 0.9}
+    | {"holdout": 0.2, "high": 1.0, "low": 0.01},
     "mle": {
         "images": 4,
         "steps": 8,

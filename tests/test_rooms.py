@@ -18,6 +18,7 @@ ALLOWED = {("engine.cli", "report")}
 REPORT_MAY_IMPORT = {"numpy", "pandas", "matplotlib", "PIL", "splitprobe", "__future__"}
 MADE_OF = {  # methods that begin where others end
     "attacks.hybrid": {"attacks.generator", "attacks.mle"},
+    "attacks.prior": {"attacks.hybrid", "attacks.mle"},
     "attacks.optimized": {"attacks.generator"},
     "attacks.query_free": {"attacks.generator"},
 }

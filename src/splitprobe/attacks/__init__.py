@@ -8,5 +8,6 @@ ATTACKS = {
     "generator": "splitprobe.attacks.generator:build",
     "mle": "splitprobe.attacks.mle:build",
     "hybrid": "splitprobe.attacks.hybrid:build",
+    "prior": "splitprobe.attacks.prior:build",
 }
 APART = {"query_free": "splitprobe.attacks.query_free:QueryFree"}  # run by the stage measure_knowledge alone

@@ -21,14 +21,16 @@ from splitprobe.core.runtime import Runtime
 from splitprobe.datasets.base import open_dataset
 from splitprobe.learning import measures
 from splitprobe.targets import judge as judging
+from splitprobe.targets.perceptual import perceptual
 from splitprobe.targets.second_judge import SecondJudge
 from splitprobe.targets.target import Target, load_target
 
 log = logging.getLogger("splitprobe")
 KEPT = 64  # reconstructions stored for the figures
 # scores on the images that every attack is given
-SHARED = ("mse", "psnr_db", "ssim", "recognized", "recognized_adapted", "identified")
+SHARED = ("mse", "psnr_db", "ssim", "recognized", "recognized_adapted", "identified", "perceptual")
 Second = Callable[[], SecondJudge | None]  # gives the second judge, once the attacks are fitted
+DENOISER = "denoiser"  # beside the attacks that others begin from: a function that loads the data set's prior
 BLIND = ("gray", "mean_image")  # what anybody can answer; the third floor, an image's own mean color, needs x
 
 
@@ -136,8 +138,8 @@ def scored(
 ) -> dict[str, Any]:
     """All scores of x_hat (draws * N, C, H, W), draw by draw, against N uint8 images with labels (N,).
 
-    Beside the distances from the images: the share that each judge recognizes, and the share nearest to its own
-    original.
+    Beside the distances from the images: the share that each judge recognizes, the share nearest to its own original,
+    and the distance in the first judge's features.
     """
     draws = len(x_hat) // len(images)
     of_all = labels.repeat(draws)
@@ -146,6 +148,7 @@ def scored(
         "recognized": judging.recognized(judge, x_hat, of_all),
         **(second.share(x_hat, of_all) if second else {}),
         "identified": measures.identified(images, x_hat),
+        "perceptual": perceptual(judge, images, x_hat),
     }
 
 

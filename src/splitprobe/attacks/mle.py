@@ -198,15 +198,22 @@ class TunedMle(Mle):
         self.weights: Tensor | float = self.chosen.tv
 
     def objective(self, x: Tensor, z: Tensor) -> Tensor:
-        """The objective (N,) of images x: relative squared feature distance plus weighted total variation.
+        """The objective (N,) of images x: relative squared feature distance plus the penalty.
 
-        The distance is relative to the energy of z, so that one weight of the total variation means the same for every
-        defense.
+        The distance is relative to the energy of z, so that one weight means the same for every defense.
         """
         # the least value, because a dead feature has no energy
         energy = z.square().sum((1, 2, 3)).clamp_min(1e-12)
         distance = self.target.defense.mismatch(self.target.edge(x), z, self.queries).square().sum((1, 2, 3))
-        return distance / energy + self.weights * total_variation(x)
+        return distance / energy + self.penalty(x)
+
+    def penalty(self, x: Tensor) -> Tensor:
+        """What images x (N, C, H, W) are punished for, (N,), each with the weight of its trial: total variation."""
+        return self.weights * total_variation(x)
+
+    def weigh(self, trials: list[Trial], images: int, device: torch.device) -> None:
+        """Take the weights of several trials, each with so many images in a batch."""
+        self.weights = torch.tensor([trial.tv for trial in trials], device=device).repeat_interleave(images)
 
     def loss(self, x: Tensor, z: Tensor) -> Tensor:
         """The sum of the objectives of all images, a scalar."""
@@ -259,7 +266,7 @@ class TunedMle(Mle):
         curves = self.tried(images[: plan.final_images], finalists, plan.most_steps)
         self.steps, place = best(curves)
         self.choice_psnr_db, self.chosen = curves[self.steps][place], finalists[place]
-        self.weights = self.chosen.tv
+        self.weigh([self.chosen], 1, images.device)
 
     def tried(self, images: Tensor, trials: list[Trial], steps: int) -> dict[int, list[float]]:
         """Run trials on uint8 images (N, C, H, W); returns the mean PSNR of each by number of steps, from 0 on.
@@ -272,8 +279,7 @@ class TunedMle(Mle):
         # all trials share one batch: images do not interact, so each trial keeps its own rate and weight
         parts = [start.clone().requires_grad_() for _ in trials]
         optimizer = self.optimizer(parts, trials)
-        tv = torch.tensor([trial.tv for trial in trials], device=z.device)
-        self.weights = tv.repeat_interleave(len(images))
+        self.weigh(trials, len(images), z.device)
         repeated_z, curves = z.repeat(len(trials), 1, 1, 1), {}
         checks = checkpoints(steps)
         for i in progress(range(steps + 1), f"{self.target.cell.name} MLE trials", "step"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from splitprobe.attacks import ATTACKS
-from splitprobe.attacks.base import Attack, Scene, run_family
+from splitprobe.attacks.base import DENOISER, Attack, Scene, run_family
 from splitprobe.attacks.generator import load_decoders, load_second_judge
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.core.registry import lookup
 from splitprobe.core.runtime import Runtime
+from splitprobe.targets.prior import load_prior
 
 DECODERS = "generator"  # the line of ATTACKS that the stage train_generator runs
 
@@ -20,7 +24,8 @@ def run_mle(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dict[s
     """
     scene = Scene.open(cell, paths, runtime)
     second = load_second_judge(scene, paths)
-    built: dict[str, Attack] = dict(load_decoders(scene.target, params.seed, paths))
+    built: dict[str, Any] = dict(load_decoders(scene.target, params.seed, paths))
+    built[DENOISER] = partial(load_prior, paths, scene.target.cell.dataset, runtime)
     attacks: list[Attack] = []
     for name in (name for name in ATTACKS if name != DECODERS):
         more, images = lookup(ATTACKS, name, "attack")(scene.target, params, scene.test, built)

@@ -9,6 +9,7 @@ WRITERS = {
     "recipes/.*": "write_recipes",
     "prepared/([^/]+)/.*": r"prepare@\1",
     r"judges/([^/]+)\.\w+": r"train_judge@\1",
+    r"priors/([^/]+)\.\w+": r"train_prior@\1",
     "targets/([^/]+/[^/]+)/.*": r"train_target@\1",
     "decoders/([^/]+/[^/]+)/.*": r"train_generator@\1",
     "(?:results|curves)/([^/]+/[^/]+)/target/.*": r"train_target@\1",
@@ -137,6 +138,10 @@ class Paths:
     def judge(self, dataset: str) -> Path:
         """Checkpoint of a data set's judge; beside it its accuracy, with the suffix ``json``."""
         return self.data / "judges" / f"{dataset}.pt"
+
+    def prior(self, dataset: str) -> Path:
+        """Checkpoint of a data set's denoiser, an attacker's prior; beside it its errors, with the suffix ``json``."""
+        return self.data / "priors" / f"{dataset}.pt"
 
     def knowledge(self, cell: str) -> Path:
         """How an attack on a cell fares with fewer and with other auxiliary images."""

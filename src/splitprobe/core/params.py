@@ -25,7 +25,7 @@ TOP_LEVEL = (
 )  # fmt: skip
 PER_SCALE = (
     "names", "repeats", "left_out", "data", "model", "target", "judge", "second_judge", "mine", "generator", "strong",
-    "mle", "query_free",
+    "prior", "mle", "query_free",
 )  # fmt: skip
 VARIED = ("defense", "loss")  # what a variant may change; schedules and data stay equal for all
 SCALE = re.compile(r"[\w-]+")  # a scale's name is one of a folder too

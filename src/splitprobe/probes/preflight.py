@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from splitprobe.attacks import APART, ATTACKS, generator, mle, query_free
+from splitprobe.attacks import prior as attack_prior
 from splitprobe.core import runtime
 from splitprobe.core.cells import Cell
 from splitprobe.core.params import Params, ParamsError, check, refuse_unknown, typed
@@ -29,9 +30,10 @@ from splitprobe.information import calibrate
 from splitprobe.information import settings as information
 from splitprobe.learning.schedule import Schedule
 from splitprobe.models import MODELS
+from splitprobe.models.denoiser import Denoiser
 from splitprobe.models.split import Normalization, Shape
 from splitprobe.probes import cost, knobs, knowledge, releases
-from splitprobe.targets import judge_training, second_judge, training
+from splitprobe.targets import judge_training, prior, second_judge, training
 from splitprobe.targets.target import Blueprint
 
 SECTIONS: dict[str, type] = {
@@ -55,6 +57,7 @@ SCALED: dict[str, type] = {
     "generator": generator.Plan,
     "strong": generator.Strong,
     "query_free": query_free.Plan,
+    "prior": prior.Plan,
     "mle": mle.Plan,
 }
 MANY = 10  # classes of the networks that are only built to see whether they can be
@@ -83,6 +86,7 @@ def preflight(study: Study, more: Mapping[str, type]) -> None:
     _build_networks(study)
     _read_sweeps(study)
     _read_knowledge(study)
+    _read_prior(study)
 
 
 def _located(where: str, read: Callable[[], None]) -> None:
@@ -180,6 +184,27 @@ def _read_knowledge(study: Study) -> None:
         if other.side != own.side or other.channels not in (1, own.channels):
             ours, theirs = (f"{source.channels}x{source.side}x{source.side}" for source in (own, other))
             raise ParamsError(f"knowledge.other = {settings.other!r}: its images are {theirs}, those of {name} {ours}")
+
+
+def _read_prior(study: Study) -> None:
+    """The prior attack: rows that there are, noise levels that the denoiser knows, images that it can take."""
+    settings, plan = (
+        study.params.section("attack.prior", attack_prior.Settings), study.params.scaled("prior", prior.Plan)
+    )  # fmt: skip
+    rows = {name.partition("/")[2] for name in study.cells}
+    for row in settings.rows.split():
+        if row not in rows:
+            raise ParamsError(
+                f"attack.prior.rows: {row!r} is no row of {CELLS}; choose among {', '.join(sorted(rows))}"
+            )
+    settings.within(plan.high, plan.low)
+    for dataset in study.variables["datasets"]:
+        source = study.params.scaled(f"data.{dataset}", sections.Source)
+        try:
+            with torch.device("meta"):
+                Denoiser(source.channels, source.side, plan.width)
+        except ValueError as error:
+            raise ParamsError(f"scales.data.{dataset}.side = {source.side}: {error}") from None
 
 
 def _opened(study: Study, script: str, key: str) -> tuple[Cell, Params, int]:

@@ -35,7 +35,7 @@ def run_sweep(cell: Cell, runs: Sequence[Run], runtime: Runtime) -> None:
     for i, run in enumerate(runs, 1):
         log.info("%d of %d: %s at %s = %g, seed %d", i, len(runs), cell.name, run.key, run.value, run.params.seed)
         with tempfile.TemporaryDirectory() as folder:
-            place = borrowing(run.paths, Path(folder), ("prepared", "judges", cell.start))
+            place = borrowing(run.paths, Path(folder), ("prepared", "judges", "priors", cell.start))
             target = train_target(cell, run.params, place, runtime)
             for attack in (train_generator, run_mle):
                 attack(cell.name, run.params, place, runtime)

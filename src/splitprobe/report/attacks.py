@@ -53,7 +53,7 @@ def all_of(numbers: Numbers, cell: str) -> list[str]:
 def variant_title(item: str) -> str:
     """A variant's name for readers: "paper" alone would look like the paper's own numbers."""
     name = item.split()[-1]
-    return {"paper": "paper's settings", "hybrid_once": "hybrid, one query"}.get(name, name)
+    return {"paper": "paper's settings", "prior": "diffusion prior", "hybrid_once": "hybrid, one query"}.get(name, name)
 
 
 def title(numbers: Numbers, cell: str, item: str) -> str:
