@@ -17,6 +17,7 @@ from splitprobe.core.cells import Cell, Paths
 from splitprobe.core.params import Params
 from splitprobe.learning.schedule import Schedule
 from splitprobe.models.split import Shape
+from splitprobe.targets.prior import Prior, load_prior, train_prior
 from splitprobe.targets.target import Blueprint, Target
 from splitprobe.targets.training import Settings, Trainer
 
@@ -160,6 +161,13 @@ def judge(paths: Paths, make_target) -> Target:
     judge = make_target(model="resnet18", cut=1)
     judge.save(paths.judge("objects"))
     return judge
+
+
+@pytest.fixture
+def prior(params: Params, paths: Paths, cpu: runtimes.Runtime) -> Prior:
+    """A denoiser of the tiny data set after two steps, where the stages look for it."""
+    train_prior("objects", params, paths, cpu)
+    return load_prior(paths, "objects", cpu)
 
 
 @pytest.fixture

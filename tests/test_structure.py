@@ -75,8 +75,9 @@ RUN = {
     "figures": ["criterion", "figure4", "calibration"],
 }  # fmt: skip
 ORDER = (
-    "prepare", "train_judge", "train_target", "train_generator", "run_mle", "train_mine", "sweep", "measure_cost",
-    "measure_knowledge", "measure_releases", "calibrate_information", "collect_numbers", "build_table", "build_figure",
+    "prepare", "train_judge", "train_prior", "train_target", "train_generator", "run_mle", "train_mine", "sweep",
+    "measure_cost", "measure_knowledge", "measure_releases", "calibrate_information", "collect_numbers", "build_table",
+    "build_figure",
 )  # fmt: skip
 
 

@@ -8,14 +8,16 @@ import pytest
 import torch
 
 from splitprobe.attacks import ATTACKS, generator, hybrid, mle
-from splitprobe.attacks.base import Scene, assess, intercepted, scored
+from splitprobe.attacks.base import DENOISER, Scene, assess, intercepted, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Trial, Tuned, TunedMle, decibels, total_variation
 from splitprobe.attacks.optimized import run_mle
 from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint, write_npz
 from splitprobe.core.params import ParamsError
 from splitprobe.core.registry import lookup
 from splitprobe.learning import measures, optimizers
+from splitprobe.models.denoiser import Denoiser
 from splitprobe.targets.judge import recognized
+from splitprobe.targets.prior import Prior
 
 
 @pytest.fixture
@@ -38,13 +40,13 @@ def plan(**changed):
 
 def build(name, target, params, test):
     """The attacks of one line of ATTACKS, those before it being fitted where it starts from them."""
-    built = {}
+    built = {DENOISER: lambda: Prior(Denoiser(3, 32, 8).requires_grad_(False), 1.0, 0.01, frozenset())}
     for other in ATTACKS:
         attacks, images = lookup(ATTACKS, other, "attack")(target, params, test, built)
         built |= {attack.name: attack for attack in attacks}
         if other == name:
             return attacks, images
-        for attack in attacks if name == "hybrid" and other == "generator" else ():
+        for attack in attacks if name in ("hybrid", "prior") and other == "generator" else ():
             attack.fit(test.flip(0))
     raise AssertionError(name)
 
@@ -205,7 +207,9 @@ def test_decoders_are_scored_on_the_first_images_too(make_target, params, images
     draws = [attack.reconstruct(z, (3, 32, 32)) for z in intercepted(attack, attacked)]
     expected = scored(attacked[:3], labels[:3], judge, torch.cat([x_hat[:3] for x_hat in draws]))
     shared = {key.removeprefix("shared_"): value for key, value in found.items() if key.startswith("shared_")}
-    assert shared == {key: expected[key] for key in ("mse", "psnr_db", "ssim", "recognized", "identified")}
+    assert shared == {
+        key: expected[key] for key in ("mse", "psnr_db", "ssim", "recognized", "identified", "perceptual")
+    }
     assert shared["psnr_db"] != found["psnr_db"]
     _, results, _ = assess([attack], images[8:], attacked, labels, judge, 8)
     assert results["black_box"]["shared_psnr_db"] == results["black_box"]["psnr_db"]
@@ -414,7 +418,7 @@ def test_an_image_does_not_touch_its_neighbors_in_the_tuned_attack(make_target, 
     assert alone[1:].abs().max() == 0
 
 
-def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_target, judge):
+def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_target, judge, prior):
     target = make_target("siftfunnel")
     target.save(paths.target("cnn/siftfunnel"))
     with pytest.raises(FileNotFoundError, match=r"1\.pt is missing: `dvc repro train_generator@cnn/siftfunnel` fits"):
@@ -423,7 +427,7 @@ def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_t
     fitted, optimized = (stage("cnn/siftfunnel", params, paths, cpu) for stage in stages)
     stored = json.loads(paths.result("cnn/siftfunnel", "generator.json").read_text())
     names = ["black_box", "gray_box", "cloud_side", "strong"]
-    assert (list(fitted), list(optimized)) == (names, ["paper", "tuned", "hybrid"])
+    assert (list(fitted), list(optimized)) == (names, ["paper", "tuned", "hybrid", "prior"])
     assert list(stored["decoders"]) == names
     assert stored["shared_images"] == params.raw("scales.mle.images") == 4
     assert all("shared_psnr_db" in found for found in stored["decoders"].values())
@@ -431,8 +435,9 @@ def test_the_stages_write_results_pictures_and_curves(params, paths, cpu, make_t
     stored = json.loads(paths.result("cnn/siftfunnel", "mle.json").read_text())
     assert stored["images"] == 4
     assert stored["judge"]["chance"] == 0.25
-    assert {*measures.SCORES, "recognized", "recognized_adapted", "identified"} <= stored["floors"]["gray"].keys()
-    assert [stored["variants"][name]["trials"] for name in ("tuned", "hybrid")] == [12, 15]
+    shown = {*measures.SCORES, "recognized", "recognized_adapted", "identified", "perceptual"}
+    assert shown <= stored["floors"]["gray"].keys()
+    assert [stored["variants"][name]["trials"] for name in ("tuned", "hybrid", "prior")] == [12, 15, 4]
     assert stored["provenance"]["cell"] == "cnn/siftfunnel"
     pictures = read_npz(paths.result("cnn/siftfunnel", "generator.npz"))
     assert set(pictures) == {"x", *names}

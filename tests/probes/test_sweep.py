@@ -29,7 +29,7 @@ CASES = {  # row: its defense, its variant, one of its knobs with a value, where
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", CASES)
-def test_a_point_is_the_cell_with_this_value(row, params, paths, cpu, judge, make_cell):
+def test_a_point_is_the_cell_with_this_value(row, params, paths, cpu, judge, prior, make_cell):
     defense, variant, key, value, start = CASES[row]
     cell, varied = replace(make_cell(defense, start=start), name=f"cnn/{row}"), params.varied(f"variants.{variant}")
     own = paths.seeded(2)

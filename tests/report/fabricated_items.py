@@ -81,6 +81,7 @@ def scores(psnr: float, channels: int = 3) -> dict[str, float]:
         **{"mse_paper": channels * mse, "psnr_db_paper": psnr - 0.1, "ssim_paper": min(0.999, ssim + 0.2)},
         "recognized": float(np.clip((psnr - 8) / 16, 0.125, 1)),
         "recognized_adapted": float(np.clip((psnr - 7) / 16, 0.125, 1)),
+        "perceptual": float(np.clip((30 - psnr) / 20, 0, 2)),
         "identified": float(np.clip((psnr - 10) / 15, 0.01, 1)),
     }
 

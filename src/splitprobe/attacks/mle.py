@@ -262,7 +262,11 @@ class TunedMle(Mle):
         highest = [max(row[i] for row in curves.values()) for i in range(len(self.trials))]
         order = sorted(range(len(self.trials)), key=lambda i: -highest[i])
         pairs = itertools.product((self.trials[i] for i in order[: plan.finalists]), self.settings.decay)
-        finalists = [replace(trial, decay=decay) for trial, decay in pairs]
+        self.decide(images, [replace(trial, decay=decay) for trial, decay in pairs])
+
+    def decide(self, images: Tensor, finalists: list[Trial]) -> None:
+        """Adopt that of these settings, and that number of steps, which are best on uint8 images (N, C, H, W)."""
+        plan, self.seen = self.plan, len(images)
         curves = self.tried(images[: plan.final_images], finalists, plan.most_steps)
         self.steps, place = best(curves)
         self.choice_psnr_db, self.chosen = curves[self.steps][place], finalists[place]

@@ -10,20 +10,19 @@ regularization by denoising (RED, Romano et al. 2017) with a falling noise level
 decoder's image, keeps the total variation, and at a step all images share the noise n, so that what an image becomes
 does not depend on those beside it.
 
-Rate, weight, decay and number of steps are chosen as the hybrid attack's are, on auxiliary images that neither the
-decoder nor, as far as there are any, the prior was fitted on; the weight of the total variation is what the hybrid
-attack has chosen.
+Weight and number of steps are chosen as the hybrid attack's last trials are, on auxiliary images that neither the
+decoder nor, as far as there are any, the prior was fitted on; rate, decay and weight of the total variation are what
+the hybrid attack has chosen. A weight of 0 is the hybrid attack: where it is chosen, the prior did not help.
 
-Settings are chosen by PSNR alone: to choose them by the perceptual score an attacker would need the judge. Posterior
+It is chosen by PSNR alone: to choose by the perceptual score an attacker would need the judge. Posterior
 sampling (DPS, Chung et al. 2023) ended, in trials at scale demo, no higher in PSNR than the decoder from whose image it
 started: a sample is farther from x than what maximizes the posterior.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -41,12 +40,11 @@ from splitprobe.targets.target import Target
 class Settings:
     """The section ``attack.prior``.
 
-    ``rows`` are the rows that are attacked, the part of a cell's name behind the slash, separated by spaces; ``lr`` and
+    ``rows`` are the rows that are attacked, the part of a cell's name behind the slash, separated by spaces;
     ``weight`` are values to choose from, ``high`` and ``low`` the first and the last noise level.
     """
 
     rows: str
-    lr: tuple[float, ...] = bounded(1e-9, 1000.0, items=(1, 100), distinct=True)
     weight: tuple[float, ...] = bounded(0.0, 1e9, items=(1, 100), distinct=True)
     high: float = bounded(1e-4, 100.0)
     low: float = bounded(1e-4, 100.0)
@@ -89,7 +87,7 @@ class PriorMle(Hybrid):
         self.own, self.hybrid, self.prior = settings, hybrid, prior
         settings.within(prior.high, prior.low)
         self.prior_weights: Tensor | float = 0.0
-        self.taken, self.horizon, self.unseen = 0, plan.most_steps, 0
+        self.taken, self.unseen = 0, 0
 
     def start(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The decoder's images (N, *shape) in [0, 1]; noise and noise levels begin anew."""
@@ -100,7 +98,7 @@ class PriorMle(Hybrid):
     def sigma(self) -> float:
         """The noise level of the next step."""
         fall = self.own.low / self.own.high
-        return self.own.high * fall ** min(1.0, self.taken / max(1, self.horizon - 1))
+        return self.own.high * fall ** min(1.0, self.taken / max(1, self.plan.most_steps - 1))
 
     def iterate(self, parts: list[Tensor], z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
         """As :meth:`TunedMle.iterate`, at the next noise level."""
@@ -120,26 +118,20 @@ class PriorMle(Hybrid):
             clean = self.prior.denoiser(x + self.sigma * noise, x.new_full((len(x),), self.sigma))
         return super().penalty(x) + self.prior_weights * (x - clean).square().mean((1, 2, 3))
 
-    def tried(self, images: Tensor, trials: list[Trial], steps: int) -> dict[int, list[float]]:
-        """As :meth:`TunedMle.tried`; the noise falls from ``high`` to ``low`` over these steps."""
-        self.horizon = steps
-        curves = super().tried(images, trials, steps)
-        self.horizon = self.plan.most_steps
-        return curves
-
     def fit(self, auxiliary: Tensor) -> None:
-        """Choose settings and number of steps on images that decoder and prior were not fitted on, those first."""
-        pairs = itertools.product(self.own.lr, self.own.weight)
-        self.trials = [PriorTrial(lr, self.hybrid.chosen.tv, weight=weight) for lr, weight in pairs]
+        """Choose weight and number of steps on images that decoder and prior were not fitted on, those first."""
+        self.trials = [PriorTrial(**asdict(self.hybrid.chosen), weight=weight) for weight in self.own.weight]
         index = self.decoder.holdout(torch.arange(len(auxiliary), device=auxiliary.device)).tolist()
         # a stable sort: those that the prior has not seen come first
         index.sort(key=lambda i: i not in self.prior.held_out)
         self.unseen = sum(i in self.prior.held_out for i in index[: self.plan.final_images])
-        self.choose(auxiliary[index])
+        self.decide(auxiliary[index], self.trials)
 
     def facts(self) -> dict[str, Any]:
         """What was chosen, the noise levels, and how many of the last trials' images the prior has not seen."""
         own = {"high": self.own.high, "low": self.own.low, "final_images_unseen_by_prior": self.unseen}
+        # all go on to the most steps
+        own |= {"finalists": len(self.trials), "trial_images": 0, "trial_steps": 0}
         return {**super().facts(), **own}
 
 

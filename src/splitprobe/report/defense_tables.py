@@ -122,6 +122,7 @@ def semantics(numbers: Numbers, names: Mapping[str, str]) -> list[str]:
 
     def line(cell: str, name: str, title: str, images: float, item: str) -> list[str]:
         values = [entries.value(cell, item, key, decimals, NO_REASON) for key, decimals in STANDARD[:2]]
+        values += [entries.value(cell, item, "perceptual", 3, NO_REASON)]
         values += [entries.share(cell, item, key) for key in ("recognized", "recognized_adapted", "identified")]
         return [name, title, f"{images:,.0f}", *values]
 
@@ -134,8 +135,8 @@ def semantics(numbers: Numbers, names: Mapping[str, str]) -> list[str]:
     most = {stage: max(numbers.value(cell, stage, "images") for cell in numbers.cells) for stage in STAGES}
     for label, cell, name in attacks.floors(numbers):
         lines += [line(cell, f"*Floor: {label}*", "", most[stage], f"floor {stage} {name}") for stage in STAGES]
-    header = ["Method", "Attack", "Images", "PSNR, dB", "SSIM", "Recognized, %", "by the second judge, %"]
-    header += ["Identified, %"]
+    header = ["Method", "Attack", "Images", "PSNR, dB", "SSIM", "Perceptual", "Recognized, %"]
+    header += ["by the second judge, %", "Identified, %"]
     return [*grid(header, lines, left=2), "", *judged(numbers), *entries.notes.lines()]
 
 
@@ -159,7 +160,8 @@ def judged(numbers: Numbers) -> list[str]:
                 f"of the originals {100 * accuracy:.1f} % ({dataset}){of_few}, by chance {100 * chance:.1f} %. "
                 "The second judge: for each row a copy of that classifier, fine-tuned on auxiliary images and what the "
                 f"row's strong decoder makes of them, so that it knows this blur{seen}. "
-                "Identified: the share whose nearest original, among all that were attacked, is their own.",
+                "Identified: the share whose nearest original, among all that were attacked, is their own. Perceptual: "
+                "the distance in that classifier's features (0: identical), not comparable across data sets.",
                 "",
             ]
     return text

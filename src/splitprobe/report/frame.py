@@ -38,8 +38,8 @@ DIGITS = 12  # of a value in the files: differences of nearby numbers keep the s
 KEY = ["cell", "seed", "item", "quantity"]  # what no two lines of ours have in common
 # quantities that are numbers, by their last word; what a file has instead of one is damage
 MEASURED = re.compile(
-    r"(.*_)?(accuracy|bits|bytes|db|epochs|failed|identified|images|macs|ms|mse|nats|parameters|recognized|seed|ssim)"
-    r"(_paper|_std|_per_image|_adapted)?"
+    r"(.*_)?(accuracy|bits|bytes|db|epochs|failed|identified|images|macs|ms|mse|nats|parameters|perceptual|recognized"
+    r"|seed|ssim)(_paper|_std|_per_image|_adapted)?"
 )
 LISTED = ("blocks", "z_shape", "classes", "versions")  # quantities whose text is JSON
 
