@@ -44,14 +44,17 @@ def plan(params) -> Plan:
 
 
 def test_the_trained_denoiser_comes_near_the_least_error(plan, cpu):
-    training = Training(flat(320), replace(plan, steps=80, patience=80, lr=1e-2, batch_size=16), False, cpu, 1)
+    training = Training(flat(320), replace(plan, steps=120, patience=120, lr=1e-2, batch_size=16), False, cpu, 1)
     before = training.errors()
     found = training.fit("test")
     bounds = [least(sigma) for sigma in levels(1.0, 0.05, LEVELS)]
     assert before == pytest.approx([1] * LEVELS, rel=0.25)  # of few held-out images
     for error, bound in zip(found, bounds, strict=True):
-        assert 0.9 * bound < error < bound + 0.12
-    assert (training.steps, training.an_epoch) == (80, 16)
+        assert error > 0.9 * bound
+    # of the way from the pixel-by-pixel answer to the least error, the greater part
+    ways = [(1 - error) / (1 - bound) for error, bound in zip(found, bounds, strict=True)]
+    assert min(ways) > 0.4 and sum(ways) / LEVELS > 0.6
+    assert (training.steps, training.an_epoch) == (128, 16)  # whole epochs
 
 
 def test_the_mean_of_the_weights_by_hand(plan, cpu):

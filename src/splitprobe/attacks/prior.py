@@ -22,7 +22,7 @@ started: a sample is farther from x than what maximizes the posterior.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -40,12 +40,14 @@ from splitprobe.targets.target import Target
 class Settings:
     """The section ``attack.prior``.
 
-    ``rows`` are the rows that are attacked, the part of a cell's name behind the slash, separated by spaces;
-    ``weight`` are values to choose from, ``high`` and ``low`` the first and the last noise level.
+    ``rows`` are the rows that are attacked, the part of a cell's name behind the slash, separated by spaces.
+    ``weight`` are values to choose from, on at least ``images`` auxiliary images. ``high`` and ``low`` are the first
+    and the last noise level.
     """
 
     rows: str
     weight: tuple[float, ...] = bounded(0.0, 1e9, items=(1, 100), distinct=True)
+    images: int = bounded(1, 10000)
     high: float = bounded(1e-4, 100.0)
     low: float = bounded(1e-4, 100.0)
 
@@ -83,6 +85,7 @@ class PriorMle(Hybrid):
         hybrid: Hybrid,
         prior: Prior,
     ) -> None:
+        plan = replace(plan, final_images=max(plan.final_images, settings.images))
         super().__init__("prior", target, params, plan, truth, hybrid.decoder)
         self.own, self.hybrid, self.prior = settings, hybrid, prior
         settings.within(prior.high, prior.low)
