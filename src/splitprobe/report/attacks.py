@@ -1,4 +1,4 @@
-"""The attacks on a cell as views name them: its decoders, its variants of MLE, the strongest, and the floors."""
+"""What views name: a cell's attacks, the floors, and the estimates of mutual information with their caps."""
 
 import json
 
@@ -10,6 +10,11 @@ STAGES = ("generator", "mle")  # the families of attacks, decoders first
 DECODERS = {"repeated": "black-box decoder", "strong_repeated": "strong decoder"}
 DECODERS |= {"black_box": "black-box decoder", "gray_box": "gray-box decoder"}
 FLOORS = {"gray": "constant gray", "mean_image": "mean auxiliary image", "mean_color": "own mean color"}
+# estimates of mutual information, items ``mi <name>``, and what readers call them
+ESTIMATES = {"calibrated": "calibrated", "infonce": "InfoNCE", "decoder": "decoder's", "paper": "paper's estimator"}
+# an estimate this close to the most its estimator can reach is saturated: estimates bend well before it (see the figure
+# on known answers) and differ there by their own noise
+NEAR_CAP = 0.1  # nats
 
 
 def network(numbers: Numbers, cell: str) -> str:
@@ -103,3 +108,15 @@ def floors(numbers: Numbers) -> list[tuple[str, str, str]]:
         for dataset, cell in datasets.items()
         for name, label in FLOORS.items()
     ]
+
+
+def saturated(numbers: Numbers, cell: str, name: str) -> bool:
+    """Whether a cell's estimate sits at the most that its estimator can reach; ``name``: one of ESTIMATES."""
+    value, cap = (numbers.value(cell, f"mi {name}", key, missing="none") for key in ("mi_nats", "cap_nats"))
+    return None not in (value, cap) and value > cap - NEAR_CAP
+
+
+def distinguished(numbers: Numbers, cell: str, name: str) -> float | None:
+    """A cell's estimate in nats for rankings: estimates at the cap differ by chance alone, so they are the cap."""
+    key = "cap_nats" if saturated(numbers, cell, name) else "mi_nats"
+    return numbers.value(cell, f"mi {name}", key, missing="none")

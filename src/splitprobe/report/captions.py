@@ -16,8 +16,7 @@ def labels(numbers: Numbers, cells: Sequence[str] | None = None) -> dict[str, st
 def marked(numbers: Numbers, names: Mapping[str, str] | None = None) -> dict[str, str]:
     """Names of cells, usually their labels, with the number of seeds in brackets where others have more."""
     counts = {cell: len(numbers.seeds(cell)) for cell in numbers.cells}
-    most = max(counts.values(), default=1)
-    shown = labels(numbers) if names is None else names
+    shown, most = labels(numbers) if names is None else names, max(counts.values(), default=1)
     return {cell: name if counts[cell] == most else f"{name} [{counts[cell]}]" for cell, name in shown.items()}
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from statistics import stdev
 
 from splitprobe.report import frame, paper
-from splitprobe.report.entries import distinguished, saturated
+from splitprobe.report.attacks import distinguished, saturated
 from splitprobe.report.numbers import UNPROTECTED, Numbers, at_chance
 
 # which of a row's decoders a claim is about: each for the strongest; where it is informed, the first that there is

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from splitprobe.report.attacks import best, edge, network
-from splitprobe.report.entries import distinguished, saturated
+from splitprobe.report.attacks import best, distinguished, edge, network, saturated
 from splitprobe.report.numbers import UNPROTECTED, Numbers
 from splitprobe.report.statistics import Correlation, Settings, correlate, left_out, product
 

@@ -1,12 +1,10 @@
-"""Training curves, estimator curves and attack curves of a few cells: eight panels under one legend, a line a cell."""
+"""Training, estimator and attack curves of a few cells: eight panels under one legend, a line a cell."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -26,7 +24,7 @@ STAGES = {"target": "train_target", "information": "train_mine", "generator": "t
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes: a column of a stage's curve."""
+    """A panel: a column of a stage's curve."""
 
     title: str
     unit: str
@@ -58,18 +56,33 @@ def draw(params: Params, paths: Paths) -> Figure:
         raise ParamsError(f"rows.curves: {len(numbers.cells)} cells; list {MOST} at most, more lines look alike")
     names = labels(numbers)
     columns = max(1, int((WIDTH - 2 * LEFT) / (0.55 + 0.066 * max(map(len, names.values())))))
-    lines = math.ceil(len(names) / columns)
     source = numbers.frame[numbers.frame.quantity == "reused_from"].set_index("cell").text
     reused = " ".join(f"{names[cell]} uses the weights of {source[cell]}." for cell in names if source.get(cell))
     caption = f"Scale {params.scale}: {data(numbers)}. {origin(numbers)}. {reused}"
-    title = "Training, estimators and attacks, epoch by epoch"
-    above = 0.2 * lines + 0.4
+    above = 0.2 * math.ceil(len(names) / columns) + 0.4
     size, margins, spaces = (WIDTH, above + PANELS_HEIGHT), (0.95, 0.25, above, 0.5), {"hspace": 0.42, "wspace": 0.15}
     handles = [Line2D([], [], label=name, markersize=MARKER, **look(i)) for i, name in enumerate(names.values())]
+    title = "Training, estimators and attacks, epoch by epoch"
     figure, grid = panels(title, caption, size, (4, 2), margins, handles, columns, **spaces)
-    files = {cell: paths.seeded(numbers.seeds(cell)[0]) for cell in names}
     for axes, panel in zip(grid, PANELS, strict=True):
-        _panel(axes, panel, [read(files[cell], cell, panel) for cell in names])
+        for i, cell in enumerate(names):
+            values = read(paths.seeded(numbers.seeds(cell)[0]), cell, panel)
+            if len(values):
+                # a few markers a line, each cell's at other points, so that lines that coincide can be told apart
+                every = max(1, len(values) // 4)
+                how = {"lw": 1.2, "ms": MARKER, "markevery": list(range(i % every, len(values), every))}
+                axes.plot(np.array(values.index, float), values.to_numpy(), **how, **look(i))
+        axes.set(title=panel.title, xlabel="step" if panel.stage == "mle" else "epoch", ylabel=panel.unit)
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        axes.margins(x=0.02)
+        if panel.log:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            # between the powers of ten only where there is at most one of them, so that labels never crowd
+            low, high = axes.get_ylim()
+            axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
+        if not axes.lines:
+            axes.text(0.5, 0.5, "no curve", transform=axes.transAxes, ha="center", color=QUIET)
     return figure
 
 
@@ -93,25 +106,3 @@ def read(own: Paths, cell: str, panel: Panel) -> pd.Series:
                 raise ValueError(f"column {column.name} holds more than finite numbers")
     # attacks of different lengths share a file: the shorter one leaves fields empty
     return table[panel.column].dropna() if panel.column in table else pd.Series(dtype=float)
-
-
-def _panel(axes: Axes, panel: Panel, found: Sequence[pd.Series]) -> None:
-    """The curves of all cells."""
-    for i, values in enumerate(found):
-        if len(values):
-            # a few markers a line, each cell's at other points, so that lines that coincide can be told apart
-            every = max(1, len(values) // 4)
-            how = {"lw": 1.2, "ms": MARKER, "markevery": list(range(i % every, len(values), every))}
-            axes.plot(np.array(values.index, float), values.to_numpy(), **how, **look(i))
-    axes.set_title(panel.title)
-    axes.set(xlabel="step" if panel.stage == "mle" else "epoch", ylabel=panel.unit)
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    axes.margins(x=0.02)
-    if panel.log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        # between the powers of ten only where there is at most one of them, so that labels never crowd
-        low, high = axes.get_ylim()
-        axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
-    if not axes.lines:
-        axes.text(0.5, 0.5, "no curve", transform=axes.transAxes, ha="center", color=QUIET)

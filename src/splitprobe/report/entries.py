@@ -1,40 +1,52 @@
-"""Single entries that several tables have: a score, an accuracy with its change, an estimate; with their marks."""
+"""The entries that Tables II to VI share, with their marks, and their blocks with a line for each decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from splitprobe.report.attacks import floors
+from splitprobe.report.attacks import NEAR_CAP, floors, saturated
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import DAGGER, NONE, Notes, number, printed, signed
-from splitprobe.report.numbers import UNPROTECTED, Numbers
+from splitprobe.report.markdown import DAGGER, NONE, Notes, grid, number, printed, signed
+from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers
 
-# estimates of mutual information, items ``mi <name>``, and what readers call them
-ESTIMATES = {"calibrated": "calibrated", "infonce": "InfoNCE", "decoder": "decoder's", "paper": "paper's estimator"}
-# an estimate this close to the most its estimator can reach is saturated: estimates bend well before it (see the figure
-# on known answers) and differ there by their own noise
-NEAR_CAP = 0.1  # nats
 SATURATED = "‡"
 CAPPED = f"{SATURATED} Within {NEAR_CAP} nats of the most this estimator can reach: saturated, so it ranks nothing."
 STANDARD = (("psnr_db", 2), ("ssim", 3), ("mse", 4))  # score and decimals
 PAPER = (("mse_paper", 4), ("psnr_db_paper", 2), ("ssim_paper", 3))
-
-
-def saturated(numbers: Numbers, cell: str, name: str) -> bool:
-    """Whether a cell's estimate sits at the most that its estimator can reach; ``name``: one of ESTIMATES."""
-    value, cap = (numbers.value(cell, f"mi {name}", key, missing="none") for key in ("mi_nats", "cap_nats"))
-    return None not in (value, cap) and value > cap - NEAR_CAP
-
-
-def distinguished(numbers: Numbers, cell: str, name: str) -> float | None:
-    """A cell's estimate in nats for rankings: estimates at the cap differ by chance alone, so they are the cap."""
-    key = "cap_nats" if saturated(numbers, cell, name) else "mi_nats"
-    return numbers.value(cell, f"mi {name}", key, missing="none")
+ACCURATE = ["Accuracy, %", "Change, points"]
 
 
 class Entries:
-    """Writes the entries of one table; ``notes`` collects why some are absent."""
+    """Writes the entries of one block; ``notes`` collects why some are absent."""
 
     def __init__(self, numbers: Numbers) -> None:
         self.numbers, self.notes = numbers, Notes()
+
+    def block(self, header: Sequence[str], lines: Sequence[Sequence[str]], *more: str, left: int = 1) -> list[str]:
+        """A table, ``more`` paragraphs, what its marks mean and why values are absent."""
+        marks = [CAPPED] if any(SATURATED in entry for line in lines for entry in line) else []
+        below = [line for text in (*more, *marks) for line in (text, "")]
+        return [*grid(header, lines, left), "", *below, *self.notes.lines()]
+
+    def by_decoder(
+        self, listed: Iterable[tuple[str, str, str]], header: Sequence[str], head: Callable, scores: Callable,
+        tail: Callable, floored: Sequence[tuple[str, str, int]], *more: str,
+    ) -> list[str]:  # fmt: skip
+        """A block with a line for each (name, cell, decoder as an item), then one for each floor.
+
+        Behind the access stand the entries ``head(cell)``, ``scores(cell, item)`` and ``tail(cell, item)``; those of
+        the cell only in its first line. ``floored``: stage, score and decimals of each entry of a floor.
+        """
+        lines, last = [], None
+        for name, cell, item in listed:
+            first, front, back = cell != last, head(cell), tail(cell, item)
+            front = front if first else [""] * len(front)
+            back = back if first or item == CLOUD_SIDE else [""] * len(back)
+            access = self.numbers.text(cell, item, "access")
+            lines.append([name if first or item == CLOUD_SIDE else "", access, *front, *scores(cell, item), *back])
+            last = cell
+        for label, cell, name in floors(self.numbers) if floored else ():
+            own = [self.value(cell, f"floor {stage} {name}", *score) for stage, *score in floored]
+            lines.append([f"*Floor: {label}*", "", "", "", *own, *[""] * (len(header) - 4 - len(own))])
+        return self.block(header, lines, *more, left=2)
 
     def value(self, cell: str, item: str, key: str, decimals: int, missing: str = "") -> str:
         """A quantity of a cell; ``missing``: why it is absent where there is no line of it."""
@@ -45,21 +57,6 @@ class Entries:
         missing = f"no {item.split()[-1]} variant was run"
         failed = self.numbers.number(cell, item, "failed", missing=missing).highest
         return [self.value(cell, item, key, d, missing) + (DAGGER if failed else "") for key, d in keys]
-
-    def floors(self, columns: Sequence[tuple[str, str, int]], after: int) -> list[list[str]]:
-        """A line for each floor, ``after`` empty entries at its end; ``columns``: stage, score and decimals."""
-        return [
-            [
-                *(f"*Floor: {label}*", "", "", ""),
-                *(self.value(cell, f"floor {stage} {name}", key, decimals) for stage, key, decimals in columns),
-                *[""] * after,
-            ]
-            for label, cell, name in floors(self.numbers)
-        ]
-
-    def share(self, cell: str, item: str, key: str) -> str:
-        """A share of one as percent."""
-        return self.notes.value(self.numbers.number(cell, item, key, missing=NO_REASON).times(100), 1)
 
     def accurate(self, cell: str) -> list[str]:
         """Accuracy, and its change with a sign, since a defense may gain some; the unprotected row has no change."""
@@ -101,8 +98,3 @@ class Entries:
         """Mutual information by the paper's estimator and non-zero entries of z, each beside the paper's."""
         # the calibrated estimator measures on another scale
         return [self.beside(cell, "mi paper", "mi_nats", 4), self.beside(cell, "effective", "nonzero_per_image", 0)]
-
-
-def capped(lines: Sequence[Sequence[str]]) -> list[str]:
-    """The paragraph that explains the mark of a saturated estimate, where a table's lines have one."""
-    return [CAPPED, ""] if any(SATURATED in entry for line in lines for entry in line) else []

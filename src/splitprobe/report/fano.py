@@ -6,7 +6,6 @@ was is, on average over sets of n images, at most I(x; z), and never more than l
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 
 from splitprobe.report.attacks import best
@@ -37,30 +36,12 @@ TEXT = (
 )
 
 
-def least_error(information: float, images: int) -> float:
-    """The paper's bound (7) for ``images`` equally likely images and I in nats; zero or less says nothing."""
-    return 1 - (information + math.log(2)) / math.log(images)
-
-
-def least_information(error: float, images: int) -> float:
-    """The same bound the other way: the nats that an attack must have had to err no more often, at least zero."""
-    return max(0.0, (1 - error) * math.log(images) - math.log(2))
-
-
-def status(bound: float | None, error: float | None) -> str | None:
-    """Whether an error keeps a bound; None when one of them is absent."""
-    if bound is None or error is None:
-        return None
-    return VACUOUS if bound <= 0 else HOLDS if error >= bound else VIOLATED
-
-
 def identifications(numbers: Numbers) -> dict[str, Flat]:
     """How often a cell's strongest attack that sees one release of z names the image, as its columns of the CSV.
 
     ``naming_error`` among ``named_images`` and ``proven_nats`` are means over seeds, absent with the reason
-    ``naming_absent``; the strongest attacks of several seeds may differ. For each of ESTIMATES the ``least_error_`` it
-    allows and whether the error keeps it, ``bound_``; both None where the estimate is absent.
-    """
+    ``naming_absent``. For each of ESTIMATES the ``least_error_`` it allows and whether the error keeps it, ``bound_``;
+    both None where the estimate is absent."""
     own = {seed: numbers.of_seed(seed) for seed in {seed for cell in numbers.cells for seed in numbers.seeds(cell)}}
     named = {}
     for cell in numbers.cells:
@@ -69,9 +50,22 @@ def identifications(numbers: Numbers) -> dict[str, Flat]:
             key: " / ".join(dict.fromkeys(values)) if isinstance(values[0], str) else Number.over(values).value
             for key, values in ((key, [run[key] for run in runs]) for key in runs[0])
         }
-        kept = {f"bound_{name}": status(line[f"least_error_{name}"], line["naming_error"]) for name in ESTIMATES}
-        named[cell] = line | kept
+        for name in ESTIMATES:
+            bound, error = line[f"least_error_{name}"], line["naming_error"]
+            kind = None if None in (bound, error) else VACUOUS if bound <= 0 else HOLDS if error >= bound else VIOLATED
+            line[f"bound_{name}"] = kind
+        named[cell] = line
     return named
+
+
+def least_error(information: float, images: int) -> float:
+    """The paper's bound (7) for ``images`` equally likely images and I in nats; zero or less says nothing."""
+    return 1 - (information + math.log(2)) / math.log(images)
+
+
+def least_information(error: float, images: int) -> float:
+    """The same bound the other way: the nats that an attack must have had to err no more often, at least zero."""
+    return max(0.0, (1 - error) * math.log(images) - math.log(2))
 
 
 def _of_seed(numbers: Numbers, cell: str) -> Flat:
@@ -94,21 +88,21 @@ def _of_seed(numbers: Numbers, cell: str) -> Flat:
     return line | {"naming_error": error, "proven_nats": least_information(error, images), "naming_absent": ""}
 
 
-def row(named: Mapping[str, Flat]) -> Flat:
-    """How many cells keep the bound, by estimate."""
-    counts = {name: Counter(line[f"bound_{name}"] for line in named.values()) for name in ESTIMATES}
-    return {f"{name}_{kind}": counts[name][kind] for name in ESTIMATES for kind in KINDS}
-
-
 def claim(named: Mapping[str, Flat]) -> str:
     """What became of the bound, counted."""
     parts = []
     for name, label in ESTIMATES.items():
         counts = {kind: row(named)[f"{name}_{kind}"] for kind in KINDS}
         kinds = ", ".join(f"**{kind}** in {count}" for kind, count in counts.items())
-        known = sum(counts.values())
-        parts.append(f"with I by {label} " + (f"of {known} cells {kinds}" if known else "no cell has its terms"))
+        known = f"of {sum(counts.values())} cells {kinds}" if any(counts.values()) else "no cell has its terms"
+        parts.append(f"with I by {label} {known}")
     return f"Fano's bound on naming the image: {'; '.join(parts)}."
+
+
+def row(named: Mapping[str, Flat]) -> Flat:
+    """How many cells keep the bound, by estimate."""
+    bounds = {name: [line[f"bound_{name}"] for line in named.values()] for name in ESTIMATES}
+    return {f"{name}_{kind}": own.count(kind) for name, own in bounds.items() for kind in KINDS}
 
 
 def page(named: Mapping[str, Flat]) -> list[str]:

@@ -15,9 +15,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
-from splitprobe.report.attacks import network
+from splitprobe.report.attacks import network, saturated
 from splitprobe.report.captions import data, origin
-from splitprobe.report.entries import saturated
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.pictures import read_pictures
 from splitprobe.report.rows import open_numbers

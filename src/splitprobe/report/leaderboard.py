@@ -169,20 +169,31 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
     header += ["Own change from unprotected, points" if same_edge else "Own change, points"]
     header += ["Own strongest, dB", "Strongest attack", "Above the floor, dB", "Edge parameters", "z, bytes"]
     shown, blank = [], [""] * (len(settings.losses) + 1 + same_edge)
+
+    def value(line: Flat, at: str) -> str:
+        """What leaks at a loss of accuracy, with its mark."""
+        if line[f"psnr_db_{at}_kind"] == MISSED:
+            # a tie as in the change of accuracy beside it
+            return f"{ATLEAST} {number(line[f'least_lost_{at}'] - TIE, 1)} lost"
+        if line[f"psnr_db_{at}_kind"] == ABSENT:
+            return notes.absent(line["absent"])
+        bound = line[f"psnr_db_{at}_kind"] == BOUND
+        mark = ATMOST if bound else WIDE if line[f"apart_{at}"] > settings.apart else ""
+        return f"{mark} {number(line[f'psnr_db_{at}'], DECIMALS)}".strip()
+
     for line in lines:
-        cell, landmark = line["row"], line["block"] == "landmark"
-        if landmark:
+        cell = line["row"]
+        if line["block"] == "landmark":
             texts = ["", f"*{words(marked(numbers, {cell: line['title']})[cell])}*", *blank, NONE]
         else:
             texts = [NONE if line["rank"] is None else str(line["rank"]), names[cell]]
-            texts += [_value(notes, line, lost, settings.apart) for lost in settings.losses]
+            texts += [value(line, f"at_{lost:g}") for lost in settings.losses]
             texts.append(str(line["settings"]) + (" + plain" if line["plain"] is not None else ""))
             changes = ["same_edge_change_points"] * same_edge + ["accuracy_change_points"]
             texts += [notes.absent(c.reason) if c.value is None else signed(c, 1) for c in map(line.get, changes)]
-        texts.append(notes.value(line["strongest_psnr_db"], DECIMALS))
         # where the strongest failed, all did
-        count = len(attacks.decoders(numbers, cell)) + len(attacks.variants(numbers, cell))
-        texts[-1] += DAGGER if attacks.failed(numbers, cell) == count else ""
+        failed = attacks.failed(numbers, cell) == len(attacks.all_of(numbers, cell))
+        texts.append(notes.value(line["strongest_psnr_db"], DECIMALS) + (DAGGER if failed else ""))
         texts += [line["strongest_attack"] or NONE, notes.value(line["above_floor_db"], DECIMALS)]
         shown.append([*texts, *(notes.value(line[key], 0) for key in ("edge_parameters", "z_bytes"))])
     for label, cell, name in attacks.floors(numbers):
@@ -193,27 +204,15 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
     return [*grid(header, shown, left=2), "", *failed, *notes.lines()]
 
 
-def _value(notes: Notes, line: Flat, lost: float, apart: float) -> str:
-    """What leaks at a loss of accuracy, with its mark."""
-    kind, psnr = line[f"psnr_db_at_{lost:g}_kind"], line[f"psnr_db_at_{lost:g}"]
-    if kind == MISSED:
-        # a tie as in the change of accuracy beside it
-        return f"{ATLEAST} {number(line[f'least_lost_at_{lost:g}'] - TIE, 1)} lost"
-    if kind == ABSENT:
-        return notes.absent(line["absent"])
-    mark = ATMOST if kind == BOUND else WIDE if line[f"apart_at_{lost:g}"] > apart else ""
-    return f"{mark} {number(psnr, DECIMALS)}".strip()
-
-
 def _tried(numbers: Numbers, lines: Sequence[Flat], settings: Settings) -> list[str]:
     """The best measured setting of each row at each loss, nothing interpolated."""
     names, shown = named(marked(numbers, labels(numbers, [line["row"] for line in lines]))), []
     for line in lines:
-        places = [[line[f"measured_{key}_at_{lost:g}"] for key in ("psnr_db", "lost")] for lost in settings.losses]
-        texts = [NONE if p is None else f"{number(p, DECIMALS)} ({0.0 - lost:+.1f})" for p, lost in places]
-        shown.append([names[line["row"]], str(line["settings"]), *texts])
-    header = ["Defense", "Settings", *(f"at most {_points(lost)} lost, dB" for lost in settings.losses)]
-    return grid(header, shown)
+        shown.append([names[line["row"]], str(line["settings"])])
+        for lost in settings.losses:
+            psnr, own = (line[f"measured_{key}_at_{lost:g}"] for key in ("psnr_db", "lost"))
+            shown[-1].append(NONE if psnr is None else f"{number(psnr, DECIMALS)} ({0.0 - own:+.1f})")
+    return grid(["Defense", "Settings", *(f"at most {_points(lost)} lost, dB" for lost in settings.losses)], shown)
 
 
 def _rules(settings: Settings) -> list[str]:

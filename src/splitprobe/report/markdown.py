@@ -20,11 +20,6 @@ def words(text: str) -> str:
     return SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
 
 
-def named(titles: Mapping[str, str]) -> dict[str, str]:
-    """Cells with their titles as :func:`words` writes them."""
-    return {cell: words(title) for cell, title in titles.items()}
-
-
 class Notes:
     """Collects the reasons of absent values; each reason gets a number in order of first use."""
 
@@ -56,7 +51,7 @@ def number(value: Number | float, decimals: int) -> str:
     A mean over seeds that differ comes with its standard deviation.
     """
     if isinstance(value, Number):
-        return number(value.value, decimals) + _spread(value, decimals)
+        return number(value.value, decimals) + spread(value, decimals)
     if isinstance(value, int) or decimals == 0:
         return f"{round(value):,}"
     if value and abs(value) < 0.5 * 10**-decimals:
@@ -64,23 +59,22 @@ def number(value: Number | float, decimals: int) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def printed(value: float | None, decimals: int) -> str:
-    """A number of the paper for readers, or the mark for one that it does not have."""
-    return NONE if value is None else number(value, decimals)
-
-
-def _spread(value: Number, decimals: int) -> str:
+def spread(value: Number, decimals: int) -> str:
     """A standard deviation with its mean's decimals, or with one digit where those would show only zeros."""
     if value.sd is None:
         return ""
     return f" ± {value.sd:.1g}" if decimals and value.sd < 0.5 * 10**-decimals else f" ± {number(value.sd, decimals)}"
 
 
+def printed(value: float | None, decimals: int) -> str:
+    """A number of the paper for readers, or the mark for one that it does not have."""
+    return NONE if value is None else number(value, decimals)
+
+
 def signed(value: Number, decimals: int) -> str:
     """A change for readers, with its sign; a mean over seeds as in :func:`number`."""
     text = f"{value.value:+.{decimals}f}"
-    text = text if float(text) else text[1:]  # no -0.0
-    return text + _spread(value, decimals)
+    return (text if float(text) else text[1:]) + spread(value, decimals)  # no -0.0
 
 
 def grid(header: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
@@ -97,3 +91,8 @@ def document(title: str, *blocks: Sequence[str]) -> str:
 def bullets(lines: Sequence[str]) -> list[str]:
     """A list."""
     return [f"- {line}" for line in lines]
+
+
+def named(titles: Mapping[str, str]) -> dict[str, str]:
+    """Cells with their titles as :func:`words` writes them."""
+    return {cell: words(title) for cell, title in titles.items()}

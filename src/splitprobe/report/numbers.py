@@ -29,9 +29,12 @@ AT_CHANCE = (
 
 
 class NoLine(KeyError, ValueError):
-    """A quantity that the table of numbers lacks: its name is misspelled, or its file has lost lines."""
+    """A quantity that the table of numbers lacks: its name is misspelled, or a cell's file has lost lines."""
 
-    __str__ = Exception.__str__  # without the quotes of a KeyError
+    def __str__(self) -> str:
+        why, cell = self.args
+        part = cell.partition("/")[0] if "/" in cell else "<part>"
+        return f"{why}; `dvc repro collect_numbers@{part}` or `git restore metrics` brings the numbers back"
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,15 @@ class Numbers:
 
     def __init__(self, frame: pd.DataFrame, cells: Sequence[str]) -> None:
         self.frame, self.cells = frame, list(cells)
-        self._numbers: dict[tuple[str, str, str, str], Number] = {}  # by who, cell, item and quantity
-        self._texts: dict[tuple[str, str, str, str], str] = {}
+        over = frames.summary(frame)
+        known = over[["mean", "sd", "n", "max", "reason"]].astype(object).where(over.notna(), None)
+        # by who, cell, item and quantity
+        self._numbers = {
+            line.Index: Number(*line[1:-1], line.reason or frames.NO_REASON) for line in known.itertuples()
+        }
+        self._texts: dict[tuple[str, str, str, str], str] = over.text.to_dict()
         self._items: dict[tuple[str, str], dict[str, list[str]]] = {}  # by who and cell: item to quantities
-        for line in frames.summary(frame).itertuples():
-            who, cell, item, quantity = line.Index
-            spread, reason = (_known(line.mean), _known(line.sd), line.n, _known(line.max)), line.reason
-            self._numbers[line.Index] = Number(*spread, reason or frames.NO_REASON)
-            self._texts[line.Index] = line.text
+        for who, cell, item, quantity in self._numbers:
             self._items.setdefault((who, cell), {}).setdefault(item, []).append(quantity)
         self._quantities = {key[2:] for key in self._numbers}
         seeded = frame[frame.seed != frames.NO_SEED]
@@ -98,7 +102,7 @@ class Numbers:
         """
         known = self._numbers.get((who, cell, item, quantity))
         if known is None and not missing and (item, quantity) not in self._quantities:
-            raise NoLine(f"no cell has {item}: {quantity}; {_remedy(cell)}")
+            raise NoLine(f"no cell has {item}: {quantity}", cell)
         return known or Number(None, reason=missing or frames.NO_REASON)
 
     def value(self, cell: str, item: str, quantity: str, who: str = "ours", missing: str = "") -> float | None:
@@ -109,7 +113,7 @@ class Numbers:
         """A text of a cell, of several seeds the first one's; raises NoLine where there is none."""
         known = self._texts.get(("ours", cell, item, quantity))
         if known is None:
-            raise NoLine(f"{cell} has no {item}: {quantity}; {_remedy(cell)}")
+            raise NoLine(f"{cell} has no {item}: {quantity}", cell)
         return known
 
     def network(self, cell: str) -> tuple[str, str]:
@@ -118,10 +122,8 @@ class Numbers:
 
     def datasets(self) -> dict[str, str]:
         """The data sets in the order shown, each with its first cell."""
-        first: dict[str, str] = {}
-        for cell in self.cells:
-            first.setdefault(self.network(cell)[0], cell)
-        return first
+        first = {self.network(cell)[0]: cell for cell in reversed(self.cells)}
+        return {dataset: first[dataset] for dataset in dict.fromkeys(self.network(cell)[0] for cell in self.cells)}
 
     def reference(self, cell: str, row: str = UNPROTECTED) -> str | None:
         """The cell that one is compared with: the first named ``<group>/<row>`` on the same data set and model."""
@@ -153,9 +155,9 @@ class Numbers:
 
     def by_seed(self, cell: str, item: str, quantity: str) -> dict[int, float | None]:
         """A quantity of each seed that has a line of it; None where it is absent there."""
-        own = self.frame[self.frame.who.eq("ours") & self.frame.cell.eq(cell) & self.frame.item.eq(item)]
-        own = own[own.quantity == quantity]
-        return dict(zip(own.seed.tolist(), map(_known, own.value), strict=True))
+        place = ("ours", cell, item, quantity)
+        own = self.frame[(self.frame[["who", "cell", "item", "quantity"]] == place).all(axis=1)]
+        return dict(zip(own.seed.tolist(), own.value.astype(object).where(own.value.notna(), None), strict=True))
 
     def of_seed(self, seed: int) -> "Numbers":
         """The results of one seed alone, of those cells that ran with it; what has no seed and derived lines stay."""
@@ -168,12 +170,6 @@ class Numbers:
         seeded = self.frame.seed.where(self.frame.seed != frames.NO_SEED)
         first = seeded.groupby([self.frame.who, self.frame.cell]).transform("min")
         return Numbers(self.frame[seeded.isna() | (seeded == first)], self.cells)
-
-
-def _remedy(cell: str) -> str:
-    """How to get lost lines of a cell again."""
-    part = cell.partition("/")[0] if "/" in cell else "<part>"
-    return f"`dvc repro collect_numbers@{part}` or `git restore metrics` brings the numbers back"
 
 
 def knob(setting: str) -> str:
@@ -190,10 +186,6 @@ def at_chance(percent: float | None, plain: float | None, classes: float | None)
         return False
     chance = 100 / classes
     return percent - chance < NEAR_CHANCE * (plain - chance)
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else float(value)
 
 
 def references(frame: pd.DataFrame, cells: list[str], row: str = UNPROTECTED) -> dict[str, str | None]:

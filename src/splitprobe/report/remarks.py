@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from string import Formatter
 
 from splitprobe.report import attacks
-from splitprobe.report.attacks import variant_title, variants
+from splitprobe.report.attacks import ESTIMATES, variant_title, variants
 from splitprobe.report.captions import data, distinct, labels, origin
-from splitprobe.report.entries import ESTIMATES
 from splitprobe.report.frame import NO_REASON
 from splitprobe.report.markdown import NONE, named, words
 from splitprobe.report.numbers import Numbers
