@@ -6,8 +6,9 @@ defense does anything, data with the paper's effects, and data with opposite one
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import sub, truediv
 from typing import Any
 
 from splitprobe.core.cells import Paths
@@ -34,7 +35,7 @@ from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, wor
 from splitprobe.report.numbers import AT_CHANCE
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.statistics import permutation
-from splitprobe.report.tables import Flat, Table
+from splitprobe.report.tables import Table
 
 LEVEL = 0.05  # of a permutation test's p-value
 REPRODUCED, REFUTED, OPEN = "reproduced", "not reproduced", "cannot be judged"
@@ -160,12 +161,8 @@ class Trend(Claim):
 
 def _lost(cell: str, above: bool, points: float) -> dict[str, Any]:
     """What a claim on the accuracy that a cell loses is made of."""
-
-    def measure(source: Source) -> float:
-        return -source.value(cell, *CHANGE)
-
-    place = {"quantity": "accuracy lost", "measure": measure, "unit": "points", "margin": POINTS}
-    return place | {"above": above, "threshold": points, "acting": "" if above else cell}
+    place = {"quantity": "accuracy lost", "measure": lambda source: -source.value(cell, *CHANGE), "unit": "points"}
+    return place | {"margin": POINTS, "above": above, "threshold": points, "acting": "" if above else cell}
 
 
 def _table(group: str, table: str) -> Iterator[Claim]:
@@ -181,12 +178,10 @@ def _table(group: str, table: str) -> Iterator[Claim]:
         return min(map(value, source.working(others))), value(funnel)
 
     def further(source: Source) -> float:
-        low, own = lowest(source, source.decoder)
-        return low - own
+        return sub(*lowest(source, source.decoder))
 
     def sparser(source: Source) -> float:
-        low, own = lowest(source, lambda cell: source.value(cell, *NONZERO))
-        return low / own
+        return truediv(*lowest(source, lambda cell: source.value(cell, *NONZERO)))
 
     yield Claim(
         f"{prefix}_lowest_psnr", table, "SiftFunnel leaves a decoder less of the image than any other defense.",
@@ -223,12 +218,6 @@ def _table(group: str, table: str) -> Iterator[Claim]:
             yield Claim(f"{prefix}_{row}_costs", table, sentence, **_lost(f"cnn/{row}", True, 10))
 
 
-def _latency_step(source: Source) -> float:
-    """By how much the latencies are apart: the smaller of two ratios."""
-    plain, funnel, ae = (source.value(f"cnn/{row}", *LATENCY) for row in ("unprotected", "siftfunnel", "ae"))
-    return min(funnel / plain, ae / funnel)
-
-
 def _all() -> Iterator[Claim]:
     for group, table in GROUPS.items():
         yield from _table(group, table)
@@ -244,18 +233,23 @@ def _all() -> Iterator[Claim]:
         "its PSNR - gray-box PSNR",
         lambda source: source.decoder(funnel, CLOUD) - source.decoder(funnel, INFORMED),
     )  # fmt: skip
-    lost = _lost("vgg16/siftfunnel", False, 3)
-    yield Claim("table6_vgg16_cheap", "Table VI", f"{CHEAP} on VGG16.", **lost)
+    yield Claim("table6_vgg16_cheap", "Table VI", f"{CHEAP} on VGG16.", **_lost("vgg16/siftfunnel", False, 3))
     for network in ("cnn", "resnet18"):
         for x, y, sentence, rises in TRENDS:
             yield Trend(
                 f"figure2_{network}_{y}_{x}", "Figure 2", f"{NETWORKS[network]}: {sentence}",
                 "Spearman's correlation over the cuts", None, "", rises, group=f"depth_{network}", axes=(x, y),
             )  # fmt: skip
+
+    def step(source: Source) -> float:
+        """By how much the latencies are apart: the smaller of two ratios."""
+        plain, funnel, ae = (source.value(f"cnn/{row}", *LATENCY) for row in ("unprotected", "siftfunnel", "ae"))
+        return min(funnel / plain, ae / funnel)
+
     yield Claim(
         "latency_order", "Section 6.3",
         "On the CPU the edge takes longest with AE and shortest unprotected, SiftFunnel between.",
-        "smaller of SiftFunnel / unprotected and AE / SiftFunnel", _latency_step, "", threshold=1, margin=0.05,
+        "smaller of SiftFunnel / unprotected and AE / SiftFunnel", step, "", threshold=1, margin=0.05,
     )  # fmt: skip
     for group, title in (("faces", "faces"), ("xray", "X-rays")):
         cells = [f"{group}_vgg16/{row}" for row in ("siftfunnel", "unprotected")]
@@ -275,43 +269,31 @@ CLAIMS = tuple(_all())
 def build(params: Params, paths: Paths) -> Table:
     """The table of CLAIMS, on the cells that ``rows.claims`` lists."""
     numbers = open_numbers(params, paths, "claims", ["costs"])
-    ours, theirs = Source(numbers), Source.printed()
-    lines = [_line(claim, ours, theirs) for claim in CLAIMS]
-    several = any(len(numbers.seeds(cell)) > 1 for cell in numbers.cells)
+    ours, theirs, notes, lines, shown = Source(numbers), Source.printed(), Notes(), [], []
+    for claim in CLAIMS:
+        (value, verdict, reason), (printed, paper_verdict, paper_reason) = map(claim.judge, (ours, theirs))
+        difference = None if None in (value, printed) else value - printed
+        lines.append({
+            **{"claim": claim.name, "table": claim.table, "sentence": claim.sentence, "rule": claim.rule},
+            **{"unit": claim.unit, "paper": printed, "ours": value, "difference": difference},
+            **{"verdict": verdict, "reason": reason, "paper_verdict": paper_verdict, "paper_reason": paper_reason},
+        })  # fmt: skip
+        values = ((printed, ".2f"), (value, ".2f"), (difference, "+.2f"))
+        texts = [NONE if number is None else f"{number:{how}}" for number, how in values]
+        if printed is not None and paper_verdict == REFUTED:
+            texts[0] += notes.mark("the paper's own numbers do not bear the claim out")
+        texts.append(f"**{verdict}**" if verdict == REPRODUCED else verdict)
+        texts[-1] += notes.mark(reason) if reason else ""
+        shown.append([claim.table, claim.sentence, claim.rule.replace("|", "/"), *texts])  # a bar would end the entry
     counts = Counter(line["verdict"] for line in lines)
     summary = (
         f"**Scale {params.scale}: of {len(lines)} claims {counts[REPRODUCED]} are reproduced, {counts[REFUTED]} "
         f"are not, {counts[OPEN]} cannot be judged.** {words(data(numbers))}. {origin(numbers, spreads=False)}."
     )
-    notes = bullets([*NOTES, *([] if several else [ONE_SEED])])
-    page = document("The paper's claims", [summary], _page(lines), ["## Notes", "", *notes])
-    keys = ("ours", "paper", "difference", "verdict")
-    return Table({line["claim"]: {key: line[key] for key in keys} for line in lines}, lines, page)
-
-
-def _line(claim: Claim, ours: Source, theirs: Source) -> Flat:
-    """A claim's CSV line: its rule, both values and both verdicts."""
-    value, verdict, reason = claim.judge(ours)
-    printed, paper_verdict, paper_reason = claim.judge(theirs)
-    return {
-        **{"claim": claim.name, "table": claim.table, "sentence": claim.sentence, "rule": claim.rule},
-        **{"unit": claim.unit, "paper": printed, "ours": value},
-        "difference": None if None in (value, printed) else value - printed,
-        **{"verdict": verdict, "reason": reason, "paper_verdict": paper_verdict, "paper_reason": paper_reason},
-    }
-
-
-def _page(lines: Sequence[Flat]) -> list[str]:
-    """The table for readers, reasons below it."""
-    notes, shown = Notes(), []
-    for line in lines:
-        formats = {"paper": ".2f", "ours": ".2f", "difference": "+.2f"}
-        values = [NONE if line[key] is None else f"{line[key]:{how}}" for key, how in formats.items()]
-        if line["paper"] is not None and line["paper_verdict"] == REFUTED:
-            values[0] += notes.mark("the paper's own numbers do not bear the claim out")
-        verdict = line["verdict"] if line["verdict"] != REPRODUCED else f"**{line['verdict']}**"
-        verdict += notes.mark(line["reason"]) if line["reason"] else ""
-        # a bar would end the table's cell
-        shown.append([line["table"], line["sentence"], line["rule"].replace("|", "/"), *values, verdict])
     header = ["Where", "Claim", "Rule", "Paper", "Ours", "Difference", "Verdict"]
-    return [*grid(header, shown, left=3), "", *notes.lines()]
+    table = [*grid(header, shown, left=3), "", *notes.lines()]
+    several = any(len(numbers.seeds(cell)) > 1 for cell in numbers.cells)
+    below = ["## Notes", "", *bullets(NOTES if several else [*NOTES, ONE_SEED])]
+    keys = ("ours", "paper", "difference", "verdict")
+    rows = {line["claim"]: {key: line[key] for key in keys} for line in lines}
+    return Table(rows, lines, document("The paper's claims", [summary], table, below))

@@ -10,11 +10,10 @@ import pandas as pd
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
-from splitprobe.report import criterion_values as values
 from splitprobe.report import fano
 from splitprobe.report.attacks import STAGES
 from splitprobe.report.captions import data, distinct, origin
-from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, OUTCOMES, Key, conclusion
+from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, OUTCOMES, Key, collected, examine
 from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, words
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.rows import open_numbers
@@ -39,49 +38,46 @@ Counts = Mapping[str, int]  # by factor
 
 def build(params: Params, paths: Paths) -> Table:
     """The table for the cells that ``rows.criterion`` lists."""
-    settings = params.section("criterion", Settings)
-    numbers = open_numbers(params, paths, "criterion")
-    tests, named = values.examine(numbers, settings), fano.identifications(numbers)
-    capped = values.at_cap(numbers).sum().to_dict()
-    strongest = {key: [tests[key, "strongest", scope].verdict for scope in SCOPES] for key in FACTORS}
-    judged = {key: conclusion(*strongest[key]) for key, factor in FACTORS.items() if factor.part}
+    settings, numbers = params.section("criterion", Settings), open_numbers(params, paths, "criterion")
+    table, named = collected(numbers), fano.identifications(numbers)
+    tests, groups = examine(numbers, table, settings), table.architecture.value_counts(sort=False)
+    capped = {key: table[f"capped_{key}"].sum() for key in FACTORS if f"capped_{key}" in table}
+    judged = {}  # the verdicts over all cells and at fixed architecture in one phrase
+    for key in (key for key, factor in FACTORS.items() if factor.part):
+        every, fixed = (tests[key, "strongest", scope].verdict for scope in SCOPES)
+        judged[key] = every if every == fixed else f"{every} over all cells, {fixed} at fixed architecture"
     counts = [list(judged.values()).count(word) for word in (SUPPORTED, CONTRADICTED)]
     caption = (
-        f"**Scale {params.scale}, {len(numbers.cells)} cells, {len(set(values.architectures(numbers)))} architectures. "
+        f"**Scale {params.scale}, {len(table)} cells, {len(groups)} architectures. "
         f"Of {len(judged)} forms of the criterion's factors, supported with the strongest attack both over all cells "
         f"and at fixed architecture: {counts[0]}; contradicted in both: {counts[1]}.** {words(data(numbers))}. "
         f"{origin(numbers, spreads=False)}."
     )
+    forms = pd.DataFrame([(FACTORS[k].part, verdict, FACTORS[k].title) for k, verdict in judged.items()])
+    forms = forms.groupby([0, 1], sort=False)[2].agg(", ".join)
+    claims = [
+        f"{claim}: {'; '.join(f'**{verdict}** with {titles}' for verdict, titles in forms[part].items())}."
+        for claim, part in CLAIMS.items()
+    ]
+    header = ["Factor", *(f"{OUTCOMES[outcome][0]}, {SCOPES[scope]}" for outcome, scope in PLACES)]
+    verdicts = [[FACTORS[key].label, *(_word(tests[(key, *own)]) for own in PLACES)] for key in judged]
     page = document(
         "The paper's criterion, over all cells",
         [caption],
-        ["## Which of the paper's claims the data support", "", *bullets([*_claims(judged), fano.claim(named)])],
-        ["## Verdicts on the criterion's factors", "", *_verdicts(tests)],
+        ["## Which of the paper's claims the data support", "", *bullets([*claims, fano.claim(named)])],
+        ["## Verdicts on the criterion's factors", "", *grid(header, verdicts)],
         *(_correlations(tests, capped, outcome) for outcome in OUTCOMES),
-        ["## Within one architecture, strongest attack", "", *_within(numbers, tests)],
+        ["## Within one architecture, strongest attack", "", *_within(groups, tests)],
         ["## Fano's bound on naming the image", "", *fano.page(named)],
-        ["## Notes", "", *bullets(_notes(numbers, settings, tests))],
+        ["## Notes", "", *bullets(_notes(numbers, table, settings, tests))],
     )
     shown = [(*place, part) for place in PLACES for part in ("rho", "verdict")]
     rows = {key: {"_".join(own): getattr(tests[(key, *own[:2])], own[2]) for own in shown} for key in FACTORS}
     rows["fano"] = fano.row(named)
-    return Table(rows, [*_test_lines(tests, capped), *_cell_lines(numbers, named)], page)
-
-
-def _claims(judged: Mapping[str, str]) -> list[str]:
-    """A sentence for each claim, from the verdicts on the strongest attack; forms with the same verdict together."""
-    table = pd.DataFrame([(FACTORS[k].part, verdict, FACTORS[k].title) for k, verdict in judged.items()])
-    forms = table.groupby([0, 1], sort=False)[2].agg(", ".join)
-    return [
-        f"{claim}: {'; '.join(f'**{verdict}** with {titles}' for verdict, titles in forms[part].items())}."
-        for claim, part in CLAIMS.items()
-    ]
-
-
-def _verdicts(tests: Tests) -> list[str]:
-    """The criterion's factors by outcome and scope, in words."""
-    header = ["Factor", *(f"{OUTCOMES[outcome][0]}, {SCOPES[scope]}" for outcome, scope in PLACES)]
-    return grid(header, [[f.label, *(_word(tests[(k, *own)]) for own in PLACES)] for k, f in FACTORS.items() if f.part])
+    listed = [key for key in FACTORS if key in table] + [column for column in table if column.startswith((*OUTCOMES,))]
+    cells = table[listed].to_dict("index")
+    lines = [{"line": "cell", **identity(numbers, cell), **own, **named[cell]} for cell, own in cells.items()]
+    return Table(rows, [*_test_lines(tests, capped), *lines], page)
 
 
 def _word(test: Correlation, text: str = "") -> str:
@@ -108,24 +104,23 @@ def _interval(notes: Notes, correlation: Correlation) -> str:
     return correlation.text + (notes.mark(correlation.reason) if correlation.reason else "")
 
 
-def _within(numbers: Numbers, tests: Tests) -> list[str]:
-    """One column per architecture with enough cells."""
-    groups = [name for name in dict.fromkeys(scope for _, _, scope in tests) if name not in SCOPES]
-    if not groups:
+def _within(groups: pd.Series, tests: Tests) -> list[str]:
+    """One column per architecture with enough cells; ``groups``: how many cells each has."""
+    own = [name for name in groups.index if ("entropy", "strongest", name) in tests]
+    if not own:
         return ["No architecture has enough cells."]
-    notes, lines, cells = Notes(), [], values.architectures(numbers)
+    notes, lines = Notes(), []
     for key, factor in FACTORS.items():
-        own = [tests[key, "strongest", group] for group in groups]
-        texts = [_word(test, _interval(notes, test)) for test in own]
-        lines.append([factor.label, SIGNS[factor.expected], *texts])
-    titles = [f"{words(group)}: {cells.count(group)} cells" for group in groups]
+        within = [tests[key, "strongest", name] for name in own]
+        lines.append([factor.label, SIGNS[factor.expected], *(_word(test, _interval(notes, test)) for test in within)])
+    titles = [f"{words(name)}: {groups[name]} cells" for name in own]
     why = "Bold: the interval lies on one side of zero."
     return [*grid(["Factor", "Expected", *titles], lines), "", why, "", *notes.lines()]
 
 
-def _notes(numbers: Numbers, settings: Settings, tests: Tests) -> list[str]:
-    counted = {title: values.failures(numbers, outcome) for outcome, (title, _) in OUTCOMES.items()}
-    failed = "; ".join(f"{title} {bad} of {count}" for title, (bad, count) in counted.items())
+def _notes(numbers: Numbers, table: pd.DataFrame, settings: Settings, tests: Tests) -> list[str]:
+    counted = {title: table[f"{outcome}_failed"].dropna() for outcome, (title, _) in OUTCOMES.items()}
+    failed = "; ".join(f"{title} {sum(own)} of {len(own)}" for title, own in counted.items())
     images = [distinct(numbers.value(cell, stage, "images") for cell in numbers.cells) for stage in STAGES]
     aside = tests["nonzero", "strongest", FIXED].aside
     ran = [key for key, test in tests.items() if test.verdict != UNTESTED and key[2] in SCOPES]
@@ -176,16 +171,3 @@ def _test_lines(tests: Tests, capped: Counts) -> Iterator[Flat]:
             **{"degrees_of_freedom": test.degrees, "left_aside": test.aside, "verdict": test.verdict},
             "absent": test.reason,
         }
-
-
-def _cell_lines(numbers: Numbers, named: Mapping[str, Flat]) -> Iterator[Flat]:
-    """The CSV lines of cells: all values that the tests and the bound are computed from."""
-    table, gained = values.values(numbers), {outcome: values.gains(numbers, outcome) for outcome in OUTCOMES}
-    for i, cell in enumerate(numbers.cells):
-        line: Flat = {"line": "cell", **identity(numbers, cell), **table.loc[cell].to_dict()}
-        for outcome, gains in gained.items():
-            item = values.attack(numbers, cell, outcome)
-            line[f"{outcome}_gain_db"] = float(gains[i])
-            line[f"{outcome}_access"] = item and numbers.text(cell, item, "access")
-            line[f"{outcome}_failed"] = item and bool(numbers.number(cell, item, "failed").highest)
-        yield line | named[cell]

@@ -24,7 +24,7 @@ from splitprobe.report.markdown import (
     number,
     signed,
     words,
-)  # fmt: skip
+)  # fmt: skip  # isort: skip
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, Measured, best
 from splitprobe.report.numbers import AT_CHANCE, UNPROTECTED, Numbers
 from splitprobe.report.remarks import caption, untuned

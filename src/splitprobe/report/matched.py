@@ -144,8 +144,8 @@ class Measured:
     def value(self, cell: str, lost: float) -> Value:
         """What leaks where a cell loses so many points, by the knob that does best over the means.
 
-        Better is a lower PSNR and, where none is within reach, to lose less. With several seeds it is that of each one on
-        its own, averaged, where every seed has one; otherwise that of the means, without a spread."""
+        Better is a lower PSNR and, where none is within reach, to lose less. With several seeds it is that of each one,
+        averaged, where every seed has one; otherwise that of the means, without a spread."""
         # a cell without a sweep has the line of its own setting
         lines = {key: self._on_line(cell, key, lost) for key in self.knobs(cell) or [""]}
         key = min(lines, key=lambda k: (lines[k].psnr_db is None, lines[k].psnr_db or lines[k].least or 0.0))
