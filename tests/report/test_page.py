@@ -76,7 +76,7 @@ def test_it_has_tables_claims_settings_and_versions_in_order(params, repository)
     text = report(params, repository)
     headings = re.findall(r"<h2>(.*?)</h2>", text)
     assert headings == ["Table II: defenses", "Figure 3", "The paper's claims", "Settings", "Versions"]
-    assert f'<td {LEFT}>Unprotected</td>\n<td {RIGHT}>77.5</td>' in text
+    assert f"<td {LEFT}>Unprotected</td>\n<td {RIGHT}>77.5</td>" in text
     assert "<summary>scale demo</summary>" in text
     assert "target:\n  epochs: 6\n  lr: 0.001</pre>" in text
     assert "alpha_kl: 3.5\nempty: {}" in text

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame
-from splitprobe.report.captions import distinct
+from splitprobe.report.markdown import distinct
 from splitprobe.report.rows import rows
 from splitprobe.report.style import QUIET, look, panels
 

@@ -15,7 +15,6 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import paper
 from splitprobe.report.attacks import NETWORKS
-from splitprobe.report.captions import data, origin
 from splitprobe.report.claim_values import (
     ACTS,
     BLACK,
@@ -31,7 +30,7 @@ from splitprobe.report.claim_values import (
     Source,
     Unknown,
 )  # fmt: skip  # isort: skip
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, words
+from splitprobe.report.markdown import NONE, Notes, bullets, data, document, grid, origin, words
 from splitprobe.report.numbers import AT_CHANCE
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.statistics import permutation

@@ -16,8 +16,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import network
-from splitprobe.report.captions import origin
 from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, collected, examine
+from splitprobe.report.markdown import origin
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.statistics import Settings

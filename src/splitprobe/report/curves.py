@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from splitprobe.core.artifacts import reading
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
-from splitprobe.report.captions import data, labels, origin
+from splitprobe.report.markdown import data, labels, origin
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import LEFT, QUIET, look, panels
 

@@ -15,11 +15,10 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import attacks, paper
 from splitprobe.report.attacks import ESTIMATES, STAGES, variant_title
-from splitprobe.report.captions import marked
 from splitprobe.report.differences import SIFTFUNNEL, differences
 from splitprobe.report.entries import ACCURATE, PAPER, STANDARD, Entries
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import FAILED, NONE, bullets, document, named, number, printed
+from splitprobe.report.markdown import FAILED, NONE, bullets, document, marked, named, number, printed
 from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers
 from splitprobe.report.remarks import caption, privacy, remarks, warning
 from splitprobe.report.rows import open_numbers

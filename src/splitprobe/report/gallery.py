@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import STAGES, variant_title
-from splitprobe.report.captions import data, distinct, labels, origin
-from splitprobe.report.markdown import DAGGER
+from splitprobe.report.markdown import DAGGER, data, distinct, labels, origin
 from splitprobe.report.numbers import Number, Numbers
 from splitprobe.report.pictures import IMAGES, OMITTED, read_pictures, shown
 from splitprobe.report.rows import open_numbers
@@ -46,10 +45,8 @@ def figure4(params: Params, paths: Paths) -> Figure:
     """Every defense: the cells that ``rows.figure4`` lists."""
     numbers = open_numbers(params, paths, "figure4")
     names = labels(numbers) | dict.fromkeys(numbers.datasets(), "Original")
-    title = "Test images rebuilt from the transmitted feature"
-    return draw(
-        title, numbers, names, paths, " Of each row the best of its decoders and of its MLE attacks.", short=True
-    )
+    title, remark = "Test images rebuilt from the transmitted feature", " Of each row the best of its decoders and of "
+    return draw(title, numbers, names, paths, f"{remark}its MLE attacks.", short=True)
 
 
 def figure5(params: Params, paths: Paths) -> Figure:
@@ -72,12 +69,12 @@ def draw(
     ``short``: of each row the best attack of each family alone, by PSNR, so that all defenses fit a page.
     """
     rows = list(gathered(numbers, names, read_pictures(paths, numbers.cells), best if short else shown))
-    images = [line.images for _, strips in rows for own in strips.values() for line in own]
-    tile = max(factor(own) * own.shape[1] for own in images)
+    every = [line for _, strips in rows for own in strips.values() for line in own]
+    tile = max(factor(line.images) * line.images.shape[1] for line in every)
     side = ACCESS + COUNT * (tile + GAP) - GAP + SCORE
     lefts = {"generator": MARGIN + NAME, "mle": MARGIN + NAME + side}
     width = MARGIN + NAME + 2 * side
-    marks = any(DAGGER in line.scores for _, strips in rows for own in strips.values() for line in own)
+    marks = any(DAGGER in line.scores for line in every)
     words = textwrap.wrap(_caption(paths.scale, numbers, marks) + remark, width // 9)
     top = HEAD + CAPTION * len(words)
     heights = [max(map(len, strips.values())) * (tile + LINE) + LINE for _, strips in rows]
@@ -94,19 +91,15 @@ def draw(
         for stage, left in lefts.items():
             # a panel with fewer lines than the other stands at the row's middle
             start = top + LINE + (height - LINE - len(strips[stage]) * (tile + LINE)) // 2
-            for i, line in enumerate(strips[stage]):
-                _strip(canvas, line, left + ACCESS, start + i * (tile + LINE), tile)
+            for line in strips[stage]:
+                picture = enlarged(line.images)
+                middle, begin = start + picture.shape[0] / 2, left + ACCESS
+                canvas.text(begin - 10, middle, line.label, 16, ha="right")
+                canvas.image(begin, start, picture)
+                canvas.text(begin + COUNT * (tile + GAP) + 4, middle, line.scores, 15, linespacing=1.3)
+                start += tile + LINE
         top += height
     return canvas.figure
-
-
-def _strip(canvas: Canvas, line: Strip, left: int, top: int, tile: int) -> None:
-    """A line of images between its label and its scores; ``left``: where the images begin."""
-    picture = enlarged(line.images)
-    middle = top + picture.shape[0] / 2
-    canvas.text(left - 10, middle, line.label, 16, ha="right")
-    canvas.image(left, top, picture)
-    canvas.text(left + COUNT * (tile + GAP) + 4, middle, line.scores, 15, linespacing=1.3)
 
 
 def best(numbers: Numbers, cell: str) -> list[str]:

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
-from splitprobe.report.captions import data, labels, origin
-from splitprobe.report.markdown import number
+from splitprobe.report.markdown import data, labels, number, origin
 from splitprobe.report.pictures import HISTOGRAMS, read_pictures
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import panels

@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report.attacks import FLOORS
-from splitprobe.report.captions import data, distinct, labels
+from splitprobe.report.markdown import data, distinct, labels
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import QUIET, look, panels

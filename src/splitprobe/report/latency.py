@@ -11,9 +11,22 @@ from typing import Any
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import paper
-from splitprobe.report.captions import data, devices, distinct, labels
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, named, number, printed, words
+from splitprobe.report.markdown import (
+    NONE,
+    Notes,
+    bullets,
+    data,
+    devices,
+    distinct,
+    document,
+    grid,
+    labels,
+    named,
+    number,
+    printed,
+    words,
+)
 from splitprobe.report.numbers import NO_REFERENCE, UNPROTECTED, Number, Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.tables import Flat, Table, flat, identity, reasons

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded
 from splitprobe.report import attacks
-from splitprobe.report.captions import labels, marked
 from splitprobe.report.markdown import (
     DAGGER,
     FAILED,
@@ -20,6 +19,8 @@ from splitprobe.report.markdown import (
     bullets,
     document,
     grid,
+    labels,
+    marked,
     named,
     number,
     signed,

@@ -1,9 +1,10 @@
-"""Markdown pieces: tables, numbers, notes for the values that are absent, and the users' own words."""
+"""What pages and captions are made of: tables, numbers, notes on absent values, and what some cells are and rest on."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from splitprobe.report.numbers import Number
+from splitprobe.report.numbers import Number, Numbers
 
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
@@ -96,3 +97,62 @@ def bullets(lines: Sequence[str]) -> list[str]:
 def named(titles: Mapping[str, str]) -> dict[str, str]:
     """Cells with their titles as :func:`words` writes them."""
     return {cell: words(title) for cell, title in titles.items()}
+
+
+def labels(numbers: Numbers, cells: Sequence[str] | None = None) -> dict[str, str]:
+    """Cell to title; titles that several cells share are told apart by the cell's name."""
+    titles = {cell: numbers.text(cell, "target", "title") for cell in cells or numbers.cells}
+    listed = list(titles.values())
+    return {cell: title if listed.count(title) == 1 else f"{title} ({cell})" for cell, title in titles.items()}
+
+
+def marked(numbers: Numbers, names: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Names of cells, usually their labels, with the number of seeds in brackets where others have more."""
+    counts = {cell: len(numbers.seeds(cell)) for cell in numbers.cells}
+    shown, most = labels(numbers) if names is None else names, max(counts.values(), default=1)
+    return {cell: name if counts[cell] == most else f"{name} [{counts[cell]}]" for cell, name in shown.items()}
+
+
+def distinct(values: Iterable[Any]) -> str:
+    """Values for a caption: one if all agree, a range of numbers, or a list in order of appearance."""
+    seen = list(dict.fromkeys(values))
+    if len(seen) > 1 and all(isinstance(value, int | float) for value in seen):
+        return f"{distinct([min(seen)])} to {distinct([max(seen)])}"
+    whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in seen)
+    return " / ".join({int: "{:,}", float: "{:g}"}.get(type(value), "{}").format(value) for value in whole)
+
+
+def devices(numbers: Numbers) -> str:
+    """The devices on which the results were made."""
+    made = numbers.frame.item.str.startswith("provenance") & (numbers.frame.quantity == "device")
+    return distinct(numbers.frame.text[made])
+
+
+def origin(numbers: Numbers, shown: str = "", spreads: bool = True) -> str:
+    """Seeds and devices behind some results, for a caption.
+
+    ``shown``: what is there of each row's first seed alone; ``spreads``: whether means stand beside their spread.
+    """
+    ran = {cell: numbers.seeds(cell) for cell in numbers.cells}
+    seeds = sorted({seed for own in ran.values() for seed in own})
+    most = max(map(len, ran.values()), default=1)
+    text = f"Seed {seeds[0]}" if len(seeds) == 1 else f"Seeds {', '.join(map(str, seeds))}"
+    if most > 1:
+        fewer = [cell for cell, own in ran.items() if len(own) < most]
+        text += f": mean ± standard deviation over {most} seeds" if spreads else ": means"
+        text += f"; {len(fewer)} of {len(ran)} rows have fewer{', as marked' if spreads else ' seeds'}" if fewer else ""
+        text += f"; {shown} of seed {distinct(own[0] for own in ran.values())}" if shown else ""
+    return f"{text}; {devices(numbers)}"
+
+
+def data(numbers: Numbers) -> str:
+    """Title, image size and number of images of the data behind some results, for a caption."""
+    parts = []
+    for cell in numbers.datasets().values():
+        keys = ("side", "channels", "classes", "train", "validation", "test", "auxiliary")
+        facts = {key: int(numbers.value(cell, "dataset", key) or 0) for key in keys}
+        color = "color" if facts["channels"] == 3 else "gray"
+        text = "{}, {side} × {side} {}, {classes} classes, {train:,} training, {validation:,} validation, {test:,} "
+        text += "test and {auxiliary:,} auxiliary images"
+        parts.append(text.format(numbers.text(cell, "dataset", "title"), color, **facts))
+    return "; ".join(parts)

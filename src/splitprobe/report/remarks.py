@@ -6,9 +6,8 @@ from string import Formatter
 
 from splitprobe.report import attacks
 from splitprobe.report.attacks import ESTIMATES, variant_title, variants
-from splitprobe.report.captions import data, distinct, labels, origin
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import NONE, named, words
+from splitprobe.report.markdown import NONE, data, distinct, labels, named, origin, words
 from splitprobe.report.numbers import Numbers
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame, paper
-from splitprobe.report.captions import distinct
-from splitprobe.report.markdown import NONE, bullets, document, grid, number, words
+from splitprobe.report.markdown import NONE, bullets, distinct, document, grid, number, words
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.rows import rows as listed
 from splitprobe.report.tables import Table

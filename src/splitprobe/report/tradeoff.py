@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import floors
-from splitprobe.report.captions import data, distinct, marked, origin
+from splitprobe.report.markdown import data, distinct, marked, origin
 from splitprobe.report.numbers import UNPROTECTED, Number, Numbers, knob
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import QUIET, look, panels
