@@ -199,9 +199,6 @@ def _test_lines(tests: Tests, capped: Counts) -> Iterator[Flat]:
         }
 
 
-# ---------------------------------------------------------------- Fano's bound
-
-
 def identifications(numbers: Numbers) -> dict[str, Flat]:
     """How often a cell's strongest attack that sees one release of z names the image, as its columns of the CSV.
 

@@ -4,7 +4,7 @@ The tests in the titles are those of the table of the same name, whose page has 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,6 @@ from splitprobe.core.params import Params
 from splitprobe.report.attacks import network
 from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, collected, examine
 from splitprobe.report.markdown import origin
-from splitprobe.report.numbers import Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.statistics import Settings
 from splitprobe.report.style import QUIET, look, panels
@@ -52,7 +51,14 @@ def draw(params: Params, paths: Paths) -> Figure:
     rows = max(1, math.ceil(len(shown) / COLUMNS))
     space = 0.19 * math.ceil((len(looks) + 2) / ACROSS) + 0.54  # of the legend and the first panels' titles
     absent, failed = [FACTORS[key].title for key in PANELS if key not in shown], dots[f"{OUTCOME}_failed"].dropna()
-    caption = _caption(params.scale, numbers, failed, settings, absent)
+    kept = f"; {failed.sum()} of {len(failed)} attacks failed and are kept" if failed.any() else ""
+    titles = "; ".join(f"{name}: {numbers.text(cell, 'dataset', 'title')}" for name, cell in numbers.datasets().items())
+    caption = (
+        f"Scale {params.scale}; {titles}. {origin(numbers, spreads=False)}. One dot per cell. Gain: PSNR of the "
+        f"strongest attack less that of the mean auxiliary image (dashed){kept}. rho: "
+        "rank correlation over all cells, and at fixed architecture (data, network, cut, edge), with bootstrap "
+        f"intervals at level {settings.level:g}; n: cells." + (f" No cell has: {', '.join(absent)}." if absent else "")
+    )
     plain = {"marker": "o", "color": QUIET, "linestyle": "none"}
     handles = [Line2D([], [], label=name, ms=DOT, **how, linestyle="none") for name, how in looks.items()]
     if dots.small.any():
@@ -75,18 +81,6 @@ def draw(params: Params, paths: Paths) -> Figure:
     for axes in grid[::COLUMNS]:
         axes.set_ylabel("gain, dB")
     return figure
-
-
-def _caption(scale: str, numbers: Numbers, failed: pd.Series, settings: Settings, absent: Sequence[str]) -> str:
-    """``failed``: for each attack whether it did; ``absent``: titles of factors that no cell has."""
-    kept = f"; {failed.sum()} of {len(failed)} attacks failed and are kept" if failed.any() else ""
-    titles = "; ".join(f"{name}: {numbers.text(cell, 'dataset', 'title')}" for name, cell in numbers.datasets().items())
-    return (
-        f"Scale {scale}; {titles}. {origin(numbers, spreads=False)}. One dot per cell. Gain: PSNR of the strongest "
-        f"attack less that of the mean auxiliary image (dashed){kept}. rho: "
-        "rank correlation over all cells, and at fixed architecture (data, network, cut, edge), with bootstrap "
-        f"intervals at level {settings.level:g}; n: cells." + (f" No cell has: {', '.join(absent)}." if absent else "")
-    )
 
 
 def _panel(axes: Axes, dots: pd.DataFrame, log: bool, looks: Mapping) -> None:

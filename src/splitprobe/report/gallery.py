@@ -7,7 +7,6 @@ pixels, so that an image's pixels stay equal squares.
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,15 +28,8 @@ ROLES = {"faces": "Faces", "xray": "X-rays"}
 PANELS = {"generator": "A  Generator attack", "mle": "B  MLE attack (white-box)"}
 
 
-@dataclass(frozen=True)
-class Strip:
-    """One line of images: uint8 (n, H, W, C), its label on the left, the text on its right."""
-
-    label: str
-    images: np.ndarray
-    scores: str = ""
-
-
+# one line of images: its label on the left, uint8 (n, H, W, C), the text on its right
+Strip = tuple[str, np.ndarray, str]
 Row = tuple[str, dict[str, list[Strip]]]  # a name, and the lines of images for the generator and for MLE
 
 
@@ -70,11 +62,11 @@ def draw(
     """
     rows = list(gathered(numbers, names, read_pictures(paths, numbers.cells), best if short else shown))
     every = [line for _, strips in rows for own in strips.values() for line in own]
-    tile = max(factor(line.images) * line.images.shape[1] for line in every)
+    tile = max(factor(images) * images.shape[1] for _, images, _ in every)
     side = ACCESS + COUNT * (tile + GAP) - GAP + SCORE
     lefts = {"generator": MARGIN + NAME, "mle": MARGIN + NAME + side}
     width = MARGIN + NAME + 2 * side
-    marks = any(DAGGER in line.scores for line in every)
+    marks = any(DAGGER in scores for *_, scores in every)
     words = textwrap.wrap(_caption(paths.scale, numbers, marks) + remark, width // 9)
     top = HEAD + CAPTION * len(words)
     heights = [max(map(len, strips.values())) * (tile + LINE) + LINE for _, strips in rows]
@@ -91,12 +83,12 @@ def draw(
         for stage, left in lefts.items():
             # a panel with fewer lines than the other stands at the row's middle
             start = top + LINE + (height - LINE - len(strips[stage]) * (tile + LINE)) // 2
-            for line in strips[stage]:
-                picture = enlarged(line.images)
+            for label, images, scores in strips[stage]:
+                picture = enlarged(images)
                 middle, begin = start + picture.shape[0] / 2, left + ACCESS
-                canvas.text(begin - 10, middle, line.label, 16, ha="right")
+                canvas.text(begin - 10, middle, label, 16, ha="right")
                 canvas.image(begin, start, picture)
-                canvas.text(begin + COUNT * (tile + GAP) + 4, middle, line.scores, 15, linespacing=1.3)
+                canvas.text(begin + COUNT * (tile + GAP) + 4, middle, scores, 15, linespacing=1.3)
                 start += tile + LINE
         top += height
     return canvas.figure
@@ -121,13 +113,13 @@ def gathered(
             label = label.replace(", ", ",\n").replace("strong ", "strong\n")  # too long for one line
             psnr, ssim, failed = (numbers.number(cell, item, key) for key in ("psnr_db", "ssim", "failed"))
             scores = f"{_text(psnr, '{:.1f} dB')}{DAGGER if failed.highest else ''}\n{_text(ssim, '{:.2f}')}"
-            lines[item.split()[0]].append(Strip(label, pictures[cell][item][:COUNT], scores))
+            lines[item.split()[0]].append((label, pictures[cell][item][:COUNT], scores))
         originals = pictures[cell]["x"][:COUNT]
         if last is None or not np.array_equal(last, originals):
             last = originals
             # MLE attacks the first of the same test images, at some scales fewer than a line has
-            most = {stage: max((len(line.images) for line in own), default=COUNT) for stage, own in lines.items()}
-            yield names[numbers.network(cell)[0]], {stage: [Strip("", originals[:n])] for stage, n in most.items()}
+            most = {stage: max((len(images) for _, images, _ in own), default=COUNT) for stage, own in lines.items()}
+            yield names[numbers.network(cell)[0]], {stage: [("", originals[:n], "")] for stage, n in most.items()}
         yield names[cell], lines
 
 
