@@ -5,8 +5,7 @@ import pytest
 
 from splitprobe.core.params import ParamsError
 from splitprobe.report.markdown import Notes, distinct, grid, marked, number, origin, signed
-from splitprobe.report.numbers import Number
-from splitprobe.report.rows import LeftOut, left_out, open_numbers, rows
+from splitprobe.report.numbers import LeftOut, Number, left_out, open_numbers, rows
 from splitprobe.report.tables import build_table
 
 

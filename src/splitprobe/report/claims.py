@@ -13,26 +13,11 @@ from typing import Any
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
+from splitprobe.report import claim_values as cv
 from splitprobe.report import paper
 from splitprobe.report.attacks import NETWORKS
-from splitprobe.report.claim_values import (
-    ACTS,
-    BLACK,
-    CHANGE,
-    CLOUD,
-    DECIBELS,
-    GRAY,
-    INFORMED,
-    LATENCY,
-    NONZERO,
-    POINTS,
-    SHARE,
-    Source,
-    Unknown,
-)  # fmt: skip  # isort: skip
 from splitprobe.report.markdown import NONE, Notes, bullets, data, document, grid, origin, words
-from splitprobe.report.numbers import AT_CHANCE
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.numbers import AT_CHANCE, open_numbers
 from splitprobe.report.statistics import permutation
 from splitprobe.report.tables import Table
 
@@ -62,11 +47,11 @@ NOTES = (
     "answering gray or the mean image), or where it is no farther from the rule's threshold than chance may bring it. "
     "With several seeds of each row that is t times the standard error of the mean over seeds (Student's one-sided "
     "5 %), each seed judged with its own networks. With one seed, and for the paper, it is the rule's margin: "
-    f"{POINTS:g} points of accuracy, {DECIBELS:g} dB and a ratio of {1 + SHARE:g} for non-zero entries, about 1.6 "
-    "standard deviations of what two seeds differ by at scale small.",
+    f"{cv.POINTS:g} points of accuracy, {cv.DECIBELS:g} dB and a ratio of {1 + cv.SHARE:g} for non-zero entries, about "
+    "1.6 standard deviations of what two seeds differ by at scale small.",
     "A claim that a defense costs little or does not help holds for a defense that does nothing as well. It is judged "
     "only where the row can be told from its unprotected one: accuracy, the black-box decoder's PSNR or the non-zero "
-    f"entries of z differ by more than {ACTS:g} times these margins.",
+    f"entries of z differ by more than {cv.ACTS:g} times these margins.",
     AT_CHANCE,
     "PSNR: of decoders that see one release of an image, in the paper's convention, a mean over batches; in Figure "
     "2's rules image by image, as no number is printed. Strongest: the highest of a row's decoders.",
@@ -92,11 +77,11 @@ class Claim:
     table: str
     sentence: str
     quantity: str
-    measure: Callable[[Source], float]
+    measure: Callable[[cv.Source], float]
     unit: str = "dB"
     above: bool = True
     threshold: float = 0
-    margin: float = DECIBELS
+    margin: float = cv.DECIBELS
     acting: str = ""
 
     @property
@@ -114,14 +99,14 @@ class Claim:
             return OPEN, f"no farther than {noise:.2g}{f' {unit}' if unit else ''} from the threshold"
         return REPRODUCED if slack > 0 else REFUTED, ""
 
-    def judge(self, source: Source) -> tuple[float | None, str, str]:
+    def judge(self, source: cv.Source) -> tuple[float | None, str, str]:
         """The claim by one source: (value or None, verdict, reason where it cannot be judged)."""
         value = None
         try:
             value = self.measure(source)
             if self.acting:
                 source.acts(self.acting)
-        except Unknown as why:
+        except cv.Unknown as why:
             return value, OPEN, str(why)
         except ZeroDivisionError:
             return None, OPEN, "what it is divided by is zero"
@@ -131,7 +116,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Trend(Claim):
-    """A claim that one quantity of a network's cuts rises (``above``) or falls with another; see ``Source.cuts``."""
+    """A claim that one quantity of a network's cuts rises (``above``) or falls with another; see ``cv.Source.cuts``."""
 
     group: str = ""
     axes: tuple[str, str] = ("", "")
@@ -141,11 +126,11 @@ class Trend(Claim):
         """The rule for readers."""
         return f"{self.quantity} {'>' if self.above else '<'} 0, p at most {LEVEL:g}"
 
-    def judge(self, source: Source) -> tuple[float | None, str, str]:
+    def judge(self, source: cv.Source) -> tuple[float | None, str, str]:
         """As a claim's, by a permutation test."""
         try:
             x, y = zip(*source.cuts(self.group, *self.axes), strict=True)
-        except Unknown as why:
+        except cv.Unknown as why:
             return None, OPEN, str(why)
         (rho, claimed), (_, other) = (permutation(x, y, rises) for rises in (self.above, not self.above))
         if rho != rho:
@@ -157,11 +142,11 @@ class Trend(Claim):
 
 def _lost(cell: str, above: bool, points: float) -> dict[str, Any]:
     """What a claim on the accuracy that a cell loses is made of."""
-    place = {"quantity": "accuracy lost", "measure": lambda source: -source.value(cell, *CHANGE), "unit": "points"}
-    return place | {"margin": POINTS, "above": above, "threshold": points, "acting": "" if above else cell}
+    place = {"quantity": "accuracy lost", "measure": lambda source: -source.value(cell, *cv.CHANGE), "unit": "points"}
+    return place | {"margin": cv.POINTS, "above": above, "threshold": points, "acting": "" if above else cell}
 
 
-def _gap(high: tuple[str, str], low: tuple[str, str]) -> Callable[[Source], float]:
+def _gap(high: tuple[str, str], low: tuple[str, str]) -> Callable[[cv.Source], float]:
     """The measure by how much one decoder, of a cell with an access, is ahead of another, in dB."""
     return lambda source: source.decoder(*high) - source.decoder(*low)
 
@@ -172,17 +157,17 @@ def _table(group: str, table: str) -> Iterator[Claim]:
     others = [f"{group}/{row}" for row in dict.fromkeys(line["row"] for line in paper.load(prefix))]
     others.remove(funnel)
 
-    def lowest(source: Source, value: Callable[[str], float]) -> tuple[float, float]:
+    def lowest(source: cv.Source, value: Callable[[str], float]) -> tuple[float, float]:
         """The lowest value of another row, and SiftFunnel's; without rows at chance."""
         if not source.working([funnel]):
-            raise Unknown(f"{funnel} is at chance")
+            raise cv.Unknown(f"{funnel} is at chance")
         return min(map(value, source.working(others))), value(funnel)
 
-    def further(source: Source) -> float:
+    def further(source: cv.Source) -> float:
         return sub(*lowest(source, source.decoder))
 
-    def sparser(source: Source) -> float:
-        return truediv(*lowest(source, lambda cell: source.value(cell, *NONZERO)))
+    def sparser(source: cv.Source) -> float:
+        return truediv(*lowest(source, lambda cell: source.value(cell, *cv.NONZERO)))
 
     yield Claim(
         f"{prefix}_lowest_psnr", table, "SiftFunnel leaves a decoder less of the image than any other defense.",
@@ -195,20 +180,20 @@ def _table(group: str, table: str) -> Iterator[Claim]:
     )  # fmt: skip
     sparsest = Claim(
         f"{prefix}_fewest_nonzero", table, "SiftFunnel sends the fewest non-zero entries.",
-        "fewest non-zero entries of another row / SiftFunnel's", sparser, unit="", threshold=1, margin=SHARE,
+        "fewest non-zero entries of another row / SiftFunnel's", sparser, unit="", threshold=1, margin=cv.SHARE,
     )  # fmt: skip
     yield small if group == "faces" else sparsest  # AE sends fewer in Table IV
     yield Claim(f"{prefix}_siftfunnel_cheap", table, f"{CHEAP}.", **_lost(funnel, False, 3))
     yield Claim(
         f"{prefix}_ae_gray_stronger", table, "Knowing the edge makes the attack on AE stronger.",
-        "gray-box PSNR - black-box PSNR", _gap((ae, GRAY), (ae, BLACK)),
+        "gray-box PSNR - black-box PSNR", _gap((ae, cv.GRAY), (ae, cv.BLACK)),
     )  # fmt: skip
     for row, title in HARMLESS.items():
         # in Table III, DP-SGD lowers the paper's own PSNR by 7.7 dB; Table IV has no such row
         if row != "dpsgd" or group == "cnn":
             yield Claim(
                 f"{prefix}_{row}_no_help", table, f"{title} hardly lowers the decoder's PSNR.",
-                "unprotected PSNR - its PSNR", _gap((plain, BLACK), (f"{group}/{row}", BLACK)),
+                "unprotected PSNR - its PSNR", _gap((plain, cv.BLACK), (f"{group}/{row}", cv.BLACK)),
                 above=False, threshold=2, acting=f"{group}/{row}",
             )  # fmt: skip
     if group == "cnn":
@@ -225,11 +210,11 @@ def _all() -> Iterator[Claim]:
     for row, part in PARTS.items():
         yield Claim(
             f"table5_{row}", "Table V", f"Without {part}, the gray-box decoder sees more.",
-            "its PSNR - SiftFunnel's", _gap((f"ablation/{row}", INFORMED), (funnel, INFORMED)),
+            "its PSNR - SiftFunnel's", _gap((f"ablation/{row}", cv.INFORMED), (funnel, cv.INFORMED)),
         )  # fmt: skip
     yield Claim(
         "table5_cloud_side", "Table V", "An attack on the feature that the cloud widens gets more than one on z.",
-        "its PSNR - gray-box PSNR", _gap((funnel, CLOUD), (funnel, INFORMED)),
+        "its PSNR - gray-box PSNR", _gap((funnel, cv.CLOUD), (funnel, cv.INFORMED)),
     )  # fmt: skip
     yield Claim("table6_vgg16_cheap", "Table VI", f"{CHEAP} on VGG16.", **_lost("vgg16/siftfunnel", False, 3))
     for network in ("cnn", "resnet18"):
@@ -239,9 +224,9 @@ def _all() -> Iterator[Claim]:
                 "Spearman's correlation over the cuts", None, "", rises, group=f"depth_{network}", axes=(x, y),
             )  # fmt: skip
 
-    def step(source: Source) -> float:
+    def step(source: cv.Source) -> float:
         """By how much the latencies are apart: the smaller of two ratios."""
-        plain, funnel, ae = (source.value(f"cnn/{row}", *LATENCY) for row in ("unprotected", "siftfunnel", "ae"))
+        plain, funnel, ae = (source.value(f"cnn/{row}", *cv.LATENCY) for row in ("unprotected", "siftfunnel", "ae"))
         return min(funnel / plain, ae / funnel)
 
     yield Claim(
@@ -265,7 +250,7 @@ CLAIMS = tuple(_all())
 def build(params: Params, paths: Paths) -> Table:
     """The table of CLAIMS, on the cells that ``rows.claims`` lists."""
     numbers = open_numbers(params, paths, "claims", ["costs"])
-    ours, theirs, notes, lines, shown = Source(numbers), Source.printed(), Notes(), [], []
+    ours, theirs, notes, lines, shown = cv.Source(numbers), cv.Source.printed(), Notes(), [], []
     for claim in CLAIMS:
         (value, verdict, reason), (printed, paper_verdict, paper_reason) = map(claim.judge, (ours, theirs))
         difference = None if None in (value, printed) else value - printed

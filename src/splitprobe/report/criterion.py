@@ -19,8 +19,7 @@ from splitprobe.core.params import Params
 from splitprobe.report.attacks import STAGES, best
 from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, OUTCOMES, Key, collected, examine
 from splitprobe.report.markdown import NONE, Notes, bullets, data, distinct, document, grid, origin, words
-from splitprobe.report.numbers import Number, Numbers
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.numbers import Number, Numbers, open_numbers
 from splitprobe.report.statistics import CONTRADICTED, SUPPORTED, UNTESTED, Correlation, Settings
 from splitprobe.report.tables import Flat, Table, identity
 

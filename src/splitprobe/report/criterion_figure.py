@@ -18,7 +18,7 @@ from splitprobe.core.params import Params
 from splitprobe.report.attacks import network
 from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, collected, examine
 from splitprobe.report.markdown import origin
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.numbers import open_numbers
 from splitprobe.report.statistics import Settings
 from splitprobe.report.style import QUIET, look, panels
 

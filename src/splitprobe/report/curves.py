@@ -12,7 +12,7 @@ from splitprobe.core.artifacts import reading
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report.markdown import data, labels, origin
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.numbers import open_numbers
 from splitprobe.report.style import LEFT, QUIET, look, panels
 
 WIDTH, PANELS_HEIGHT = 12.4, 11.6  # inches

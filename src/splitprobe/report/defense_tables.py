@@ -19,9 +19,8 @@ from splitprobe.report.differences import SIFTFUNNEL, differences
 from splitprobe.report.entries import ACCURATE, PAPER, STANDARD, Entries
 from splitprobe.report.frame import NO_REASON
 from splitprobe.report.markdown import FAILED, NONE, bullets, document, marked, named, number, printed
-from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers
+from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers, open_numbers
 from splitprobe.report.remarks import caption, privacy, remarks, warning
-from splitprobe.report.rows import open_numbers
 from splitprobe.report.tables import Table, csv_lines, metrics
 
 

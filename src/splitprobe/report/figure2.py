@@ -17,9 +17,8 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import network, saturated
 from splitprobe.report.markdown import data, origin
-from splitprobe.report.numbers import Numbers
+from splitprobe.report.numbers import Numbers, open_numbers
 from splitprobe.report.pictures import read_pictures
-from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import COLORS, QUIET, TILE, Canvas, enlarged
 
 STEP = 76  # pixels between two cuts, or more

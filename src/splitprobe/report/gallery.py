@@ -15,9 +15,8 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import STAGES, variant_title
 from splitprobe.report.markdown import DAGGER, data, distinct, labels, origin
-from splitprobe.report.numbers import Number, Numbers
+from splitprobe.report.numbers import Number, Numbers, open_numbers
 from splitprobe.report.pictures import IMAGES, OMITTED, read_pictures, shown
-from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import GAP, QUIET, Canvas, enlarged, factor
 
 COUNT = IMAGES["figure4"]  # images of a line

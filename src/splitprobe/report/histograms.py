@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.markdown import data, labels, number, origin
+from splitprobe.report.numbers import open_numbers
 from splitprobe.report.pictures import HISTOGRAMS, read_pictures
-from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import panels
 
 WIDTH, ROW = 12.4, 2.7  # inches

@@ -16,8 +16,7 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report.attacks import FLOORS
 from splitprobe.report.markdown import data, distinct, labels
-from splitprobe.report.numbers import Numbers
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.numbers import Numbers, open_numbers
 from splitprobe.report.style import QUIET, look, panels
 
 SIZE = (12.4, 4.3)  # inches: the figure's width, and its height below the caption

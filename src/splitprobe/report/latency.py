@@ -27,8 +27,7 @@ from splitprobe.report.markdown import (
     printed,
     words,
 )
-from splitprobe.report.numbers import NO_REFERENCE, UNPROTECTED, Number, Numbers
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.numbers import NO_REFERENCE, UNPROTECTED, Number, Numbers, open_numbers
 from splitprobe.report.tables import Flat, Table, flat, identity, reasons
 
 DEVICES = {"cpu": "cpu", "cuda": "gpu"}  # as PyTorch and as columns name them
@@ -87,17 +86,17 @@ def _timings(numbers: Numbers, cell: str, device: str) -> dict[str, Number]:
     return timings | {"edge_ratio": ratio}
 
 
-def _printed(cell: str, device: str) -> dict[str, float | None]:
-    """The paper's edge latency in ms, and as a multiple of its unprotected row's, under the keys of our timings."""
-    key = f"edge_{DEVICES[device]}_ms"
-    own, base = paper.find("latency", cell.partition("/")[2]).get(key), paper.find("latency", UNPROTECTED)[key]
-    return {"edge_latency_ms": own, "edge_ratio": None if own is None else own / base}
-
-
 def _named(timings: Mapping[str, Any], device: str, prefix: str = "") -> Flat:
     """Timings under the names of our columns: ``edge_cpu_ms`` for ``edge_latency_ms``."""
     label = f"_{DEVICES[device]}_"
     return {f"{prefix}{key.replace('_', label, 1).replace('latency_', '')}": value for key, value in timings.items()}
+
+
+def _printed(cell: str, device: str) -> dict[str, float | None]:
+    """The paper's edge latency in ms, and as a multiple of its unprotected row's, under the keys of our timings."""
+    rows = (cell.partition("/")[2], UNPROTECTED)
+    own, base = (paper.find("latency", row).get(f"edge_{DEVICES[device]}_ms") for row in rows)
+    return {"edge_latency_ms": own, "edge_ratio": None if own is None else own / base}
 
 
 def _blocks(numbers: Numbers) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""The table of numbers as views ask for it: one quantity of one cell over its seeds, or all lines as pandas.
+"""The numbers that a table or figure shows: which rows params.yaml lists, and what there is of each over its seeds.
 
 Numbers that follow from others are further lines, computed for each seed on its own: item ``network`` has
 ``accuracy_percent`` and, in points, ``accuracy_change_points`` against the unprotected network of the same data and
@@ -7,6 +7,7 @@ that every attack was given, ``gain_db``, how far that is above the mean auxilia
 what the same attack has on all images that it was given.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -14,6 +15,8 @@ from statistics import fmean, stdev
 import numpy as np
 import pandas as pd
 
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame as frames
 
 UNPROTECTED = "unprotected"  # the row without a defense
@@ -26,6 +29,9 @@ AT_CHANCE = (
     f"At chance: a row that keeps less than {100 * NEAR_CHANCE:.0f} % of what its unprotected row has above chance. "
     "Nobody would send its feature, so that it counts in no comparison of what leaks."
 )
+
+# a row is part of file names, so nothing that leads out of a folder may pass
+NAME = re.compile(r"[\w-]+(/[\w-]+)*")
 
 
 class NoLine(KeyError, ValueError):
@@ -236,3 +242,63 @@ def strongest(frame: pd.DataFrame) -> pd.DataFrame:
     best = best.assign(text=best.item.mask(none, ""), reason=np.where(none, NO_ATTACK, ""), item="strongest")
     found = {"psnr_db": best.value, "gain_db": best.value - under, "all_psnr_db": own}
     return pd.concat([best.assign(quantity=name, value=value) for name, value in found.items()], ignore_index=True)
+
+
+class LeftOut(Exception):
+    """Nothing to show: a table's or figure's rows are all left out at this scale."""
+
+
+def rows(params: Params, name: str) -> list[str]:
+    """The rows of a table or figure, in the order in which it shows them: ``rows.<name>`` of params.yaml.
+
+    That is a list, or a text of names with spaces between them. Raises ParamsError when it has no names, or one that
+    is no row's name or stands there twice.
+    """
+    key = f"rows.{name}"
+    # this list alone, so that another table's rows do not rebuild this one
+    params.read.add(key)
+    listed = params.raw(key)
+    names = listed.split() if isinstance(listed, str) else listed
+    if not isinstance(names, list) or not names:
+        raise ParamsError(f"{key} = {listed!r}: a list of at least one row is needed")
+    for row in names:
+        if not isinstance(row, str) or not NAME.fullmatch(row):
+            raise ParamsError(f"{key}: {row!r} is no row; a name such as cnn/unprotected is needed")
+        if names.count(row) > 1:
+            raise ParamsError(f"{key}: {row!r} is listed twice")
+    return names
+
+
+def groups(cells: Sequence[str]) -> list[str]:
+    """The groups of some cells, in order; a name without a group, such as a data set's, has none."""
+    return list(dict.fromkeys(cell.partition("/")[0] for cell in cells if "/" in cell))
+
+
+def left_out(params: Params, paths: Paths, name: str) -> list[str]:
+    """The rows of ``rows.<name>`` whose groups have no seed at this scale, and so no line in their file."""
+    listed = rows(params, name)
+    empty = {group for group in groups(listed) if not len(frames.read(paths.numbers(group)))}
+    return [row for row in listed if row.partition("/")[0] in empty]
+
+
+def open_numbers(params: Params, paths: Paths, name: str, extra: Sequence[str] = ()) -> Numbers:
+    """The numbers of the cells of ``rows.<name>``, those left out at this scale not among them.
+
+    ``extra``: parts to read beside the cells' groups, such as ``costs``. Raises LeftOut when no cell remains,
+    ParamsError for a cell that its group's file does not have, FileNotFoundError for a file that is absent.
+    """
+    listed = rows(params, name)
+    table = frames.load(paths, [*groups(listed), *extra])
+    ran = set(table.cell[(table.who == "ours") & (table.item == "target")])
+    running = {cell.partition("/")[0] for cell in ran if "@" not in cell}
+    kept = [cell for cell in listed if cell.partition("/")[0] in running]
+    if not kept:
+        raise LeftOut(f"{name} is left out at scale {paths.scale}: its rows have no seed there")
+    for cell in kept:
+        if cell not in ran:
+            group = cell.partition("/")[0]
+            raise ParamsError(
+                f"rows.{name}: {cell!r} has no line in {paths.numbers(group)}; stage collect_numbers@{group} writes "
+                f"it (dvc repro collect_numbers@{group}), provided that dvc.yaml lists {cell}"
+            )
+    return Numbers.of(table, kept)

@@ -19,7 +19,7 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame
 from splitprobe.report.markdown import grid, number, words
-from splitprobe.report.rows import rows
+from splitprobe.report.numbers import rows
 
 REPORT = "report"
 LARGEST = 3_000_000  # bytes; more would not be sent by mail

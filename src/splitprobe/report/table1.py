@@ -8,7 +8,7 @@ from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame, paper
 from splitprobe.report.markdown import NONE, bullets, distinct, document, grid, number, words
 from splitprobe.report.numbers import Numbers
-from splitprobe.report.rows import rows as listed
+from splitprobe.report.numbers import rows as listed
 from splitprobe.report.tables import Table
 
 ITEM = "prepared"  # counts are in an item of their own

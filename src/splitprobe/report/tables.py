@@ -15,8 +15,7 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import attacks, paper
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.numbers import Number, Numbers
-from splitprobe.report.rows import LeftOut, left_out
+from splitprobe.report.numbers import LeftOut, Number, Numbers, left_out
 
 # "<module>:<function>", looked up when it is needed, so that a table imports no other; it takes Params and Paths
 TABLES = {
