@@ -126,7 +126,7 @@ def test_notes_number_each_reason_once():
     notes = Notes()
     values = [Number(None, reason="diverged"), Number(None, reason="diverged"), Number(None), Number(2.0)]
     assert [notes.value(value, 1) for value in values] == [*["n/a<sup>1</sup>"] * 2, "n/a<sup>2</sup>", "2.0"]
-    assert notes.lines() == ["<sup>1</sup> diverged", "", "<sup>2</sup> no reason was recorded", ""]
+    assert notes.table(["x"], [])[3:] == ["<sup>1</sup> diverged", "", "<sup>2</sup> no reason was recorded", ""]
 
 
 def test_grid():

@@ -16,7 +16,7 @@ from splitprobe.core.params import Params
 from splitprobe.report import claim_values as cv
 from splitprobe.report import paper
 from splitprobe.report.attacks import NETWORKS
-from splitprobe.report.markdown import NONE, Notes, bullets, data, document, grid, origin, words
+from splitprobe.report.markdown import NONE, Notes, bullets, data, document, origin, words
 from splitprobe.report.numbers import AT_CHANCE, open_numbers
 from splitprobe.report.statistics import permutation
 from splitprobe.report.tables import Table
@@ -272,7 +272,7 @@ def build(params: Params, paths: Paths) -> Table:
         f"are not, {counts[OPEN]} cannot be judged.** {words(data(numbers))}. {origin(numbers, spreads=False)}."
     )
     header = ["Where", "Claim", "Rule", "Paper", "Ours", "Difference", "Verdict"]
-    table = [*grid(header, shown, left=3), "", *notes.lines()]
+    table = notes.table(header, shown, left=3)
     several = any(len(numbers.seeds(cell)) > 1 for cell in numbers.cells)
     below = ["## Notes", "", *bullets(NOTES if several else [*NOTES, ONE_SEED])]
     keys = ("ours", "paper", "difference", "verdict")

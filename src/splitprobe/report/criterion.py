@@ -121,7 +121,7 @@ def _correlations(tests: Tests, capped: Counts, outcome: str) -> list[str]:
         line += [_interval(notes, whole), _word(whole), _interval(notes, fixed), str(fixed.degrees), _word(fixed)]
         lines.append(line)
     title = f"## Rank correlation with the gain of the {OUTCOMES[outcome][0]}"
-    return [title, "", *grid(header, lines, left=2), "", *notes.lines()]
+    return [title, "", *notes.table(header, lines, left=2)]
 
 
 def _interval(notes: Notes, correlation: Correlation) -> str:
@@ -139,8 +139,7 @@ def _within(groups: pd.Series, tests: Tests) -> list[str]:
         within = [tests[key, "strongest", name] for name in own]
         lines.append([factor.label, SIGNS[factor.expected], *(_word(test, _interval(notes, test)) for test in within)])
     titles = [f"{words(name)}: {groups[name]} cells" for name in own]
-    why = "Bold: the interval lies on one side of zero."
-    return [*grid(["Factor", "Expected", *titles], lines), "", why, "", *notes.lines()]
+    return notes.table(["Factor", "Expected", *titles], lines, "Bold: the interval lies on one side of zero.")
 
 
 def _notes(numbers: Numbers, table: pd.DataFrame, settings: Settings, tests: Tests) -> list[str]:
@@ -284,4 +283,4 @@ def fano_page(named: Mapping[str, Flat]) -> list[str]:
             absent = f"no estimate by {label} in this cell's results"
             shown += [notes.absent(absent) if bound is None else f"{bound:.3f}", line[f"bound_{name}"] or NONE]
         lines.append([*shown, f"{line['proven_nats']:.2f}"])
-    return [*FANO, *grid([*header, "I that the attack proves, nats"], lines, left=2), "", *notes.lines()]
+    return [*FANO, *notes.table([*header, "I that the attack proves, nats"], lines, left=2)]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from splitprobe.report.attacks import NEAR_CAP, floors, saturated
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import DAGGER, NONE, Notes, grid, number, printed, signed
+from splitprobe.report.markdown import DAGGER, NONE, Notes, number, printed, signed
 from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers
 
 SATURATED = "‡"
@@ -23,8 +23,7 @@ class Entries:
     def block(self, header: Sequence[str], lines: Sequence[Sequence[str]], *more: str, left: int = 1) -> list[str]:
         """A table, ``more`` paragraphs, what its marks mean and why values are absent."""
         marks = [CAPPED] if any(SATURATED in entry for line in lines for entry in line) else []
-        below = [line for text in (*more, *marks) for line in (text, "")]
-        return [*grid(header, lines, left), "", *below, *self.notes.lines()]
+        return self.notes.table(header, lines, *more, *marks, left=left)
 
     def by_decoder(
         self, listed: Iterable[tuple[str, str, str]], header: Sequence[str], head: Callable, scores: Callable,

@@ -10,23 +10,9 @@ from typing import Any
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
+from splitprobe.report import markdown as md
 from splitprobe.report import paper
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import (
-    NONE,
-    Notes,
-    bullets,
-    data,
-    devices,
-    distinct,
-    document,
-    grid,
-    labels,
-    named,
-    number,
-    printed,
-    words,
-)
 from splitprobe.report.numbers import NO_REFERENCE, UNPROTECTED, Number, Numbers, open_numbers
 from splitprobe.report.tables import Flat, Table, flat, identity, reasons
 
@@ -39,7 +25,7 @@ NOTES = (
 )
 BESIDE = (
     "Edge alone, one image. The paper names neither the network nor the machine behind its milliseconds, so only the "
-    f"ratios to the unprotected row can be compared ({NONE}: not in the paper)."
+    f"ratios to the unprotected row can be compared ({md.NONE}: not in the paper)."
 )
 SIZES = ("edge_parameters", "edge_macs", "z_bytes")
 
@@ -59,12 +45,12 @@ def build(params: Params, paths: Paths) -> Table:
             every |= {f"{device}_{key}": value for key, value in timings.items()}
         lines.append(line | {"absent": reasons(every)})
     # timed once, with the first seed's weights
-    seeds = distinct(sorted({numbers.seeds(cell)[0] for cell in numbers.cells}))
-    page = document(
+    seeds = md.distinct(sorted({numbers.seeds(cell)[0] for cell in numbers.cells}))
+    page = md.document(
         "Latency of edge and cloud",
-        [f"**Scale {params.scale}: {words(data(numbers))}.** Seed {seeds}; {devices(numbers)}."],
+        [f"**Scale {params.scale}: {md.words(md.data(numbers))}.** Seed {seeds}; {md.devices(numbers)}."],
         *_blocks(numbers),
-        ["## Notes", "", *bullets([*_budgets(numbers), *NOTES])],
+        ["## Notes", "", *md.bullets([*_budgets(numbers), *NOTES])],
     )
     return Table(rows, lines, page)
 
@@ -105,8 +91,8 @@ def _blocks(numbers: Numbers) -> tuple[list[str], list[str]]:
     for label in map(str.upper, DEVICES.values()):
         header += [f"{label} {half}, ms" for half in HALVES]
         header_beside += [f"{label}, ms", f"paper {label}, ms", f"{label} ratio", f"paper {label} ratio"]
-    notes, notes_beside, lines, lines_beside = Notes(), Notes(), [], []
-    for cell, name in named(labels(numbers)).items():
+    notes, notes_beside, lines, lines_beside = md.Notes(), md.Notes(), [], []
+    for cell, name in md.named(md.labels(numbers)).items():
         lines.append([name, *(notes.value(numbers.number(cell, "target", key), 0) for key in SIZES)])
         lines_beside.append([name])
         for device in DEVICES:
@@ -115,11 +101,11 @@ def _blocks(numbers: Numbers) -> tuple[list[str], list[str]]:
                 median = notes.value(timings[f"{half}_latency_ms"], 3)
                 # a median without a tail is enough said by one n/a
                 tail = timings[f"{half}_latency_p95_ms"].value
-                lines[-1].append(median if tail is None else f"{median} / {number(tail, 3)}")
+                lines[-1].append(median if tail is None else f"{median} / {md.number(tail, 3)}")
             for key, decimals in (("edge_latency_ms", 3), ("edge_ratio", 2)):
-                lines_beside[-1] += [notes_beside.value(timings[key], decimals), printed(theirs[key], decimals)]
-    ours = [*grid(header, lines), "", "Milliseconds: median / 95th percentile.", "", *notes.lines()]
-    return ours, ["## Beside the paper", "", BESIDE, "", *grid(header_beside, lines_beside), "", *notes_beside.lines()]
+                lines_beside[-1] += [notes_beside.value(timings[key], decimals), md.printed(theirs[key], decimals)]
+    ours = notes.table(header, lines, "Milliseconds: median / 95th percentile.")
+    return ours, ["## Beside the paper", "", BESIDE, "", *notes_beside.table(header_beside, lines_beside)]
 
 
 def _budgets(numbers: Numbers) -> Iterator[str]:
@@ -129,7 +115,7 @@ def _budgets(numbers: Numbers) -> Iterator[str]:
         if timed:
             keys = ("batch", "runs", "warmup", "threads")
             batch, runs, warmup, threads = (
-                distinct(numbers.value(cell, f"cost {device}", key) for cell in timed) for key in keys
+                md.distinct(numbers.value(cell, f"cost {device}", key) for cell in timed) for key in keys
             )
             text = f"{label.upper()}: batch of {batch}, {runs} timed runs after {warmup} for warming up"
             yield f"{text}; threads: {threads}." if device == "cpu" else f"{text}."

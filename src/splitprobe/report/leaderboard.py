@@ -186,8 +186,8 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
         if name == "mean_image":
             floor = notes.value(numbers.number(cell, f"floor mle {name}", "psnr_db"), DECIMALS)
             shown.append(["", f"*Floor: {label}*", *blank, "", floor, *[""] * 4])
-    failed = [md.FAILED, ""] if any(md.DAGGER in text for texts in shown for text in texts) else []
-    return [*md.grid(header, shown, left=2), "", *failed, *notes.lines()]
+    failed = any(md.DAGGER in text for texts in shown for text in texts)
+    return notes.table(header, shown, *[md.FAILED] * failed, left=2)
 
 
 def _tried(numbers: Numbers, lines: Sequence[Flat], settings: Settings) -> list[str]:

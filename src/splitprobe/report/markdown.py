@@ -41,9 +41,10 @@ class Notes:
         """A quantity as :func:`number` writes it, or n/a with its reason."""
         return self.absent(value.reason) if value.value is None else number(value, decimals)
 
-    def lines(self) -> list[str]:
-        """The reasons, a paragraph each, for below the table."""
-        return [line for i, reason in enumerate(self.reasons, 1) for line in (f"<sup>{i}</sup> {reason}", "")]
+    def table(self, header: Sequence[str], lines: Sequence[Sequence[str]], *more: str, left: int = 1) -> list[str]:
+        """A table as by :func:`grid`; below it paragraphs: ``more``, then each reason of an absent value."""
+        below = [*more, *(f"<sup>{i}</sup> {reason}" for i, reason in enumerate(self.reasons, 1))]
+        return [*grid(header, lines, left), "", *(line for text in below for line in (text, ""))]
 
 
 def number(value: Number | float, decimals: int) -> str:
