@@ -161,7 +161,7 @@ class Numbers:
 
     def by_seed(self, cell: str, item: str, quantity: str) -> dict[int, float | None]:
         """A quantity of each seed that has a line of it; None where it is absent there."""
-        place = ("ours", cell, item, quantity)
+        place = ["ours", cell, item, quantity]
         own = self.frame[(self.frame[["who", "cell", "item", "quantity"]] == place).all(axis=1)]
         return dict(zip(own.seed.tolist(), own.value.astype(object).where(own.value.notna(), None), strict=True))
 
