@@ -15,7 +15,7 @@ GROUPS = (
 )  # fmt: skip
 APART = {"report", "engine"}  # see nothing but core; nobody imports them, but for the command that builds reports
 ALLOWED = {("engine.cli", "report")}
-REPORT_MAY_IMPORT = {"numpy", "pandas", "matplotlib", "PIL", "splitprobe", "__future__"}
+REPORT_MAY_IMPORT = {"numpy", "pandas", "matplotlib", "PIL", "markdown_it", "splitprobe", "__future__"}
 MADE_OF = {  # methods that begin where others end
     "attacks.hybrid": {"attacks.generator", "attacks.mle"},
     "attacks.prior": {"attacks.hybrid", "attacks.mle"},

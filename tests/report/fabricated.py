@@ -11,9 +11,8 @@ from splitprobe.core.artifacts import write_csv, write_npz
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import frame as frames
-from splitprobe.report.numbers import Numbers
+from splitprobe.report.numbers import Numbers, open_numbers
 from splitprobe.report.pictures import pictures_file, read_pictures
-from splitprobe.report.rows import open_numbers
 
 __all__ = ["FACTS", "FLOOR", "GRID", "ORDER", "OTHERS", "Repository", "scores"]
 

@@ -12,8 +12,8 @@ from matplotlib.text import Text
 from test_tables import block, build
 
 from splitprobe.core.params import ParamsError
-from splitprobe.report import criterion_figure, fano
-from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, OUTCOMES, architectures, at_cap, examine
+from splitprobe.report import criterion, criterion_figure
+from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, OUTCOMES, architectures, collected, examine
 from splitprobe.report.statistics import CONTRADICTED, SUPPORTED, UNDECIDED, UNTESTED, Settings
 from splitprobe.report.style import styled
 
@@ -36,7 +36,8 @@ def ten(tmp_path) -> Repository:
 
 def judged(study: Repository) -> dict:
     """(factor, outcome, scope) to test."""
-    return examine(study.numbers("criterion"), study.params().section("criterion", Settings))
+    numbers = study.numbers("criterion")
+    return examine(numbers, collected(numbers), study.params().section("criterion", Settings))
 
 
 def test_rows_in_order_support_and_rows_in_reverse_contradict(ten):
@@ -66,7 +67,7 @@ def test_dead_channels_are_expected_to_fall(ten):
 def test_saturated_estimates_are_ties_and_counted(ten):
     for i, cell in enumerate(ten.rows["criterion"][7:]):
         ten.set(cell, "mi paper", mi_nats=0.984 - 0.03 * i)  # in reverse, but all within 0.1 of the cap
-    assert at_cap(ten.numbers("criterion")).mi_paper.tolist() == [False] * 7 + [True] * 3
+    assert collected(ten.numbers("criterion")).capped_mi_paper.tolist() == [False] * 7 + [True] * 3
     # ranks 8, 9, 10 are 9 each: the variance of one series falls from 82.5 to 80.5, the covariance too
     rho = judged(ten)["mi_paper", "strongest", ALL].rho
     assert rho == pytest.approx(80.5 / math.sqrt(82.5 * 80.5))
@@ -138,23 +139,28 @@ def test_another_edge_is_another_architecture(ten):
 
 def test_fanos_bound_by_hand():
     # of 8 images, log 8 = 3 log 2: with I = log 2 at least 1 - 2/3 of the answers are wrong
-    assert fano.least_error(math.log(2), 8) == pytest.approx(1 / 3)
-    assert fano.least_error(2 * math.log(2), 8) == pytest.approx(0)
-    assert fano.least_information(0, 8) == pytest.approx(2 * math.log(2))
-    assert fano.least_information(1 / 3, 8) == pytest.approx(math.log(2))
-    assert fano.least_information(0.9, 8) == 0  # 0.3 log 2 - log 2
+    assert criterion.least_error(math.log(2), 8) == pytest.approx(1 / 3)
+    assert criterion.least_error(2 * math.log(2), 8) == pytest.approx(0)
+    assert criterion.least_information(0, 8) == pytest.approx(2 * math.log(2))
+    assert criterion.least_information(1 / 3, 8) == pytest.approx(math.log(2))
+    assert criterion.least_information(0.9, 8) == 0  # 0.3 log 2 - log 2
 
 
 @pytest.mark.parametrize(
     ("identified", "information", "status"),
-    [(0.5, 1.0, fano.HOLDS), (0.7, 1.0, fano.VIOLATED), (0.7, 2.5, fano.VACUOUS), (0.7, -1.0, fano.VIOLATED)],
+    [
+        (0.5, 1.0, criterion.HOLDS),
+        (0.7, 1.0, criterion.VIOLATED),
+        (0.7, 2.5, criterion.VACUOUS),
+        (0.7, -1.0, criterion.VIOLATED),
+    ],
 )
 def test_a_bound_holds_is_violated_or_says_nothing(ten, identified, information, status):
     """Of 8 images; I in units of log 2, so that the least error is (2 - I) / 3."""
     ten.set("cnn/row9", "generator", images=8)
     ten.set("cnn/row9", "generator black_box", identified=identified)
     ten.set("cnn/row9", "mi infonce", mi_nats=information * math.log(2))
-    line = fano.identifications(ten.numbers("criterion"))["cnn/row9"]
+    line = criterion.identifications(ten.numbers("criterion"))["cnn/row9"]
     assert line["least_error_infonce"] == pytest.approx((2 - max(0, information)) / 3)
     assert line["naming_error"] == pytest.approx(1 - identified)
     assert line["bound_infonce"] == status
@@ -163,7 +169,7 @@ def test_a_bound_holds_is_violated_or_says_nothing(ten, identified, information,
 def test_the_attack_that_names_sees_one_release(repository):
     """Several releases of an image may say more than I of one."""
     repository.rows["criterion"] = ["cnn/gaussian_noise"]
-    line = fano.identifications(repository.numbers("criterion"))["cnn/gaussian_noise"]
+    line = criterion.identifications(repository.numbers("criterion"))["cnn/gaussian_noise"]
     assert (line["named_by"], line["named_images"]) == ("black-box", "800")
     assert line["naming_error"] == pytest.approx(1 - (19.65 - 10) / 15)
 
@@ -172,13 +178,13 @@ def test_naming_is_a_mean_over_seeds_each_with_its_own_attack(ten):
     ten.reseed("cnn/row9", 0, 1)
     ten.set("cnn/row9", "generator black_box", seed=1, psnr_db=10.0)  # MLE's 17 dB, 7 / 15 of 64 images
     ten.set("cnn/row9", "mi calibrated", seed=1, mi_nats=2.2)
-    line = fano.identifications(ten.numbers("criterion"))["cnn/row9"]
+    line = criterion.identifications(ten.numbers("criterion"))["cnn/row9"]
     assert (line["named_by"], line["named_images"]) == ("black-box / white-box", "800 / 64")
     assert line["naming_error"] == pytest.approx(1 - (12 / 15 + 7 / 15) / 2)
-    least = [fano.least_error(3.2, 800), fano.least_error(2.2, 64)]
+    least = [criterion.least_error(3.2, 800), criterion.least_error(2.2, 64)]
     assert line["least_error_calibrated"] == pytest.approx(sum(least) / 2)
     ten.set("cnn/row9", "mle tuned", seed=1, identified=(None, "lost"))
-    line = fano.identifications(ten.numbers("criterion"))["cnn/row9"]
+    line = criterion.identifications(ten.numbers("criterion"))["cnn/row9"]
     assert (line["naming_error"], line["bound_calibrated"], line["naming_absent"]) == (None, None, "lost")
 
 

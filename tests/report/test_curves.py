@@ -25,7 +25,7 @@ def test_curves_draw_what_the_files_have(few):
     figure = drawn(few, "curves")
     loss, _, calibrated, _, generator, strong, mle, hybrid = figure.axes
     titles = [axes.get_title(loc="left") for axes in (loss, calibrated, strong, hybrid)]
-    assert titles == [curves.PANELS[i].title for i in (0, 2, 5, 7)]
+    assert titles == [curves.PANELS[i][0] for i in (0, 2, 5, 7)]
     # the noise cell reuses weights: its curve has no lines, so the loss panel shows one cell
     assert len(loss.lines) == 1
     (legend,) = figure.legends
@@ -50,7 +50,7 @@ def test_curves_leave_out_empty_fields(few):
     own, cell = few.paths.seeded(0), "cnn/gaussian_noise"
     lines = [{"step": 0, "tuned_psnr_db": 5.0}, {"step": 1, "paper_psnr_db": 6.0}, {"step": 2, "tuned_psnr_db": 9.0}]
     write_csv(own.curve(cell, "mle"), lines, ["step", "paper_psnr_db", "tuned_psnr_db"])
-    tuned, hybrid = (curves.read(own, cell, panel) for panel in curves.PANELS[6:])
+    tuned, hybrid = (curves.read(own, cell, *panel[2:]) for panel in curves.PANELS[6:])
     assert tuned.to_dict() == {0: 5.0, 2: 9.0}
     assert len(hybrid) == 0
 
@@ -92,7 +92,7 @@ def test_a_damaged_curve_is_named(few, text, why):
     own, cell = few.paths.seeded(0), "cnn/siftfunnel"
     own.curve(cell, "target").write_text(text)
     with pytest.raises(DamagedFile) as caught:
-        curves.read(own, cell, curves.PANELS[0])
+        curves.read(own, cell, *curves.PANELS[0][2:])
     said = str(caught.value)
     assert said.startswith(f"{own.curve(cell, 'target')} cannot be used: ") and why in said
     assert said.endswith("or `dvc repro train_target@cnn/siftfunnel` makes it anew")

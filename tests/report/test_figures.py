@@ -10,8 +10,8 @@ from fabricated import GRID
 from PIL import Image
 
 from splitprobe.report import gallery, style
-from splitprobe.report.captions import labels
 from splitprobe.report.figures import FIGURES, build_figure
+from splitprobe.report.markdown import labels
 
 
 @pytest.fixture
@@ -166,8 +166,9 @@ def test_an_unknown_figure_is_named_and_a_left_out_one_says_so(few):
 
 def rare(*families: str) -> str:
     """A character that FONT lacks and one of these families, which come with matplotlib, has."""
-    has = [style._glyphs(family) - style._glyphs(style.FONT) for family in families]
-    return sorted(character for character in has[0] if character.isprintable())[0]
+    files = [style.font_manager.findfont(family) for family in (*families, style.FONT)]
+    has = style._characters(files[0]) - style._characters(files[-1])
+    return sorted(character for character in has if character.isprintable())[0]
 
 
 def test_characters_that_the_font_lacks_come_from_another(few, caplog):

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from splitprobe.core.params import ParamsError
-from splitprobe.report import captions
-from splitprobe.report.markdown import Notes, grid, number, signed
-from splitprobe.report.numbers import Number
-from splitprobe.report.rows import LeftOut, left_out, open_numbers, rows
+from splitprobe.report.markdown import Notes, distinct, grid, marked, number, origin, signed
+from splitprobe.report.numbers import LeftOut, Number, left_out, open_numbers, rows
 from splitprobe.report.tables import build_table
 
 
@@ -70,18 +68,18 @@ def test_a_row_that_says_so_is_left_out(repository):
 def test_names_in_captions(repository):
     repository.set("cnn/gaussian_noise", "target", title="Autoencoder")
     repository.reseed("cnn/ae", 0, 1)
-    names = captions.marked(repository.numbers("table2"))
+    names = marked(repository.numbers("table2"))
     assert names["cnn/unprotected"] == "Unprotected [1]"
     assert names["cnn/gaussian_noise"] == "Autoencoder (cnn/gaussian_noise) [1]"
     assert names["cnn/ae"] == "Autoencoder (cnn/ae)"
 
 
 def test_seeds_and_devices_in_captions(thrice):
-    assert captions.origin(thrice.numbers("table2")) == (
+    assert origin(thrice.numbers("table2")) == (
         "Seeds 1, 2, 3: mean ± standard deviation over 3 seeds; CPU, 2 threads, float32"
     )
     thrice.reseed("cnn/ae", 1)
-    text = captions.origin(thrice.numbers("table2"), "images", spreads=False)
+    text = origin(thrice.numbers("table2"), "images", spreads=False)
     assert text == "Seeds 1, 2, 3: means; 1 of 4 rows have fewer seeds; images of seed 1; CPU, 2 threads, float32"
 
 
@@ -96,7 +94,7 @@ def test_seeds_and_devices_in_captions(thrice):
     ],
 )
 def test_distinct_values_for_a_caption(values, text):
-    assert captions.distinct(values) == text
+    assert distinct(values) == text
 
 
 @pytest.mark.parametrize(
@@ -128,7 +126,7 @@ def test_notes_number_each_reason_once():
     notes = Notes()
     values = [Number(None, reason="diverged"), Number(None, reason="diverged"), Number(None), Number(2.0)]
     assert [notes.value(value, 1) for value in values] == [*["n/a<sup>1</sup>"] * 2, "n/a<sup>2</sup>", "2.0"]
-    assert notes.lines() == ["<sup>1</sup> diverged", "", "<sup>2</sup> no reason was recorded", ""]
+    assert notes.table(["x"], [])[3:] == ["<sup>1</sup> diverged", "", "<sup>2</sup> no reason was recorded", ""]
 
 
 def test_grid():

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -65,7 +66,7 @@ def test_counted_resamples_are_resamples(rng):
     """A sample that has a cell twice has its rank twice: the matrix form against the samples written out."""
     x, y, groups = rng.integers(0, 9, 12), rng.normal(size=12), [0] * 7 + [1] * 5
     for names in ([0] * 12, groups):
-        member = statistics._membership(names)
+        member = pd.get_dummies(names).to_numpy(float)
         weights = statistics._resamples(member, SETTINGS)
         assert (weights @ member == [names.count(name) for name in dict.fromkeys(names)]).all()
         fast = statistics._correlations(weights, x.astype(float), y, member)

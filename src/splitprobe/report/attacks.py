@@ -1,4 +1,4 @@
-"""The attacks on a cell as views name them: its decoders, its variants of MLE, the strongest, and the floors."""
+"""What views name: a cell's attacks, the floors, and the estimates of mutual information with their caps."""
 
 import json
 
@@ -10,6 +10,12 @@ STAGES = ("generator", "mle")  # the families of attacks, decoders first
 DECODERS = {"repeated": "black-box decoder", "strong_repeated": "strong decoder"}
 DECODERS |= {"black_box": "black-box decoder", "gray_box": "gray-box decoder"}
 FLOORS = {"gray": "constant gray", "mean_image": "mean auxiliary image", "mean_color": "own mean color"}
+# estimates of mutual information, items ``mi <name>``, and what readers call them
+ESTIMATES = {"calibrated": "calibrated", "infonce": "InfoNCE", "decoder": "decoder's", "paper": "paper's estimator"}
+# an estimate this close to the most its estimator can reach is saturated: estimates bend well before it (see the figure
+# on known answers) and differ there by their own noise
+NEAR_CAP = 0.1  # nats
+CHANCE = 1.645  # deviations that chance exceeds one time in twenty
 
 
 def network(numbers: Numbers, cell: str) -> str:
@@ -103,3 +109,31 @@ def floors(numbers: Numbers) -> list[tuple[str, str, str]]:
         for dataset, cell in datasets.items()
         for name, label in FLOORS.items()
     ]
+
+
+def saturated(numbers: Numbers, cell: str, name: str) -> bool:
+    """Whether a cell's estimate sits at the most that its estimator can reach; ``name``: one of ESTIMATES."""
+    value, cap = (numbers.value(cell, f"mi {name}", key, missing="none") for key in ("mi_nats", "cap_nats"))
+    return None not in (value, cap) and value > cap - NEAR_CAP
+
+
+def empty(numbers: Numbers, cell: str, name: str) -> bool:
+    """Whether a cell's estimate cannot be told from its null: from what its estimator says of shuffled pairs.
+
+    A null below zero counts as zero, since a bound below zero says nothing either. False where there is no null, as in
+    older results.
+    """
+    keys = ("mi_nats", "null_nats", "null_nats_std")
+    value, null, deviation = (numbers.value(cell, f"mi {name}", key, missing="none") for key in keys)
+    return None not in (value, null, deviation) and value <= max(null, 0) + CHANCE * deviation
+
+
+def distinguished(numbers: Numbers, cell: str, name: str) -> float | None:
+    """A cell's estimate in nats for rankings.
+
+    Estimates at the cap differ by chance alone, so they are the cap. Those that cannot be told from their null are 0.
+    """
+    if empty(numbers, cell, name):
+        return 0.0
+    key = "cap_nats" if saturated(numbers, cell, name) else "mi_nats"
+    return numbers.value(cell, f"mi {name}", key, missing="none")

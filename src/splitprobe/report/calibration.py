@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame
-from splitprobe.report.captions import distinct
-from splitprobe.report.rows import rows
+from splitprobe.report.markdown import distinct
+from splitprobe.report.numbers import rows
 from splitprobe.report.style import QUIET, look, panels
 
 SIZE = (12.4, 4.3)  # inches: the figure's width, and its height below the caption

@@ -12,7 +12,7 @@ from functools import cached_property
 from statistics import stdev
 
 from splitprobe.report import frame, paper
-from splitprobe.report.entries import distinguished, empty, saturated
+from splitprobe.report.attacks import distinguished, empty, saturated
 from splitprobe.report.numbers import UNPROTECTED, Numbers, at_chance
 
 # which of a row's decoders a claim is about: each for the strongest; where it is informed, the first that there is
@@ -70,10 +70,8 @@ class Source:
         """
         values = []
         for source in self.seeds:
-            try:
+            with suppress(Unknown, ZeroDivisionError):  # a seed that lacks one of the rows
                 values.append(measure(source))
-            except (Unknown, ZeroDivisionError):
-                continue  # a seed that lacks one of the rows
         if len(set(values)) < 2:
             return None
         return STUDENT[min(len(values) - 2, len(STUDENT) - 1)] * stdev(values) / math.sqrt(len(values))
@@ -113,15 +111,11 @@ class Source:
 
     def working(self, cells: Sequence[str]) -> list[str]:
         """Those of some cells of one group whose network is not at chance; one without an accuracy counts as such."""
-
-        def stopped(cell: str) -> bool:
-            if self.who == "ours":
-                return cell in self.numbers.cells and self.numbers.at_chance(cell)
-            plain = f"{cell.partition('/')[0]}/{UNPROTECTED}"
-            pair = (self.numbers.value(row, *ACCURACY, self.who, "not printed") for row in (cell, plain))
-            return at_chance(*pair, paper.classes(cell))
-
-        return [cell for cell in cells if not stopped(cell)]
+        if self.who == "ours":
+            return [cell for cell in cells if not (cell in self.numbers.cells and self.numbers.at_chance(cell))]
+        plain = f"{cells[0].partition('/')[0]}/{UNPROTECTED}"
+        percent = {row: self.numbers.value(row, *ACCURACY, self.who, "not printed") for row in (plain, *cells)}
+        return [cell for cell in cells if not at_chance(percent[cell], percent[plain], paper.classes(cell))]
 
     def acts(self, cell: str) -> None:
         """Raise Unknown for a row that cannot be told from its unprotected one: doing nothing would pass as well.
@@ -162,19 +156,19 @@ class Source:
             below = sum(not saturated(self.numbers, cell, name) for cell in cuts)
             if below < LEAST - 1:
                 raise Unknown(f"{group}: {below} of {len(cuts)} estimates are below their cap, {LEAST - 1} are needed")
-        points = [(self._at_cut(cell, x), self._at_cut(cell, y)) for cell in cuts]
+
+        def at(cell: str, item: str, quantity: str) -> float | None:
+            """A quantity at a cut; None for an attack that was not run, failed or diverged."""
+            if quantity == "mi_nats":
+                return distinguished(self.numbers, cell, item.split()[1])
+            failed = quantity == "psnr_db" and self.numbers.number(cell, item, "failed", missing="not run").highest
+            return None if failed else self.numbers.value(cell, item, quantity, missing="not run")
+
+        points = [(at(cell, *DEPTH[x]), at(cell, *DEPTH[y])) for cell in cuts]
         kept = [point for point in points if None not in point]
         if len(kept) < LEAST:
             raise Unknown(f"{group}: {len(kept)} of {len(points)} cuts have both values, {LEAST} are needed")
         return kept
-
-    def _at_cut(self, cell: str, name: str) -> float | None:
-        """One of DEPTH at a cut; None for an attack that was not run, failed or diverged."""
-        item, quantity = DEPTH[name]
-        if quantity == "mi_nats":
-            return distinguished(self.numbers, cell, item.split()[1])
-        failed = quantity == "psnr_db" and self.numbers.number(cell, item, "failed", missing="not run").highest
-        return None if failed else self.numbers.number(cell, item, quantity, missing="not run").value
 
     def _absent(self, cell: str, reason: str) -> Unknown:
         if self.who == "paper":

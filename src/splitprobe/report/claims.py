@@ -6,35 +6,20 @@ defense does anything, data with the paper's effects, and data with opposite one
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import sub, truediv
 from typing import Any
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
+from splitprobe.report import claim_values as cv
 from splitprobe.report import paper
 from splitprobe.report.attacks import NETWORKS
-from splitprobe.report.captions import data, origin
-from splitprobe.report.claim_values import (
-    ACTS,
-    BLACK,
-    CHANGE,
-    CLOUD,
-    DECIBELS,
-    GRAY,
-    INFORMED,
-    LATENCY,
-    NONZERO,
-    POINTS,
-    SHARE,
-    Source,
-    Unknown,
-)  # fmt: skip  # isort: skip
-from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, words
-from splitprobe.report.numbers import AT_CHANCE
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.markdown import NONE, Notes, bullets, data, document, origin, words
+from splitprobe.report.numbers import AT_CHANCE, open_numbers
 from splitprobe.report.statistics import permutation
-from splitprobe.report.tables import Flat, Table
+from splitprobe.report.tables import Table
 
 LEVEL = 0.05  # of a permutation test's p-value
 REPRODUCED, REFUTED, OPEN = "reproduced", "not reproduced", "cannot be judged"
@@ -62,11 +47,11 @@ NOTES = (
     "answering gray or the mean image), or where it is no farther from the rule's threshold than chance may bring it. "
     "With several seeds of each row that is t times the standard error of the mean over seeds (Student's one-sided "
     "5 %), each seed judged with its own networks. With one seed, and for the paper, it is the rule's margin: "
-    f"{POINTS:g} points of accuracy, {DECIBELS:g} dB and a ratio of {1 + SHARE:g} for non-zero entries, about 1.6 "
-    "standard deviations of what two seeds differ by at scale small.",
+    f"{cv.POINTS:g} points of accuracy, {cv.DECIBELS:g} dB and a ratio of {1 + cv.SHARE:g} for non-zero entries, about "
+    "1.6 standard deviations of what two seeds differ by at scale small.",
     "A claim that a defense costs little or does not help holds for a defense that does nothing as well. It is judged "
     "only where the row can be told from its unprotected one: accuracy, the black-box decoder's PSNR or the non-zero "
-    f"entries of z differ by more than {ACTS:g} times these margins.",
+    f"entries of z differ by more than {cv.ACTS:g} times these margins.",
     AT_CHANCE,
     "PSNR: of decoders that see one release of an image, in the paper's convention, a mean over batches; in Figure "
     "2's rules image by image, as no number is printed. Strongest: the highest of a row's decoders.",
@@ -93,11 +78,11 @@ class Claim:
     table: str
     sentence: str
     quantity: str
-    measure: Callable[[Source], float]
+    measure: Callable[[cv.Source], float]
     unit: str = "dB"
     above: bool = True
     threshold: float = 0
-    margin: float = DECIBELS
+    margin: float = cv.DECIBELS
     acting: str = ""
 
     @property
@@ -115,14 +100,14 @@ class Claim:
             return OPEN, f"no farther than {noise:.2g}{f' {unit}' if unit else ''} from the threshold"
         return REPRODUCED if slack > 0 else REFUTED, ""
 
-    def judge(self, source: Source) -> tuple[float | None, str, str]:
+    def judge(self, source: cv.Source) -> tuple[float | None, str, str]:
         """The claim by one source: (value or None, verdict, reason where it cannot be judged)."""
         value = None
         try:
             value = self.measure(source)
             if self.acting:
                 source.acts(self.acting)
-        except Unknown as why:
+        except cv.Unknown as why:
             return value, OPEN, str(why)
         except ZeroDivisionError:
             return None, OPEN, "what it is divided by is zero"
@@ -132,7 +117,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Trend(Claim):
-    """A claim that one quantity of a network's cuts rises (``above``) or falls with another; see ``Source.cuts``."""
+    """A claim that one quantity of a network's cuts rises (``above``) or falls with another; see ``cv.Source.cuts``."""
 
     group: str = ""
     axes: tuple[str, str] = ("", "")
@@ -142,11 +127,11 @@ class Trend(Claim):
         """The rule for readers."""
         return f"{self.quantity} {'>' if self.above else '<'} 0, p at most {LEVEL:g}"
 
-    def judge(self, source: Source) -> tuple[float | None, str, str]:
+    def judge(self, source: cv.Source) -> tuple[float | None, str, str]:
         """As a claim's, by a permutation test."""
         try:
             x, y = zip(*source.cuts(self.group, *self.axes), strict=True)
-        except Unknown as why:
+        except cv.Unknown as why:
             return None, OPEN, str(why)
         (rho, claimed), (_, other) = (permutation(x, y, rises) for rises in (self.above, not self.above))
         if rho != rho:
@@ -156,17 +141,15 @@ class Trend(Claim):
         return rho, REPRODUCED if claimed <= LEVEL else REFUTED, ""
 
 
-# ---------------------------------------------------------------- the claims
-
-
 def _lost(cell: str, above: bool, points: float) -> dict[str, Any]:
     """What a claim on the accuracy that a cell loses is made of."""
+    place = {"quantity": "accuracy lost", "measure": lambda source: -source.value(cell, *cv.CHANGE), "unit": "points"}
+    return place | {"margin": cv.POINTS, "above": above, "threshold": points, "acting": "" if above else cell}
 
-    def measure(source: Source) -> float:
-        return -source.value(cell, *CHANGE)
 
-    place = {"quantity": "accuracy lost", "measure": measure, "unit": "points", "margin": POINTS}
-    return place | {"above": above, "threshold": points, "acting": "" if above else cell}
+def _gap(high: tuple[str, str], low: tuple[str, str]) -> Callable[[cv.Source], float]:
+    """The measure by how much one decoder, of a cell with an access, is ahead of another, in dB."""
+    return lambda source: source.decoder(*high) - source.decoder(*low)
 
 
 def _table(group: str, table: str) -> Iterator[Claim]:
@@ -175,19 +158,17 @@ def _table(group: str, table: str) -> Iterator[Claim]:
     others = [f"{group}/{row}" for row in dict.fromkeys(line["row"] for line in paper.load(prefix))]
     others.remove(funnel)
 
-    def lowest(source: Source, value: Callable[[str], float]) -> tuple[float, float]:
+    def lowest(source: cv.Source, value: Callable[[str], float]) -> tuple[float, float]:
         """The lowest value of another row, and SiftFunnel's; without rows at chance."""
         if not source.working([funnel]):
-            raise Unknown(f"{funnel} is at chance")
+            raise cv.Unknown(f"{funnel} is at chance")
         return min(map(value, source.working(others))), value(funnel)
 
-    def further(source: Source) -> float:
-        low, own = lowest(source, source.decoder)
-        return low - own
+    def further(source: cv.Source) -> float:
+        return sub(*lowest(source, source.decoder))
 
-    def sparser(source: Source) -> float:
-        low, own = lowest(source, lambda cell: source.value(cell, *NONZERO))
-        return low / own
+    def sparser(source: cv.Source) -> float:
+        return truediv(*lowest(source, lambda cell: source.value(cell, *cv.NONZERO)))
 
     yield Claim(
         f"{prefix}_lowest_psnr", table, "SiftFunnel leaves a decoder less of the image than any other defense.",
@@ -200,21 +181,20 @@ def _table(group: str, table: str) -> Iterator[Claim]:
     )  # fmt: skip
     sparsest = Claim(
         f"{prefix}_fewest_nonzero", table, "SiftFunnel sends the fewest non-zero entries.",
-        "fewest non-zero entries of another row / SiftFunnel's", sparser, unit="", threshold=1, margin=SHARE,
+        "fewest non-zero entries of another row / SiftFunnel's", sparser, unit="", threshold=1, margin=cv.SHARE,
     )  # fmt: skip
     yield small if group == "faces" else sparsest  # AE sends fewer in Table IV
     yield Claim(f"{prefix}_siftfunnel_cheap", table, f"{CHEAP}.", **_lost(funnel, False, 3))
     yield Claim(
         f"{prefix}_ae_gray_stronger", table, "Knowing the edge makes the attack on AE stronger.",
-        "gray-box PSNR - black-box PSNR", lambda source: source.decoder(ae, GRAY) - source.decoder(ae, BLACK),
+        "gray-box PSNR - black-box PSNR", _gap((ae, cv.GRAY), (ae, cv.BLACK)),
     )  # fmt: skip
     for row, title in HARMLESS.items():
         # in Table III, DP-SGD lowers the paper's own PSNR by 7.7 dB; Table IV has no such row
         if row != "dpsgd" or group == "cnn":
             yield Claim(
                 f"{prefix}_{row}_no_help", table, f"{title} hardly lowers the decoder's PSNR.",
-                "unprotected PSNR - its PSNR",
-                lambda source, row=row: source.decoder(plain, BLACK) - source.decoder(f"{group}/{row}", BLACK),
+                "unprotected PSNR - its PSNR", _gap((plain, cv.BLACK), (f"{group}/{row}", cv.BLACK)),
                 above=False, threshold=2, acting=f"{group}/{row}",
             )  # fmt: skip
     if group == "cnn":
@@ -224,12 +204,6 @@ def _table(group: str, table: str) -> Iterator[Claim]:
             yield Claim(f"{prefix}_{row}_costs", table, sentence, **_lost(f"cnn/{row}", True, 10))
 
 
-def _latency_step(source: Source) -> float:
-    """By how much the latencies are apart: the smaller of two ratios."""
-    plain, funnel, ae = (source.value(f"cnn/{row}", *LATENCY) for row in ("unprotected", "siftfunnel", "ae"))
-    return min(funnel / plain, ae / funnel)
-
-
 def _all() -> Iterator[Claim]:
     for group, table in GROUPS.items():
         yield from _table(group, table)
@@ -237,26 +211,29 @@ def _all() -> Iterator[Claim]:
     for row, part in PARTS.items():
         yield Claim(
             f"table5_{row}", "Table V", f"Without {part}, the gray-box decoder sees more.",
-            "its PSNR - SiftFunnel's",
-            lambda source, row=row: source.decoder(f"ablation/{row}", INFORMED) - source.decoder(funnel, INFORMED),
+            "its PSNR - SiftFunnel's", _gap((f"ablation/{row}", cv.INFORMED), (funnel, cv.INFORMED)),
         )  # fmt: skip
     yield Claim(
         "table5_cloud_side", "Table V", "An attack on the feature that the cloud widens gets more than one on z.",
-        "its PSNR - gray-box PSNR",
-        lambda source: source.decoder(funnel, CLOUD) - source.decoder(funnel, INFORMED),
+        "its PSNR - gray-box PSNR", _gap((funnel, cv.CLOUD), (funnel, cv.INFORMED)),
     )  # fmt: skip
-    lost = _lost("vgg16/siftfunnel", False, 3)
-    yield Claim("table6_vgg16_cheap", "Table VI", f"{CHEAP} on VGG16.", **lost)
+    yield Claim("table6_vgg16_cheap", "Table VI", f"{CHEAP} on VGG16.", **_lost("vgg16/siftfunnel", False, 3))
     for network in ("cnn", "resnet18"):
         for x, y, sentence, rises in TRENDS:
             yield Trend(
                 f"figure2_{network}_{y}_{x}", "Figure 2", f"{NETWORKS[network]}: {sentence}",
                 "Spearman's correlation over the cuts", None, "", rises, group=f"depth_{network}", axes=(x, y),
             )  # fmt: skip
+
+    def step(source: cv.Source) -> float:
+        """By how much the latencies are apart: the smaller of two ratios."""
+        plain, funnel, ae = (source.value(f"cnn/{row}", *cv.LATENCY) for row in ("unprotected", "siftfunnel", "ae"))
+        return min(funnel / plain, ae / funnel)
+
     yield Claim(
         "latency_order", "Section 6.3",
         "On the CPU the edge takes longest with AE and shortest unprotected, SiftFunnel between.",
-        "smaller of SiftFunnel / unprotected and AE / SiftFunnel", _latency_step, "", threshold=1, margin=0.05,
+        "smaller of SiftFunnel / unprotected and AE / SiftFunnel", step, "", threshold=1, margin=0.05,
     )  # fmt: skip
     for group, title in (("faces", "faces"), ("xray", "X-rays")):
         cells = [f"{group}_vgg16/{row}" for row in ("siftfunnel", "unprotected")]
@@ -270,49 +247,35 @@ def _all() -> Iterator[Claim]:
 
 CLAIMS = tuple(_all())
 
-# ---------------------------------------------------------------- the table
-
 
 def build(params: Params, paths: Paths) -> Table:
     """The table of CLAIMS, on the cells that ``rows.claims`` lists."""
     numbers = open_numbers(params, paths, "claims", ["costs"])
-    ours, theirs = Source(numbers), Source.printed()
-    lines = [_line(claim, ours, theirs) for claim in CLAIMS]
-    several = any(len(numbers.seeds(cell)) > 1 for cell in numbers.cells)
+    ours, theirs, notes, lines, shown = cv.Source(numbers), cv.Source.printed(), Notes(), [], []
+    for claim in CLAIMS:
+        (value, verdict, reason), (printed, paper_verdict, paper_reason) = map(claim.judge, (ours, theirs))
+        difference = None if None in (value, printed) else value - printed
+        lines.append({
+            **{"claim": claim.name, "table": claim.table, "sentence": claim.sentence, "rule": claim.rule},
+            **{"unit": claim.unit, "paper": printed, "ours": value, "difference": difference},
+            **{"verdict": verdict, "reason": reason, "paper_verdict": paper_verdict, "paper_reason": paper_reason},
+        })  # fmt: skip
+        values = ((printed, ".2f"), (value, ".2f"), (difference, "+.2f"))
+        texts = [NONE if number is None else f"{number:{how}}" for number, how in values]
+        if printed is not None and paper_verdict == REFUTED:
+            texts[0] += notes.mark("the paper's own numbers do not bear the claim out")
+        texts.append(f"**{verdict}**" if verdict == REPRODUCED else verdict)
+        texts[-1] += notes.mark(reason) if reason else ""
+        shown.append([claim.table, claim.sentence, claim.rule.replace("|", "/"), *texts])  # a bar would end the entry
     counts = Counter(line["verdict"] for line in lines)
     summary = (
         f"**Scale {params.scale}: of {len(lines)} claims {counts[REPRODUCED]} are reproduced, {counts[REFUTED]} "
         f"are not, {counts[OPEN]} cannot be judged.** {words(data(numbers))}. {origin(numbers, spreads=False)}."
     )
-    notes = bullets([*NOTES, *([] if several else [ONE_SEED])])
-    page = document("The paper's claims", [summary], _page(lines), ["## Notes", "", *notes])
-    keys = ("ours", "paper", "difference", "verdict")
-    return Table({line["claim"]: {key: line[key] for key in keys} for line in lines}, lines, page)
-
-
-def _line(claim: Claim, ours: Source, theirs: Source) -> Flat:
-    """A claim's CSV line: its rule, both values and both verdicts."""
-    value, verdict, reason = claim.judge(ours)
-    printed, paper_verdict, paper_reason = claim.judge(theirs)
-    return {
-        **{"claim": claim.name, "table": claim.table, "sentence": claim.sentence, "rule": claim.rule},
-        **{"unit": claim.unit, "paper": printed, "ours": value},
-        "difference": None if None in (value, printed) else value - printed,
-        **{"verdict": verdict, "reason": reason, "paper_verdict": paper_verdict, "paper_reason": paper_reason},
-    }
-
-
-def _page(lines: Sequence[Flat]) -> list[str]:
-    """The table for readers, reasons below it."""
-    notes, shown = Notes(), []
-    for line in lines:
-        formats = {"paper": ".2f", "ours": ".2f", "difference": "+.2f"}
-        values = [NONE if line[key] is None else f"{line[key]:{how}}" for key, how in formats.items()]
-        if line["paper"] is not None and line["paper_verdict"] == REFUTED:
-            values[0] += notes.mark("the paper's own numbers do not bear the claim out")
-        verdict = line["verdict"] if line["verdict"] != REPRODUCED else f"**{line['verdict']}**"
-        verdict += notes.mark(line["reason"]) if line["reason"] else ""
-        # a bar would end the table's cell
-        shown.append([line["table"], line["sentence"], line["rule"].replace("|", "/"), *values, verdict])
     header = ["Where", "Claim", "Rule", "Paper", "Ours", "Difference", "Verdict"]
-    return [*grid(header, shown, left=3), "", *notes.lines()]
+    table = notes.table(header, shown, left=3)
+    several = any(len(numbers.seeds(cell)) > 1 for cell in numbers.cells)
+    below = ["## Notes", "", *bullets(NOTES if several else [*NOTES, ONE_SEED])]
+    keys = ("ours", "paper", "difference", "verdict")
+    rows = {line["claim"]: {key: line[key] for key in keys} for line in lines}
+    return Table(rows, lines, document("The paper's claims", [summary], table, below))

@@ -4,7 +4,7 @@ The tests in the titles are those of the table of the same name, whose page has 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,9 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import network
-from splitprobe.report.captions import origin
-from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, at_cap, examine, failures, gains, values
-from splitprobe.report.numbers import Numbers
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.criterion_values import ALL, FACTORS, FIXED, collected, examine
+from splitprobe.report.markdown import origin
+from splitprobe.report.numbers import open_numbers
 from splitprobe.report.statistics import Settings
 from splitprobe.report.style import QUIET, look, panels
 
@@ -39,19 +38,27 @@ def draw(params: Params, paths: Paths) -> Figure:
 
     Of the products it shows the one with all three factors: most cells' strongest attack is a decoder.
     """
-    settings = params.section("criterion", Settings)
-    numbers = open_numbers(params, paths, "criterion")
-    tests, table, capped = examine(numbers, settings, (OUTCOME,)), values(numbers), at_cap(numbers)
-    dots = pd.DataFrame({"y": gains(numbers, OUTCOME)}, numbers.cells)
+    settings, numbers = params.section("criterion", Settings), open_numbers(params, paths, "criterion")
+    dots = collected(numbers)
+    tests = examine(numbers, dots, settings, (OUTCOME,))
+    dots["y"] = dots[f"{OUTCOME}_gain_db"]
     dots["network"] = [f"{numbers.network(cell)[0]}, {network(numbers, cell)}" for cell in numbers.cells]
     dots["small"] = dots.index.str.startswith(DEPTH)
-    known = {key: np.isfinite(table[key]) & np.isfinite(dots.y) for key in PANELS}
+    known = {key: np.isfinite(dots[key]) & np.isfinite(dots.y) for key in PANELS}
     shown = [key for key in PANELS if known[key].any()]
-    hollow = any(capped[key][known[key]].any() for key in shown if key in capped)
+    hollow = any((known[key] & dots.get(f"capped_{key}", False)).any() for key in shown)
     looks = {name: look(i) for i, name in enumerate(dots.network.unique())}
     rows = max(1, math.ceil(len(shown) / COLUMNS))
     space = 0.19 * math.ceil((len(looks) + 2) / ACROSS) + 0.54  # of the legend and the first panels' titles
-    caption = _caption(params.scale, numbers, settings, [FACTORS[key].title for key in PANELS if key not in shown])
+    absent, failed = [FACTORS[key].title for key in PANELS if key not in shown], dots[f"{OUTCOME}_failed"].dropna()
+    kept = f"; {failed.sum()} of {len(failed)} attacks failed and are kept" if failed.any() else ""
+    titles = "; ".join(f"{name}: {numbers.text(cell, 'dataset', 'title')}" for name, cell in numbers.datasets().items())
+    caption = (
+        f"Scale {params.scale}; {titles}. {origin(numbers, spreads=False)}. One dot per cell. Gain: PSNR of the "
+        f"strongest attack less that of the mean auxiliary image (dashed){kept}. rho: "
+        "rank correlation over all cells, and at fixed architecture (data, network, cut, edge), with bootstrap "
+        f"intervals at level {settings.level:g}; n: cells." + (f" No cell has: {', '.join(absent)}." if absent else "")
+    )
     plain = {"marker": "o", "color": QUIET, "linestyle": "none"}
     handles = [Line2D([], [], label=name, ms=DOT, **how, linestyle="none") for name, how in looks.items()]
     if dots.small.any():
@@ -64,7 +71,7 @@ def draw(params: Params, paths: Paths) -> Figure:
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
     for axes, key in zip(grid, shown, strict=False):
-        own = dots.assign(x=table[key], hollow=capped.get(key, False))[known[key]]
+        own = dots.assign(x=dots[key], hollow=dots.get(f"capped_{key}", False))[known[key]]
         _panel(axes, own, FACTORS[key].log, looks)
         axes.set_title(FACTORS[key].label, pad=TESTS)
         both = (tests[key, OUTCOME, scope] for scope in (ALL, FIXED))
@@ -74,18 +81,6 @@ def draw(params: Params, paths: Paths) -> Figure:
     for axes in grid[::COLUMNS]:
         axes.set_ylabel("gain, dB")
     return figure
-
-
-def _caption(scale: str, numbers: Numbers, settings: Settings, absent: Sequence[str]) -> str:
-    bad, count = failures(numbers, OUTCOME)
-    failed = f"; {bad} of {count} attacks failed and are kept" if bad else ""
-    titles = "; ".join(f"{name}: {numbers.text(cell, 'dataset', 'title')}" for name, cell in numbers.datasets().items())
-    return (
-        f"Scale {scale}; {titles}. {origin(numbers, spreads=False)}. One dot per cell. Gain: PSNR of the strongest "
-        f"attack less that of the mean auxiliary image (dashed){failed}. rho: "
-        "rank correlation over all cells, and at fixed architecture (data, network, cut, edge), with bootstrap "
-        f"intervals at level {settings.level:g}; n: cells." + (f" No cell has: {', '.join(absent)}." if absent else "")
-    )
 
 
 def _panel(axes: Axes, dots: pd.DataFrame, log: bool, looks: Mapping) -> None:

@@ -8,11 +8,9 @@ differ in what that floor scores.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from splitprobe.report.attacks import best, edge, network
-from splitprobe.report.entries import distinguished, saturated
+from splitprobe.report.attacks import best, distinguished, edge, network, saturated
 from splitprobe.report.numbers import UNPROTECTED, Numbers
 from splitprobe.report.statistics import Correlation, Settings, correlate, left_out, product
 
@@ -72,39 +70,10 @@ FACTORS = {
 Key = tuple[str, str, str]  # of a test: factor, outcome, and scope: ALL, FIXED or the title of an architecture
 
 
-def values(numbers: Numbers) -> pd.DataFrame:
-    """FACTORS but for the fits by cell, NaN where a cell, or an older result, has none.
-
-    Products are our reading of the criterion: without size for MLE, with it for decoders.
-    """
-
-    def value(factor: Factor, cell: str) -> float | None:
-        if factor.item.startswith("mi "):
-            return distinguished(numbers, cell, factor.item.split()[1])
-        number = numbers.value(cell, factor.item, factor.quantity, missing="not measured")
-        share = number is not None and factor.quantity == "dead_channels"
-        return number / numbers.value(cell, factor.item, "channels") if share else number
-
-    columns = {key: [value(f, cell) for cell in numbers.cells] for key, f in FACTORS.items() if f.item}
-    table = pd.DataFrame(columns, numbers.cells, dtype=float)
-    for name in COMBINED:
-        table[f"product_{name}"] = product(table[f"mi_{name}"], table.entropy)
-        table[f"product_size_{name}"] = product(table[f"mi_{name}"], table.entropy, table.nonzero)
-    return table
-
-
-def at_cap(numbers: Numbers) -> pd.DataFrame:
-    """Which cells' estimates are at the most that their estimator can reach: a column for each factor that is one."""
-    names = {key: factor.item.split()[1] for key, factor in FACTORS.items() if factor.item.startswith("mi ")}
-    found = {key: [saturated(numbers, cell, name) for cell in numbers.cells] for key, name in names.items()}
-    return pd.DataFrame(found, numbers.cells)
-
-
 def architectures(numbers: Numbers) -> list[str]:
     """What each cell shares with those of the same data, network, cut and edge, by its name for readers.
 
-    The edge counts: defenses that shrink z would else bring the size of z back in, which is one of the factors.
-    """
+    The edge counts: defenses that shrink z would else bring the size of z back in, which is one of the factors."""
     places = [(*numbers.network(c), numbers.value(c, "cell", "cut"), edge(numbers, c)) for c in numbers.cells]
     titles: dict[tuple, str] = {}
     for place in dict.fromkeys(places):
@@ -117,52 +86,64 @@ def architectures(numbers: Numbers) -> list[str]:
     return [titles[place] for place in places]
 
 
-def attack(numbers: Numbers, cell: str, outcome: str) -> str | None:
-    """A cell's attack that an outcome is about, as an item; None where it has none."""
-    item = OUTCOMES[outcome][1]
-    return best(numbers, cell) if item == "strongest" else item if item in numbers.items(cell) else None
+def collected(numbers: Numbers) -> pd.DataFrame:
+    """What the tests and the bound are computed from, a line for each cell; NaN where it, or an older result, has none.
+
+    ``architecture``; FACTORS but for the fits, of which the estimates of I have ``capped_<factor>``, whether they are
+    at the most that their estimator can reach; of each outcome ``<outcome>_gain_db``, the mean over seeds, each with
+    its own, ``<outcome>_access`` and ``<outcome>_failed`` (no better than gray or the mean image), None without attack.
+    """
+    lines = []
+    for cell, architecture in zip(numbers.cells, architectures(numbers), strict=True):
+        line = {"architecture": architecture}
+        for key, factor in FACTORS.items():
+            if factor.item.startswith("mi "):
+                line[key] = distinguished(numbers, cell, factor.item.split()[1])
+                line[f"capped_{key}"] = saturated(numbers, cell, factor.item.split()[1])
+            elif factor.item:
+                line[key] = numbers.value(cell, factor.item, factor.quantity, missing="not measured")
+        if line["dead_share"] is not None:
+            line["dead_share"] /= numbers.value(cell, "effective", "channels")
+        for outcome, (_, item) in OUTCOMES.items():
+            places = ((item, "gain_db"),)
+            if item != "strongest":
+                places = ((item, "psnr_db"), (f"floor {item.split()[0]} mean_image", "psnr_db"))
+            parts = [numbers.value(cell, *place, missing="not run") for place in places]
+            line[f"{outcome}_gain_db"] = None if None in parts else parts[0] - sum(parts[1:])
+            own = best(numbers, cell) if item == "strongest" else item if item in numbers.items(cell) else None
+            line[f"{outcome}_access"] = own and numbers.text(cell, own, "access")
+            line[f"{outcome}_failed"] = own and bool(numbers.number(cell, own, "failed").highest)
+        lines.append(line)
+    table = pd.DataFrame(lines, numbers.cells, dtype=object)
+    measured = [*(key for key, factor in FACTORS.items() if factor.item), *(f"{o}_gain_db" for o in OUTCOMES)]
+    table = table.astype(dict.fromkeys(measured, float))
+    # our reading of the criterion: without size for MLE, with it for decoders
+    for name in COMBINED:
+        table[f"product_{name}"] = product(table[f"mi_{name}"], table.entropy)
+        table[f"product_size_{name}"] = product(table[f"mi_{name}"], table.entropy, table.nonzero)
+    return table
 
 
-def gains(numbers: Numbers, outcome: str) -> np.ndarray:
-    """An outcome's gain in dB over all cells (n,), NaN where there is none; the mean over seeds, each with its own."""
-    item = OUTCOMES[outcome][1]
-    if item == "strongest":
-        return np.array([numbers.value(cell, item, "gain_db") for cell in numbers.cells], float)
-    items = (item, f"floor {item.split()[0]} mean_image")
-    psnr = [[numbers.value(cell, i, "psnr_db", missing="not run") for cell in numbers.cells] for i in items]
-    return np.subtract(*np.array(psnr, float))
-
-
-def failures(numbers: Numbers, outcome: str) -> tuple[int, int]:
-    """How many of an outcome's attacks failed (no better than gray or the mean image), and how many there are."""
-    items = {cell: attack(numbers, cell, outcome) for cell in numbers.cells}
-    failed = [bool(numbers.number(cell, item, "failed").highest) for cell, item in items.items() if item]
-    return sum(failed), len(failed)
-
-
-def examine(numbers: Numbers, settings: Settings, outcomes: Sequence[str] = tuple(OUTCOMES)) -> dict[Key, Correlation]:
+def examine(
+    numbers: Numbers, table: pd.DataFrame, settings: Settings, outcomes: Sequence[str] = tuple(OUTCOMES)
+) -> dict[Key, Correlation]:
     """All tests: every factor and combination against the outcomes, over all cells and at fixed architecture.
 
     For architectures with at least ``settings.least`` cells, also among their cells alone. A fit predicts an outcome
-    for each data set and network from I, H(z) and size on the cells of all others.
+    for each data set and network from I, H(z) and size on the cells of all others. ``table``: as by ``collected``.
     """
-    table, groups = values(numbers), np.array(architectures(numbers))
-    networks = [numbers.network(cell) for cell in numbers.cells]
-    every, own = np.ones(len(groups), bool), {group: groups == group for group in dict.fromkeys(groups.tolist())}
-    scopes = {ALL: (every, None), FIXED: (every, groups)}
+    groups, networks = table.architecture, [numbers.network(cell) for cell in numbers.cells]
+    scopes = {ALL: (groups.notna(), None), FIXED: (groups.notna(), groups.to_numpy())}
+    own = {group: groups == group for group in groups.unique()}
     scopes |= {group: (cells, None) for group, cells in own.items() if cells.sum() >= settings.least}
     tests = {}
     for outcome in outcomes:
-        y = gains(numbers, outcome)
+        y, columns = table[f"{outcome}_gain_db"], table.to_dict("series")
         for name in COMBINED:
-            table[f"fit_{name}"] = left_out(table[[f"mi_{name}", "entropy", "nonzero"]].T.values, y, networks)
+            parts = table[[f"mi_{name}", "entropy", "nonzero"]].T.values
+            columns[f"fit_{name}"] = pd.Series(left_out(parts, y, networks), table.index)
         for key, factor in FACTORS.items():
-            x = table[key].to_numpy()
             for scope, (cells, within) in scopes.items():
-                tests[key, outcome, scope] = correlate(x[cells], y[cells], settings, within, factor.expected)
+                pair = columns[key][cells], y[cells]
+                tests[key, outcome, scope] = correlate(*pair, settings, within, factor.expected)
     return tests
-
-
-def conclusion(overall: str, fixed: str) -> str:
-    """The verdicts over all cells and at fixed architecture in one phrase."""
-    return overall if overall == fixed else f"{overall} over all cells, {fixed} at fixed architecture"

@@ -17,11 +17,9 @@ from matplotlib.figure import Figure
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import attacks
-from splitprobe.report.captions import data, origin
-from splitprobe.report.markdown import number
-from splitprobe.report.numbers import Numbers
+from splitprobe.report.markdown import data, number, origin
+from splitprobe.report.numbers import Numbers, open_numbers
 from splitprobe.report.pictures import read_pictures, shown
-from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import INK, QUIET, Canvas, enlarged
 
 EDGE, CLOUD, THREAT, LOSS = "#0072b2", "#009e73", "#d55e00", "#882255"

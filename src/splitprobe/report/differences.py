@@ -4,8 +4,7 @@ The digits cannot agree, since data and scale differ; what can is which side of 
 whether an attack moved at all, and who is more private than SiftFunnel. ``RULES`` says it to readers.
 """
 
-from splitprobe.report.captions import labels
-from splitprobe.report.markdown import bullets, named, number
+from splitprobe.report.markdown import bullets, labels, named, number
 from splitprobe.report.numbers import UNPROTECTED, Numbers
 
 SIFTFUNNEL = "siftfunnel"  # the row of the paper's own defense
@@ -28,16 +27,15 @@ def differences(numbers: Numbers) -> list[str]:
     texts = {names[cell]: " ".join(filter(None, reasons)) for cell, reasons in found.items()}
     listed = [f"**{name}.** {text}" for name, text in texts.items() if text]
     chance = [names[cell] for cell in compared if numbers.at_chance(cell)]
-    same = [name for name, text in texts.items() if not text and name not in chance]
-    alone = [names[cell] for cell in numbers.cells if cell not in printed]
-    lonely = [names[cell] for cell in compared if numbers.reference(cell) is None]
     ends = {
-        "Rows that reproduce all of this, as far as the paper prints it": same or ["none"],
-        "Rows at chance accuracy here, which reproduce nothing by leaking little": sorted(
-            chance, key=list(texts).index
+        "Rows that reproduce all of this, as far as the paper prints it": (
+            [name for name, text in texts.items() if not text and name not in chance] or ["none"]
         ),
-        "Rows that the paper does not have": alone,
-        "There is no unprotected row to compare these with": lonely,
+        "Rows at chance accuracy here, which reproduce nothing by leaking little": chance,
+        "Rows that the paper does not have": [names[cell] for cell in numbers.cells if cell not in printed],
+        "There is no unprotected row to compare these with": [
+            names[cell] for cell in compared if numbers.reference(cell) is None
+        ],
     }
     end = " ".join(f"{text}: {'; '.join(rows)}." for text, rows in ends.items() if rows)
     return [RULES, "", *bullets(listed), *([""] if listed else []), end]
@@ -66,14 +64,14 @@ def _accuracy(numbers: Numbers, cell: str) -> str:
     theirs, ours = (numbers.value(cell, "network", "accuracy_change_points", who) for who in ("paper", "ours"))
     if None in (theirs, ours) or side(theirs, 0, POINTS) == side(ours, 0, POINTS):
         return ""
-    return f"Accuracy {_moved(theirs, 2)} in the paper, {_moved(ours, 1)} here."
 
+    def moved(change: float, decimals: int) -> str:
+        verb = {-1: "loses", 0: "keeps", 1: "gains"}[side(change, 0, POINTS)]
+        if verb == "keeps":
+            return f"stays within {POINTS:g} point ({change:+.{decimals}f})"
+        return f"{verb} {number(abs(change), decimals)} points"
 
-def _moved(change: float, decimals: int) -> str:
-    verb = {-1: "loses", 0: "keeps", 1: "gains"}[side(change, 0, POINTS)]
-    if verb == "keeps":
-        return f"stays within {POINTS:g} point ({change:+.{decimals}f})"
-    return f"{verb} {number(abs(change), decimals)} points"
+    return f"Accuracy {moved(theirs, 2)} in the paper, {moved(ours, 1)} here."
 
 
 def _mle(numbers: Numbers, cell: str) -> str:
@@ -99,17 +97,14 @@ def _rank(numbers: Numbers, cell: str) -> str:
     if funnel in (None, cell) or numbers.at_chance(cell):
         return ""
     ours = [numbers.value(row, "strongest", "psnr_db") for row in (cell, funnel)]
-    theirs = [_printed_worst(numbers, row) for row in (cell, funnel)]
+    theirs = []  # the highest PSNR that the paper prints for a decoder of what a row's edge sends
+    for row in (cell, funnel):
+        items = ("generator black_box", "generator gray_box")
+        printed = [numbers.value(row, item, "psnr_db_paper", "paper", missing="not printed") for item in items]
+        theirs.append(max((value for value in printed if value is not None), default=None))
     if None in (*ours, *theirs) or ours[0] >= ours[1] or theirs[0] <= theirs[1]:
         return ""
     return (
         f"It is more private than SiftFunnel here (strongest attack {ours[0]:.1f} against {ours[1]:.1f} dB), less in "
         f"the paper (best decoder {theirs[0]:.2f} against {theirs[1]:.2f} dB)."
     )
-
-
-def _printed_worst(numbers: Numbers, cell: str) -> float | None:
-    """The highest PSNR that the paper prints for a decoder of what this row's edge sends."""
-    items = ("generator black_box", "generator gray_box")
-    values = [numbers.value(cell, item, "psnr_db_paper", "paper", missing="not printed") for item in items]
-    return max((value for value in values if value is not None), default=None)

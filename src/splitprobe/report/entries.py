@@ -1,17 +1,12 @@
-"""Single entries that several tables have: a score, an accuracy with its change, an estimate; with their marks."""
+"""The entries that Tables II to VI share, with their marks, and their blocks with a line for each decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from splitprobe.report.attacks import floors
+from splitprobe.report.attacks import NEAR_CAP, empty, floors, saturated
 from splitprobe.report.frame import NO_REASON
 from splitprobe.report.markdown import DAGGER, NONE, Notes, number, printed, signed
-from splitprobe.report.numbers import UNPROTECTED, Numbers
+from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers
 
-# estimates of mutual information, items ``mi <name>``, and what readers call them
-ESTIMATES = {"calibrated": "calibrated", "infonce": "InfoNCE", "decoder": "decoder's", "paper": "paper's estimator"}
-# an estimate this close to the most its estimator can reach is saturated: estimates bend well before it (see the figure
-# on known answers) and differ there by their own noise
-NEAR_CAP = 0.1  # nats
 SATURATED, RISING, EMPTY = "‡", "↑", "∅"
 MARKS = {
     SATURATED: f"Within {NEAR_CAP} nats of the most this estimator can reach: saturated, so it ranks nothing.",
@@ -19,44 +14,44 @@ MARKS = {
     EMPTY: "Not above what the estimator says of shuffled pairs (each image beside the feature of another), or not "
     "above zero, by more than chance brings it (one-sided 5 %): it says nothing.",
 }
-CHANCE = 1.645  # deviations that chance exceeds one time in twenty
 STANDARD = (("psnr_db", 2), ("ssim", 3), ("mse", 4))  # score and decimals
 PAPER = (("mse_paper", 4), ("psnr_db_paper", 2), ("ssim_paper", 3))
-
-
-def saturated(numbers: Numbers, cell: str, name: str) -> bool:
-    """Whether a cell's estimate sits at the most that its estimator can reach; ``name``: one of ESTIMATES."""
-    value, cap = (numbers.value(cell, f"mi {name}", key, missing="none") for key in ("mi_nats", "cap_nats"))
-    return None not in (value, cap) and value > cap - NEAR_CAP
-
-
-def empty(numbers: Numbers, cell: str, name: str) -> bool:
-    """Whether a cell's estimate cannot be told from its null: from what its estimator says of shuffled pairs.
-
-    A null below zero counts as zero, since a bound below zero says nothing either. False where there is no null, as in
-    older results.
-    """
-    keys = ("mi_nats", "null_nats", "null_nats_std")
-    value, null, deviation = (numbers.value(cell, f"mi {name}", key, missing="none") for key in keys)
-    return None not in (value, null, deviation) and value <= max(null, 0) + CHANCE * deviation
-
-
-def distinguished(numbers: Numbers, cell: str, name: str) -> float | None:
-    """A cell's estimate in nats for rankings.
-
-    Estimates at the cap differ by chance alone, so they are the cap. Those that cannot be told from their null are 0.
-    """
-    if empty(numbers, cell, name):
-        return 0.0
-    key = "cap_nats" if saturated(numbers, cell, name) else "mi_nats"
-    return numbers.value(cell, f"mi {name}", key, missing="none")
+ACCURATE = ["Accuracy, %", "Change, points"]
 
 
 class Entries:
-    """Writes the entries of one table; ``notes`` collects why some are absent."""
+    """Writes the entries of one block; ``notes`` collects why some are absent."""
 
     def __init__(self, numbers: Numbers) -> None:
         self.numbers, self.notes = numbers, Notes()
+
+    def block(self, header: Sequence[str], lines: Sequence[Sequence[str]], *more: str, left: int = 1) -> list[str]:
+        """A table, ``more`` paragraphs, what its marks mean and why values are absent."""
+        entries = [entry for line in lines for entry in line]
+        marks = [f"{mark} {text}" for mark, text in MARKS.items() if any(mark in entry for entry in entries)]
+        return self.notes.table(header, lines, *more, *marks, left=left)
+
+    def by_decoder(
+        self, listed: Iterable[tuple[str, str, str]], header: Sequence[str], head: Callable, scores: Callable,
+        tail: Callable, floored: Sequence[tuple[str, str, int]], *more: str,
+    ) -> list[str]:  # fmt: skip
+        """A block with a line for each (name, cell, decoder as an item), then one for each floor.
+
+        Behind the access stand the entries ``head(cell)``, ``scores(cell, item)`` and ``tail(cell, item)``; those of
+        the cell only in its first line. ``floored``: stage, score and decimals of each entry of a floor.
+        """
+        lines, last = [], None
+        for name, cell, item in listed:
+            first, front, back = cell != last, head(cell), tail(cell, item)
+            front = front if first else [""] * len(front)
+            back = back if first or item == CLOUD_SIDE else [""] * len(back)
+            access = self.numbers.text(cell, item, "access")
+            lines.append([name if first or item == CLOUD_SIDE else "", access, *front, *scores(cell, item), *back])
+            last = cell
+        for label, cell, name in floors(self.numbers) if floored else ():
+            own = [self.value(cell, f"floor {stage} {name}", *score) for stage, *score in floored]
+            lines.append([f"*Floor: {label}*", "", "", "", *own, *[""] * (len(header) - 4 - len(own))])
+        return self.block(header, lines, *more, left=2)
 
     def value(self, cell: str, item: str, key: str, decimals: int, missing: str = "") -> str:
         """A quantity of a cell; ``missing``: why it is absent where there is no line of it."""
@@ -67,21 +62,6 @@ class Entries:
         missing = f"no {item.split()[-1]} variant was run"
         failed = self.numbers.number(cell, item, "failed", missing=missing).highest
         return [self.value(cell, item, key, d, missing) + (DAGGER if failed else "") for key, d in keys]
-
-    def floors(self, columns: Sequence[tuple[str, str, int]], after: int) -> list[list[str]]:
-        """A line for each floor, ``after`` empty entries at its end; ``columns``: stage, score and decimals."""
-        return [
-            [
-                *(f"*Floor: {label}*", "", "", ""),
-                *(self.value(cell, f"floor {stage} {name}", key, decimals) for stage, key, decimals in columns),
-                *[""] * after,
-            ]
-            for label, cell, name in floors(self.numbers)
-        ]
-
-    def share(self, cell: str, item: str, key: str) -> str:
-        """A share of one as percent."""
-        return self.notes.value(self.numbers.number(cell, item, key, missing=NO_REASON).times(100), 1)
 
     def accurate(self, cell: str) -> list[str]:
         """Accuracy, and its change with a sign, since a defense may gain some; the unprotected row has no change."""
@@ -125,18 +105,5 @@ class Entries:
         """Mutual information by the paper's estimator and non-zero entries of z, each beside the paper's."""
         # the calibrated estimator measures on another scale
         nats = self.value(cell, "mi paper", "mi_nats", 4) + EMPTY * empty(self.numbers, cell, "paper")
-        return [
-            self.beside(cell, "mi paper", "mi_nats", 4, nats),
-            self.beside(cell, "effective", "nonzero_per_image", 0),
-        ]
-
-
-def explained(lines: Sequence[Sequence[str]]) -> list[str]:
-    """A paragraph for each of MARKS that a table's lines have."""
-    entries = [entry for line in lines for entry in line]
-    return [
-        part
-        for mark, text in MARKS.items()
-        if any(mark in entry for entry in entries)
-        for part in (f"{mark} {text}", "")
-    ]
+        nonzero = self.beside(cell, "effective", "nonzero_per_image", 0)
+        return [self.beside(cell, "mi paper", "mi_nats", 4, nats), nonzero]

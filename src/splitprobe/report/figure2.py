@@ -15,12 +15,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
-from splitprobe.report.attacks import network
-from splitprobe.report.captions import data, origin
-from splitprobe.report.entries import empty, saturated
-from splitprobe.report.numbers import Numbers
+from splitprobe.report.attacks import empty, network, saturated
+from splitprobe.report.markdown import data, origin
+from splitprobe.report.numbers import Numbers, open_numbers
 from splitprobe.report.pictures import read_pictures
-from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import COLORS, QUIET, TILE, Canvas, enlarged
 
 STEP = 76  # pixels between two cuts, or more
@@ -42,12 +40,11 @@ def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.figure2`` lists, one column for each network among them."""
     numbers = open_numbers(params, paths, "figure2")
     pictures = read_pictures(paths, numbers.cells)
-    columns: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {network(numbers, cell): [] for cell in numbers.cells}
     for cell in sorted(numbers.cells, key=lambda cell: numbers.value(cell, "cell", "cut")):
-        columns.setdefault(network(numbers, cell), []).append(cell)
-    names = list(dict.fromkeys(network(numbers, cell) for cell in numbers.cells))
-    widths = {name: STEP * max(LEAST, len(columns[name])) for name in names}
-    width = sum(widths.values()) + (LEFT + RIGHT) * len(names)
+        columns[network(numbers, cell)].append(cell)
+    widths = {name: STEP * max(LEAST, len(cells)) for name, cells in columns.items()}
+    width = sum(widths.values()) + (LEFT + RIGHT) * len(widths)
     caption = (
         f"Scale {params.scale}: {data(numbers)}. {origin(numbers, 'images', spreads=False)}. Unprotected networks, "
         "each trained once and cut behind every block. Effective information: non-zero entries of z per image. "
@@ -61,29 +58,46 @@ def draw(params: Params, paths: Paths) -> Figure:
     canvas = Canvas(width, top + len(PANELS) * (PANEL + BETWEEN) + 2 * TILE + 24)
     canvas.text(22, 28, "What leaks at each cut", 24, weight="bold")
     canvas.text(22, 50, "\n".join(lines), 14, va="top", color=QUIET, linespacing=1.3)
-    for letter, name in zip("ABCDEFGH", names, strict=False):
+    for letter, (name, cells) in zip("ABCDEFGH", columns.items(), strict=False):
         canvas.text(left, top - 54, f"{letter}  {name}", 18, weight="bold")
-        _panels(canvas, numbers, columns[name], left, top, widths[name])
-        step, below = widths[name] / len(columns[name]), top + len(PANELS) * (PANEL + BETWEEN) - BETWEEN
-        places = {cell: left + step * (i + 0.5) for i, cell in enumerate(columns[name])}
-        _shapes(canvas, numbers, places, left, below)
-        _images(canvas, pictures, places, left, below + 54)
+        for i, (title, unit, quantity, items) in enumerate(PANELS):
+            axes = canvas.axes(left, top + i * (PANEL + BETWEEN), widths[name], PANEL)
+            axes.margins(y=0.16)
+            for item, (label, color) in items.items():
+                _line(axes, numbers, cells, item, quantity, label, color)
+            # half a step beside the first and the last cut, so that images fit under them
+            axes.set(title=title, ylabel=unit, xlim=(0.5, 0.5 + len(cells)))
+            cuts = [f"{numbers.value(cell, 'cell', 'cut'):.0f}" for cell in cells]
+            axes.set_xticks(range(1, len(cells) + 1), cuts)
+        axes.legend(loc="upper right", ncols=2, frameon=False, fontsize=8, borderpad=0.1, handlelength=1.6)
+        places = {cell: left + widths[name] / len(cells) * (i + 0.5) for i, cell in enumerate(cells)}
+        _images(canvas, numbers, pictures, places, left, top + len(PANELS) * (PANEL + BETWEEN) - BETWEEN)
         left += widths[name] + RIGHT + LEFT
     return canvas.figure
 
 
-def _panels(canvas: Canvas, numbers: Numbers, cells: Sequence[str], left: int, top: int, width: int) -> None:
-    """A network's panels over its cuts, below one another."""
-    for i, (title, unit, quantity, items) in enumerate(PANELS):
-        axes = canvas.axes(left, top + i * (PANEL + BETWEEN), width, PANEL)
-        axes.margins(y=0.16)
-        for item, (label, color) in items.items():
-            _line(axes, numbers, cells, item, quantity, label, color)
-        # half a step beside the first and the last cut, so that images fit under them
-        axes.set(title=title, ylabel=unit, xlim=(0.5, 0.5 + len(cells)))
-        cuts = [f"{numbers.value(cell, 'cell', 'cut'):.0f}" for cell in cells]
-        axes.set_xticks(range(1, len(cells) + 1), cuts)
-    axes.legend(loc="upper right", ncols=2, frameon=False, fontsize=8, borderpad=0.1, handlelength=1.6)
+def _images(
+    canvas: Canvas, numbers: Numbers, pictures: Mapping[str, Mapping], places: Mapping[str, float], left: int, top: int
+) -> None:
+    """The shape of z below each cut; then the first test image left, and what each attack makes of it at each cut.
+
+    ``places``: of the cells, in pixels from the left.
+    """
+    for cell, x in places.items():
+        shape = "×".join(map(str, json.loads(numbers.text(cell, "target", "z_shape"))))
+        canvas.text(x, top + 38, shape, 11, ha="center", color=QUIET)
+    for down, text in ((19, "cut"), (38, "shape of z")):
+        canvas.text(left - 8, top + down, text, 12, ha="right", color=QUIET)
+    top, original = top + 54, enlarged(pictures[next(iter(places))]["x"][:1])
+    size = original.shape[0]
+    canvas.text(left - 158, top + size / 2 - 12, "original", 12, color=QUIET)
+    canvas.image(left - 158, top + size / 2, original)
+    for i, (item, (name, color)) in enumerate(ATTACKS.items()):
+        below = top + i * (size + 6)
+        canvas.text(left - 8, below + size / 2, name, 12, ha="right", color=color, weight="bold")
+        for cell, x in places.items():
+            if item in pictures[cell]:
+                canvas.image(x - size / 2, below, enlarged(pictures[cell][item][:1]))
 
 
 def _line(
@@ -109,26 +123,3 @@ def _line(
         axes.axhline(level, color=color, lw=1.0, linestyle=(0, (4, 2.5)), zorder=1)
         # two floors are mostly one line: the generator's alone is named
         axes.text(0.53, level, "floor" if "generator" in item else "", size=7.5, color=QUIET, va="bottom")
-
-
-def _shapes(canvas: Canvas, numbers: Numbers, places: Mapping[str, float], left: int, top: int) -> None:
-    """The shape of z below each cut; ``places``: of the cells, in pixels from the left."""
-    for cell, x in places.items():
-        shape = "×".join(map(str, json.loads(numbers.text(cell, "target", "z_shape"))))
-        canvas.text(x, top + 38, shape, 11, ha="center", color=QUIET)
-    for down, text in ((19, "cut"), (38, "shape of z")):
-        canvas.text(left - 8, top + down, text, 12, ha="right", color=QUIET)
-
-
-def _images(canvas: Canvas, pictures: Mapping[str, Mapping], places: Mapping[str, float], left: int, top: int) -> None:
-    """The first test image left, and what each attack makes of it at each cut."""
-    original = enlarged(pictures[next(iter(places))]["x"][:1])
-    size = original.shape[0]
-    canvas.text(left - 158, top + size / 2 - 12, "original", 12, color=QUIET)
-    canvas.image(left - 158, top + size / 2, original)
-    for i, (item, (name, color)) in enumerate(ATTACKS.items()):
-        below = top + i * (size + 6)
-        canvas.text(left - 8, below + size / 2, name, 12, ha="right", color=color, weight="bold")
-        for cell, x in places.items():
-            if item in pictures[cell]:
-                canvas.image(x - size / 2, below, enlarged(pictures[cell][item][:1]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
-from splitprobe.report.rows import LeftOut
+from splitprobe.report.numbers import LeftOut
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

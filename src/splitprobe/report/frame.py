@@ -6,8 +6,7 @@ from what the stages noted and are part of the repository, so that every table a
 Columns:
 
 - ``who``: ``ours`` or ``paper`` (the printed numbers, which are added when the table is read);
-- ``cell``: such as ``cnn/siftfunnel``; a point of a sweep is ``cnn/siftfunnel@loss.lambda_dcor=2``; the data sets and
-  the calibration are cells of their own;
+- ``cell``: such as ``cnn/siftfunnel``, or ``cnn/siftfunnel@loss.lambda_dcor=2`` for a point of its sweep;
 - ``seed``: of defender and attacker; -1 for the paper and for what no seed belongs to, such as latencies;
 - ``item``: what was measured, such as ``generator black_box`` (an attack), ``floor mle gray``, ``mi calibrated``;
 - ``quantity``: the number's name with its unit, such as ``psnr_db``;
@@ -132,67 +131,58 @@ def _noted(paths: Paths, part: str) -> Iterator[tuple[str, int, str, Record]]:
                 yield cell, own.seed, stage, read_json(own.result(cell, f"{stage}.json"))
 
 
-def _digits(value: float) -> str:
-    """A value in a file: counts in full, other numbers with DIGITS."""
-    return "" if value != value else f"{value:.0f}" if value.is_integer() else f"{value:.{DIGITS}g}"
-
-
 def write(table: pd.DataFrame, file: Path) -> None:
-    """Write a part's table without its column ``who``, which is ``ours`` there."""
-    values = table.value.map(_digits)
+    """Write a part's table without its column ``who``, which is ``ours`` there: counts in full, else DIGITS."""
+
+    def digits(value: float) -> str:
+        return "" if value != value else f"{value:.0f}" if value.is_integer() else f"{value:.{DIGITS}g}"
+
     with atomic(file) as stream:
-        table.assign(value=values)[[*COLUMNS[1:]]].to_csv(stream, index=False, lineterminator="\n")
+        listed = table.assign(value=table.value.map(digits))[[*COLUMNS[1:]]]
+        listed.to_csv(stream, index=False, lineterminator="\n")
 
 
 def read(file: Path) -> pd.DataFrame:
     """A part's table; raises FileNotFoundError or DamagedFile naming a file that is absent or not of this form."""
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: stage collect_numbers@{file.stem} writes it")
-    kinds = {"seed": int, "value": float} | dict.fromkeys(("cell", "item", "quantity", "text", "reason"), str)
-    with reading(file):
-        _check_fields(file)
-        table = pd.read_csv(file, dtype=kinds, na_values={"value": [""]}, keep_default_na=False)
-        for what, wrong in _wrong(table):
-            if wrong.any():
-                at = int(np.argmax(wrong))
-                line = ", ".join(map(str, table.iloc[at]))
-                raise ValueError(f"{what}, first in line {at + 2}: {line}")
-    return table.assign(who="ours")[[*COLUMNS]]
-
-
-def _check_fields(file: Path) -> None:
-    """Raise ValueError unless each line of a file has a field for each column, the first one their names.
-
-    pandas itself fills short lines up, and shifts long ones.
-    """
-    with open(file, encoding="utf-8", newline="") as stream:
+    # pandas itself fills short lines up, and shifts long ones
+    with reading(file), open(file, encoding="utf-8", newline="") as stream:
         lines = csv.reader(stream, strict=True)
-        header = next(lines, [])
+        header, listed = next(lines, []), []
         if header != [*COLUMNS[1:]]:
             raise ValueError(f"its columns are {', '.join(header) or 'absent'}, not {', '.join(COLUMNS[1:])}")
         for line in lines:
             if len(line) != len(header):
                 raise ValueError(f"line {lines.line_num} has {len(line)} fields, not {len(header)}")
+            listed.append(line)
+        table = pd.DataFrame(listed, columns=header, dtype=str)
+        absent = table.value == ""
+        table = table.assign(value=table.value.mask(absent, "nan")).astype({"seed": int, "value": float})
+        for what, wrong in _wrong(table, absent):
+            if wrong.any():
+                at = int(np.argmax(wrong))
+                raise ValueError(f"{what}, first in line {at + 2}: {', '.join(map(str, table.iloc[at]))}")
+    return table.assign(who="ours")[[*COLUMNS]]
 
 
-def _wrong(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    """What can be wrong with the lines of a file, in words, and which lines have it."""
-    names = table[["cell", "item", "quantity"]]
-    yield "a name is empty", (names == "").any(axis=1).to_numpy()
-    yield "a value is infinite", np.isinf(table.value.to_numpy())
-    yield "a value has a text beside it", (table.value.notna() & (table.text != "")).to_numpy()
+def _wrong(table: pd.DataFrame, absent: pd.Series) -> Iterator[tuple[str, pd.Series]]:
+    """What can be wrong with the lines of a file, in words, and which have it; ``absent``: those without a value."""
+
+    def broken(text: str) -> bool:
+        try:
+            return text != "" and not isinstance(json.loads(text), list | dict)
+        except ValueError:
+            return True
+
+    yield "a name is empty", (table[["cell", "item", "quantity"]] == "").any(axis=1)
+    yield "a value is not finite", ~absent & ~np.isfinite(table.value)
+    yield "a value has a text beside it", ~absent & (table.text != "")
     measured = [quantity for quantity in table.quantity.unique() if MEASURED.fullmatch(quantity)]
-    yield "a text is where a number belongs", (table.quantity.isin(measured) & (table.text != "")).to_numpy()
-    yield "a line is there twice", table.duplicated(KEY).to_numpy()
+    yield "a text is where a number belongs", table.quantity.isin(measured) & (table.text != "")
+    yield "a line is there twice", table.duplicated(KEY)
     listed = table.text.where(table.quantity.isin(LISTED), "")
-    yield "a list is no JSON", np.array([text != "" and not _is_json(text) for text in listed], bool)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), list | dict)
-    except ValueError:
-        return False
+    yield "a list is no JSON", pd.Series([broken(text) for text in listed], dtype=bool)
 
 
 # the paper's columns that are no score of a decoder: item and quantity in our table

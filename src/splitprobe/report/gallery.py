@@ -7,7 +7,6 @@ pixels, so that an image's pixels stay equal squares.
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,11 +14,9 @@ from matplotlib.figure import Figure
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import STAGES, variant_title
-from splitprobe.report.captions import data, distinct, labels, origin
-from splitprobe.report.markdown import DAGGER
-from splitprobe.report.numbers import Number, Numbers
+from splitprobe.report.markdown import DAGGER, data, distinct, labels, origin
+from splitprobe.report.numbers import Number, Numbers, open_numbers
 from splitprobe.report.pictures import IMAGES, OMITTED, read_pictures, shown
-from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import GAP, QUIET, Canvas, enlarged, factor
 
 COUNT = IMAGES["figure4"]  # images of a line
@@ -30,15 +27,8 @@ ROLES = {"faces": "Faces", "xray": "X-rays"}
 PANELS = {"generator": "A  Generator attack", "mle": "B  MLE attack (white-box)"}
 
 
-@dataclass(frozen=True)
-class Strip:
-    """One line of images: uint8 (n, H, W, C), its label on the left, the text on its right."""
-
-    label: str
-    images: np.ndarray
-    scores: str = ""
-
-
+# one line of images: its label on the left, uint8 (n, H, W, C), the text on its right
+Strip = tuple[str, np.ndarray, str]
 Row = tuple[str, dict[str, list[Strip]]]  # a name, and the lines of images for the generator and for MLE
 
 
@@ -46,10 +36,8 @@ def figure4(params: Params, paths: Paths) -> Figure:
     """Every defense: the cells that ``rows.figure4`` lists."""
     numbers = open_numbers(params, paths, "figure4")
     names = labels(numbers) | dict.fromkeys(numbers.datasets(), "Original")
-    title = "Test images rebuilt from the transmitted feature"
-    return draw(
-        title, numbers, names, paths, " Of each row the best of its decoders and of its MLE attacks.", short=True
-    )
+    title, remark = "Test images rebuilt from the transmitted feature", " Of each row the best of its decoders and of "
+    return draw(title, numbers, names, paths, f"{remark}its MLE attacks.", short=True)
 
 
 def figure5(params: Params, paths: Paths) -> Figure:
@@ -72,12 +60,12 @@ def draw(
     ``short``: of each row the best attack of each family alone, by PSNR, so that all defenses fit a page.
     """
     rows = list(gathered(numbers, names, read_pictures(paths, numbers.cells), best if short else shown))
-    images = [line.images for _, strips in rows for own in strips.values() for line in own]
-    tile = max(factor(own) * own.shape[1] for own in images)
+    every = [line for _, strips in rows for own in strips.values() for line in own]
+    tile = max(factor(images) * images.shape[1] for _, images, _ in every)
     side = ACCESS + COUNT * (tile + GAP) - GAP + SCORE
     lefts = {"generator": MARGIN + NAME, "mle": MARGIN + NAME + side}
     width = MARGIN + NAME + 2 * side
-    marks = any(DAGGER in line.scores for _, strips in rows for own in strips.values() for line in own)
+    marks = any(DAGGER in scores for *_, scores in every)
     words = textwrap.wrap(_caption(paths.scale, numbers, marks) + remark, width // 9)
     top = HEAD + CAPTION * len(words)
     heights = [max(map(len, strips.values())) * (tile + LINE) + LINE for _, strips in rows]
@@ -94,19 +82,15 @@ def draw(
         for stage, left in lefts.items():
             # a panel with fewer lines than the other stands at the row's middle
             start = top + LINE + (height - LINE - len(strips[stage]) * (tile + LINE)) // 2
-            for i, line in enumerate(strips[stage]):
-                _strip(canvas, line, left + ACCESS, start + i * (tile + LINE), tile)
+            for label, images, scores in strips[stage]:
+                picture = enlarged(images)
+                middle, begin = start + picture.shape[0] / 2, left + ACCESS
+                canvas.text(begin - 10, middle, label, 16, ha="right")
+                canvas.image(begin, start, picture)
+                canvas.text(begin + COUNT * (tile + GAP) + 4, middle, scores, 15, linespacing=1.3)
+                start += tile + LINE
         top += height
     return canvas.figure
-
-
-def _strip(canvas: Canvas, line: Strip, left: int, top: int, tile: int) -> None:
-    """A line of images between its label and its scores; ``left``: where the images begin."""
-    picture = enlarged(line.images)
-    middle = top + picture.shape[0] / 2
-    canvas.text(left - 10, middle, line.label, 16, ha="right")
-    canvas.image(left, top, picture)
-    canvas.text(left + COUNT * (tile + GAP) + 4, middle, line.scores, 15, linespacing=1.3)
 
 
 def best(numbers: Numbers, cell: str) -> list[str]:
@@ -128,13 +112,13 @@ def gathered(
             label = label.replace(", ", ",\n").replace("strong ", "strong\n")  # too long for one line
             psnr, ssim, failed = (numbers.number(cell, item, key) for key in ("psnr_db", "ssim", "failed"))
             scores = f"{_text(psnr, '{:.1f} dB')}{DAGGER if failed.highest else ''}\n{_text(ssim, '{:.2f}')}"
-            lines[item.split()[0]].append(Strip(label, pictures[cell][item][:COUNT], scores))
+            lines[item.split()[0]].append((label, pictures[cell][item][:COUNT], scores))
         originals = pictures[cell]["x"][:COUNT]
         if last is None or not np.array_equal(last, originals):
             last = originals
             # MLE attacks the first of the same test images, at some scales fewer than a line has
-            most = {stage: max((len(line.images) for line in own), default=COUNT) for stage, own in lines.items()}
-            yield names[numbers.network(cell)[0]], {stage: [Strip("", originals[:n])] for stage, n in most.items()}
+            most = {stage: max((len(images) for _, images, _ in own), default=COUNT) for stage, own in lines.items()}
+            yield names[numbers.network(cell)[0]], {stage: [("", originals[:n], "")] for stage, n in most.items()}
         yield names[cell], lines
 
 

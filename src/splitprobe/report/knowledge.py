@@ -16,9 +16,8 @@ from matplotlib.ticker import NullLocator
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report.attacks import FLOORS
-from splitprobe.report.captions import data, distinct, labels
-from splitprobe.report.numbers import Numbers
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.markdown import data, distinct, labels
+from splitprobe.report.numbers import Numbers, open_numbers
 from splitprobe.report.style import QUIET, look, panels
 
 SIZE = (12.4, 4.3)  # inches: the figure's width, and its height below the caption
@@ -46,8 +45,15 @@ def draw(params: Params, paths: Paths) -> Figure:
                 f"measures it, provided that dvc.yaml lists it, and collect_numbers@knowledge writes it"
             )
     points = tried(numbers)
+    star = {"marker": "*", "color": QUIET, "linestyle": "none", "ms": OTHER}
+    handles = [
+        *(Line2D([], [], label=name, ms=OWN, lw=1.2, **look(i)) for i, name in enumerate(labels(numbers).values())),
+        Line2D([], [], label="another data set's images", **star),
+        Line2D([], [], label=f"floor: {FLOORS['mean_image']}", color=QUIET, lw=1.0, linestyle=DASHED),
+        Line2D([], [], label="the judge on the originals", color=QUIET, lw=1.0, linestyle=DOTTED),
+    ]
     title, caption = "What the attacker's images are worth", _caption(params.scale, numbers, points)
-    shape, margins, handles = (1, len(SCORES)), (0.65, 0.2, 0.6, 0.5), _legend(numbers)
+    shape, margins = (1, len(SCORES)), (0.65, 0.2, 0.6, 0.5)
     figure, grid = panels(title, caption, SIZE, shape, margins, handles, len(handles), wspace=0.2)
     for axes, (key, title) in zip(grid, SCORES.items(), strict=True):
         _panel(axes, numbers.cells, points, key)
@@ -74,56 +80,40 @@ def tried(numbers: Numbers) -> pd.DataFrame:
 
 
 def _caption(scale: str, numbers: Numbers, points: pd.DataFrame) -> str:
-    def texts(item: str, key: str) -> list[str]:
-        return [numbers.text(cell, item, key) for cell in numbers.cells]
-
-    def values(item: str, key: str) -> list[float | None]:
-        return [numbers.value(cell, item, key) for cell in numbers.cells]
+    def common(item: str, key: str) -> str:
+        every = [numbers.text(c, item, key) or numbers.value(c, item, key) for c in numbers.cells]
+        return distinct(value.replace("_", "-") if key == "decoder" else value for value in every)
 
     shares = points.xs("", level="floor").loc[numbers.cells].share.dropna()
-    classes = values("knowledge other", "shared_classes")
-    overlap = f" ({distinct(classes)} of its classes are also the target's)" if any(classes) else ""
-    right = values("judge knowledge", "accuracy_on_originals")[0]
-    color = values("knowledge shares 0 floors mean_color", "recognized")[0]
+    overlap = common("knowledge other", "shared_classes")
+    overlap = f" ({overlap} of its classes are also the target's)" if overlap != "0" else ""
+    right = numbers.value(numbers.cells[0], "judge knowledge", "accuracy_on_originals")
+    color = numbers.value(numbers.cells[0], "knowledge shares 0 floors mean_color", "recognized")
     return (
-        f"Scale {scale}: {data(numbers)}. Seed {distinct(values('provenance knowledge', 'seed'))}; "
-        f"{distinct(texts('provenance knowledge', 'device'))}. A "
-        f"{distinct(name.replace('_', '-') for name in texts('knowledge', 'decoder'))} decoder, fitted on "
+        f"Scale {scale}: {data(numbers)}. Seed {common('provenance knowledge', 'seed')}; "
+        f"{common('provenance knowledge', 'device')}. A {common('knowledge', 'decoder')} decoder, fitted on "
         f"{' / '.join(dict.fromkeys(f'{100 * share:g} %' for share in shares))} of the auxiliary images, each time "
-        f"with the same number of optimizer steps, and scored on the same {distinct(values('knowledge', 'images'))} "
-        f"test images. Stars: fitted on {distinct(values('knowledge other', 'auxiliary_images'))} auxiliary images of "
-        f"another data set, {distinct(texts('knowledge other', 'title'))}{overlap}. "
-        f"{_blind(numbers)}Identified: nearest to its own original (MSE). Recognized: given its class by the judge, a "
-        f"classifier trained apart, which gives it to {100 * right:.1f} % of the originals and to {100 * color:.1f} % "
-        "of their mean colors. Hollow: an attack that ended no better (MSE) than the mean of its own auxiliary images, "
-        "which needs no z (dashed)."
+        f"with the same number of optimizer steps, and scored on the same {common('knowledge', 'images')} "
+        f"test images. Stars: fitted on {common('knowledge other', 'auxiliary_images')} auxiliary images of "
+        f"another data set, {common('knowledge other', 'title')}{overlap}. {_blind(numbers)}Identified: nearest to "
+        "its own original (MSE). Recognized: given its class by the judge, a classifier trained apart, which gives it "
+        f"to {100 * right:.1f} % of the originals and to {100 * color:.1f} % of their mean colors. Hollow: an attack "
+        "that ended no better (MSE) than the mean of its own auxiliary images, which needs no z (dashed)."
     )
 
 
 def _blind(numbers: Numbers) -> str:
     """A sentence on the attacker without pairs, where there is one."""
-    cells = [cell for cell in numbers.cells if numbers.quantities(cell, f"knowledge {NO_PAIRS}")]
+    item = f"knowledge {NO_PAIRS}"
+    cells = [cell for cell in numbers.cells if numbers.quantities(cell, item)]
     if not cells:
         return ""
-    seen, steps = (
-        distinct([numbers.value(cell, f"knowledge {NO_PAIRS}", key) for cell in cells])
-        for key in ("intercepted", "substitute_steps")
-    )
+    keys = ("intercepted", "substitute_steps")
+    seen, steps = (distinct(numbers.value(cell, item, key) for cell in cells) for key in keys)
     return (
         f"None: an attacker who has auxiliary images but no feature of any, and trains a substitute of the edge on "
         f"{seen} intercepted features ({steps} steps). "
     )
-
-
-def _legend(numbers: Numbers) -> list[Line2D]:
-    names = labels(numbers)
-    star = {"marker": "*", "color": QUIET, "linestyle": "none", "ms": OTHER}
-    return [
-        *(Line2D([], [], label=names[cell], ms=OWN, lw=1.2, **look(i)) for i, cell in enumerate(names)),
-        Line2D([], [], label="another data set's images", **star),
-        Line2D([], [], label=f"floor: {FLOORS['mean_image']}", color=QUIET, lw=1.0, linestyle=DASHED),
-        Line2D([], [], label="the judge on the originals", color=QUIET, lw=1.0, linestyle=DOTTED),
-    ]
 
 
 def _panel(axes: Axes, cells: Sequence[str], points: pd.DataFrame, key: str) -> None:

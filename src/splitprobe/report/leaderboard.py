@@ -11,24 +11,10 @@ from dataclasses import dataclass
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded
 from splitprobe.report import attacks
-from splitprobe.report.captions import labels, marked
-from splitprobe.report.markdown import (
-    DAGGER,
-    FAILED,
-    NONE,
-    Notes,
-    bullets,
-    document,
-    grid,
-    named,
-    number,
-    signed,
-    words,
-)  # fmt: skip
+from splitprobe.report import markdown as md
 from splitprobe.report.matched import ABSENT, BOUND, MISSED, Measured, best
-from splitprobe.report.numbers import AT_CHANCE, UNPROTECTED, Numbers
+from splitprobe.report.numbers import AT_CHANCE, UNPROTECTED, Numbers, open_numbers
 from splitprobe.report.remarks import caption, untuned
-from splitprobe.report.rows import open_numbers
 from splitprobe.report.tables import Flat, Table, identity
 
 DECIMALS = 2  # of PSNR in dB for readers; rows that agree in them share a rank
@@ -93,13 +79,13 @@ def build(params: Params, paths: Paths) -> Table:
     same_edge = [BUDGETED, "", *_block(numbers, [*budget, *landmarks], settings, True)] if budget else []
     alone = [TRIED, "", *_tried(numbers, usual, settings)]
     alone += ["", HERE, "", *_tried(numbers, budget, settings)] if budget else []
-    text = document(
+    text = md.document(
         "Leaderboard: what leaks at equal accuracy",
         caption(params.scale, numbers),
-        [summary, "", *_block(numbers, [*usual, *landmarks], settings), *bullets(_rules(settings))],
+        [summary, "", *_block(numbers, [*usual, *landmarks], settings), *md.bullets(_rules(settings))],
         *([["## At SiftFunnel's edge", "", *same_edge]] if budget else []),
         ["## Measured settings alone", "", *alone],
-        ["## Notes", "", *bullets(_notes(numbers))],
+        ["## Notes", "", *md.bullets(_notes(numbers))],
     )
     own = {line["row"]: line for line in [*budget, *usual, *landmarks]}  # SiftFunnel's as in the usual block
     metrics = {cell: {k: v for k, v in own[cell].items() if k.startswith(METRICS)} for cell in numbers.cells}
@@ -162,58 +148,57 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
 
     ``same_edge``: the rows' losses are counted from their common edge, which has a column of its own.
     """
-    notes, ranked = Notes(), [line["row"] for line in lines if line["block"] != "landmark"]
-    names = named(marked(numbers, labels(numbers, ranked)))
+    notes, ranked = md.Notes(), [line["row"] for line in lines if line["block"] != "landmark"]
+    names = md.named(md.marked(numbers, md.labels(numbers, ranked)))
     header = ["Rank", "Defense", *(f"{_points(lost)} lost, dB" for lost in settings.losses), "Settings"]
     header += ["Own change from this edge, points"] if same_edge else []
     header += ["Own change from unprotected, points" if same_edge else "Own change, points"]
     header += ["Own strongest, dB", "Strongest attack", "Above the floor, dB", "Edge parameters", "z, bytes"]
     shown, blank = [], [""] * (len(settings.losses) + 1 + same_edge)
+
+    def value(line: Flat, at: str) -> str:
+        """What leaks at a loss of accuracy, with its mark."""
+        if line[f"psnr_db_{at}_kind"] == MISSED:
+            # a tie as in the change of accuracy beside it
+            return f"{ATLEAST} {md.number(line[f'least_lost_{at}'] - TIE, 1)} lost"
+        if line[f"psnr_db_{at}_kind"] == ABSENT:
+            return notes.absent(line["absent"])
+        bound = line[f"psnr_db_{at}_kind"] == BOUND
+        mark = ATMOST if bound else WIDE if line[f"apart_{at}"] > settings.apart else ""
+        return f"{mark} {md.number(line[f'psnr_db_{at}'], DECIMALS)}".strip()
+
     for line in lines:
-        cell, landmark = line["row"], line["block"] == "landmark"
-        if landmark:
-            texts = ["", f"*{words(marked(numbers, {cell: line['title']})[cell])}*", *blank, NONE]
+        cell = line["row"]
+        if line["block"] == "landmark":
+            texts = ["", f"*{md.words(md.marked(numbers, {cell: line['title']})[cell])}*", *blank, md.NONE]
         else:
-            texts = [NONE if line["rank"] is None else str(line["rank"]), names[cell]]
-            texts += [_value(notes, line, lost, settings.apart) for lost in settings.losses]
+            texts = [md.NONE if line["rank"] is None else str(line["rank"]), names[cell]]
+            texts += [value(line, f"at_{lost:g}") for lost in settings.losses]
             texts.append(str(line["settings"]) + (" + plain" if line["plain"] is not None else ""))
             changes = ["same_edge_change_points"] * same_edge + ["accuracy_change_points"]
-            texts += [notes.absent(c.reason) if c.value is None else signed(c, 1) for c in map(line.get, changes)]
-        texts.append(notes.value(line["strongest_psnr_db"], DECIMALS))
+            texts += [notes.absent(c.reason) if c.value is None else md.signed(c, 1) for c in map(line.get, changes)]
         # where the strongest failed, all did
-        count = len(attacks.decoders(numbers, cell)) + len(attacks.variants(numbers, cell))
-        texts[-1] += DAGGER if attacks.failed(numbers, cell) == count else ""
-        texts += [line["strongest_attack"] or NONE, notes.value(line["above_floor_db"], DECIMALS)]
+        failed = attacks.failed(numbers, cell) == len(attacks.all_of(numbers, cell))
+        texts.append(notes.value(line["strongest_psnr_db"], DECIMALS) + (md.DAGGER if failed else ""))
+        texts += [line["strongest_attack"] or md.NONE, notes.value(line["above_floor_db"], DECIMALS)]
         shown.append([*texts, *(notes.value(line[key], 0) for key in ("edge_parameters", "z_bytes"))])
     for label, cell, name in attacks.floors(numbers):
         if name == "mean_image":
             floor = notes.value(numbers.number(cell, f"floor mle {name}", "psnr_db"), DECIMALS)
             shown.append(["", f"*Floor: {label}*", *blank, "", floor, *[""] * 4])
-    failed = [FAILED, ""] if any(DAGGER in text for texts in shown for text in texts) else []
-    return [*grid(header, shown, left=2), "", *failed, *notes.lines()]
-
-
-def _value(notes: Notes, line: Flat, lost: float, apart: float) -> str:
-    """What leaks at a loss of accuracy, with its mark."""
-    kind, psnr = line[f"psnr_db_at_{lost:g}_kind"], line[f"psnr_db_at_{lost:g}"]
-    if kind == MISSED:
-        # a tie as in the change of accuracy beside it
-        return f"{ATLEAST} {number(line[f'least_lost_at_{lost:g}'] - TIE, 1)} lost"
-    if kind == ABSENT:
-        return notes.absent(line["absent"])
-    mark = ATMOST if kind == BOUND else WIDE if line[f"apart_at_{lost:g}"] > apart else ""
-    return f"{mark} {number(psnr, DECIMALS)}".strip()
+    failed = any(md.DAGGER in text for texts in shown for text in texts)
+    return notes.table(header, shown, *[md.FAILED] * failed, left=2)
 
 
 def _tried(numbers: Numbers, lines: Sequence[Flat], settings: Settings) -> list[str]:
     """The best measured setting of each row at each loss, nothing interpolated."""
-    names, shown = named(marked(numbers, labels(numbers, [line["row"] for line in lines]))), []
+    names, shown = md.named(md.marked(numbers, md.labels(numbers, [line["row"] for line in lines]))), []
     for line in lines:
-        places = [[line[f"measured_{key}_at_{lost:g}"] for key in ("psnr_db", "lost")] for lost in settings.losses]
-        texts = [NONE if p is None else f"{number(p, DECIMALS)} ({0.0 - lost:+.1f})" for p, lost in places]
-        shown.append([names[line["row"]], str(line["settings"]), *texts])
-    header = ["Defense", "Settings", *(f"at most {_points(lost)} lost, dB" for lost in settings.losses)]
-    return grid(header, shown)
+        shown.append([names[line["row"]], str(line["settings"])])
+        for lost in settings.losses:
+            psnr, own = (line[f"measured_{key}_at_{lost:g}"] for key in ("psnr_db", "lost"))
+            shown[-1].append(md.NONE if psnr is None else f"{md.number(psnr, DECIMALS)} ({0.0 - own:+.1f})")
+    return md.grid(["Defense", "Settings", *(f"at most {_points(lost)} lost, dB" for lost in settings.losses)], shown)
 
 
 def _rules(settings: Settings) -> list[str]:

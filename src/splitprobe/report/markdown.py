@@ -1,9 +1,10 @@
-"""Markdown pieces: tables, numbers, notes for the values that are absent, and the users' own words."""
+"""What pages and captions are made of: tables, numbers, notes on absent values, and what some cells are and rest on."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from splitprobe.report.numbers import Number
+from splitprobe.report.numbers import Number, Numbers
 
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
@@ -18,11 +19,6 @@ FAILED = (
 def words(text: str) -> str:
     """What a user wrote, such as a title, so that it is shown as it is, in one line."""
     return SPECIAL.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
-
-
-def named(titles: Mapping[str, str]) -> dict[str, str]:
-    """Cells with their titles as :func:`words` writes them."""
-    return {cell: words(title) for cell, title in titles.items()}
 
 
 class Notes:
@@ -45,9 +41,10 @@ class Notes:
         """A quantity as :func:`number` writes it, or n/a with its reason."""
         return self.absent(value.reason) if value.value is None else number(value, decimals)
 
-    def lines(self) -> list[str]:
-        """The reasons, a paragraph each, for below the table."""
-        return [line for i, reason in enumerate(self.reasons, 1) for line in (f"<sup>{i}</sup> {reason}", "")]
+    def table(self, header: Sequence[str], lines: Sequence[Sequence[str]], *more: str, left: int = 1) -> list[str]:
+        """A table as by :func:`grid`; below it paragraphs: ``more``, then each reason of an absent value."""
+        below = [*more, *(f"<sup>{i}</sup> {reason}" for i, reason in enumerate(self.reasons, 1))]
+        return [*grid(header, lines, left), "", *(line for text in below for line in (text, ""))]
 
 
 def number(value: Number | float, decimals: int) -> str:
@@ -56,7 +53,7 @@ def number(value: Number | float, decimals: int) -> str:
     A mean over seeds that differ comes with its standard deviation.
     """
     if isinstance(value, Number):
-        return number(value.value, decimals) + _spread(value, decimals)
+        return number(value.value, decimals) + spread(value, decimals)
     if isinstance(value, int) or decimals == 0:
         return f"{round(value):,}"
     if value and abs(value) < 0.5 * 10**-decimals:
@@ -64,23 +61,22 @@ def number(value: Number | float, decimals: int) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def printed(value: float | None, decimals: int) -> str:
-    """A number of the paper for readers, or the mark for one that it does not have."""
-    return NONE if value is None else number(value, decimals)
-
-
-def _spread(value: Number, decimals: int) -> str:
+def spread(value: Number, decimals: int) -> str:
     """A standard deviation with its mean's decimals, or with one digit where those would show only zeros."""
     if value.sd is None:
         return ""
     return f" ± {value.sd:.1g}" if decimals and value.sd < 0.5 * 10**-decimals else f" ± {number(value.sd, decimals)}"
 
 
+def printed(value: float | None, decimals: int) -> str:
+    """A number of the paper for readers, or the mark for one that it does not have."""
+    return NONE if value is None else number(value, decimals)
+
+
 def signed(value: Number, decimals: int) -> str:
     """A change for readers, with its sign; a mean over seeds as in :func:`number`."""
     text = f"{value.value:+.{decimals}f}"
-    text = text if float(text) else text[1:]  # no -0.0
-    return text + _spread(value, decimals)
+    return (text if float(text) else text[1:]) + spread(value, decimals)  # no -0.0
 
 
 def grid(header: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> list[str]:
@@ -97,3 +93,67 @@ def document(title: str, *blocks: Sequence[str]) -> str:
 def bullets(lines: Sequence[str]) -> list[str]:
     """A list."""
     return [f"- {line}" for line in lines]
+
+
+def named(titles: Mapping[str, str]) -> dict[str, str]:
+    """Cells with their titles as :func:`words` writes them."""
+    return {cell: words(title) for cell, title in titles.items()}
+
+
+def labels(numbers: Numbers, cells: Sequence[str] | None = None) -> dict[str, str]:
+    """Cell to title; titles that several cells share are told apart by the cell's name."""
+    titles = {cell: numbers.text(cell, "target", "title") for cell in cells or numbers.cells}
+    listed = list(titles.values())
+    return {cell: title if listed.count(title) == 1 else f"{title} ({cell})" for cell, title in titles.items()}
+
+
+def marked(numbers: Numbers, names: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Names of cells, usually their labels, with the number of seeds in brackets where others have more."""
+    counts = {cell: len(numbers.seeds(cell)) for cell in numbers.cells}
+    shown, most = labels(numbers) if names is None else names, max(counts.values(), default=1)
+    return {cell: name if counts[cell] == most else f"{name} [{counts[cell]}]" for cell, name in shown.items()}
+
+
+def distinct(values: Iterable[Any]) -> str:
+    """Values for a caption: one if all agree, a range of numbers, or a list in order of appearance."""
+    seen = list(dict.fromkeys(values))
+    if len(seen) > 1 and all(isinstance(value, int | float) for value in seen):
+        return f"{distinct([min(seen)])} to {distinct([max(seen)])}"
+    whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in seen)
+    return " / ".join({int: "{:,}", float: "{:g}"}.get(type(value), "{}").format(value) for value in whole)
+
+
+def devices(numbers: Numbers) -> str:
+    """The devices on which the results were made."""
+    made = numbers.frame.item.str.startswith("provenance") & (numbers.frame.quantity == "device")
+    return distinct(numbers.frame.text[made])
+
+
+def origin(numbers: Numbers, shown: str = "", spreads: bool = True) -> str:
+    """Seeds and devices behind some results, for a caption.
+
+    ``shown``: what is there of each row's first seed alone; ``spreads``: whether means stand beside their spread.
+    """
+    ran = {cell: numbers.seeds(cell) for cell in numbers.cells}
+    seeds = sorted({seed for own in ran.values() for seed in own})
+    most = max(map(len, ran.values()), default=1)
+    text = f"Seed {seeds[0]}" if len(seeds) == 1 else f"Seeds {', '.join(map(str, seeds))}"
+    if most > 1:
+        fewer = [cell for cell, own in ran.items() if len(own) < most]
+        text += f": mean ± standard deviation over {most} seeds" if spreads else ": means"
+        text += f"; {len(fewer)} of {len(ran)} rows have fewer{', as marked' if spreads else ' seeds'}" if fewer else ""
+        text += f"; {shown} of seed {distinct(own[0] for own in ran.values())}" if shown else ""
+    return f"{text}; {devices(numbers)}"
+
+
+def data(numbers: Numbers) -> str:
+    """Title, image size and number of images of the data behind some results, for a caption."""
+    parts = []
+    for cell in numbers.datasets().values():
+        keys = ("side", "channels", "classes", "train", "validation", "test", "auxiliary")
+        facts = {key: int(numbers.value(cell, "dataset", key) or 0) for key in keys}
+        color = "color" if facts["channels"] == 3 else "gray"
+        text = "{}, {side} × {side} {}, {classes} classes, {train:,} training, {validation:,} validation, {test:,} "
+        text += "test and {auxiliary:,} auxiliary images"
+        parts.append(text.format(numbers.text(cell, "dataset", "title"), color, **facts))
+    return "; ".join(parts)

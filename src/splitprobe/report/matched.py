@@ -3,8 +3,8 @@
 Each defense is a set of points (points of accuracy lost, PSNR of the strongest attack in dB): its own setting and those
 of its sweep. In between, leakage is read off straight lines between neighbors in accuracy, through all points of one
 knob: an envelope of the best ones would reward a defense for each further setting that was tried. Of several knobs the
-defender takes the more private one. Accuracy is lost against the unprotected row; among the defenses on SiftFunnel's
-edge against that edge without losses (``row``), or the edge's own price would hide what each of them adds.
+defender takes the more private one. Accuracy is lost against the unprotected row, or against SiftFunnel's edge without
+losses among the defenses on that edge: its own price would hide what each of them adds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,10 +30,11 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Value:
-    """What leaks at one loss of accuracy; PSNR is a mean over ``n`` seeds with standard deviation ``sd``.
+    """What leaks at one loss of accuracy, by ``kind``.
 
-    ``kind`` is READ: PSNR, and how many points of accuracy ``apart`` the settings are that it lies between (0 right at
-    one); BOUND: the lowest PSNR of settings that all lose less; or MISSED: ``least``, the fewest points that one loses.
+    READ: PSNR, and how many points of accuracy ``apart`` the settings are that it lies between (0 right at one); BOUND:
+    the lowest PSNR of settings that all lose less; MISSED: ``least``, the fewest points that one loses; ABSENT. PSNR is
+    a mean over ``n`` seeds with standard deviation ``sd``.
     """
 
     kind: str
@@ -76,9 +77,7 @@ def best(measured: Iterable[Point], lost: float) -> Point | None:
 class Measured:
     """The settings of some cells as points, with accuracy lost against the cells in ``row``, by seed and over seeds.
 
-    A sweep may have fewer seeds than its cell: a seed that it lacks is lost against the mean of the others. A setting
-    at chance accuracy is no point.
-    """
+    A seed that a sweep lacks has the mean of the others. A setting at chance accuracy is no point."""
 
     def __init__(self, numbers: Numbers, row: str = UNPROTECTED) -> None:
         self.numbers, self.row = numbers, row
@@ -87,12 +86,13 @@ class Measured:
         self._changes = change[change.quantity == "accuracy_change_points"].set_index(place).value
         psnr = frame[(frame.item == "strongest") & (frame.quantity == "psnr_db")].set_index(place).value
         runs = pd.DataFrame({"lost": -self._changes, "psnr_db": psnr})
-        settings = runs.index.get_level_values("cell")
-        runs = runs[~settings.isin([setting for setting in settings.unique() if numbers.at_chance(setting)])]
+        runs = runs.drop([cell for cell in runs.index.unique("cell") if numbers.at_chance(cell)], level="cell")
         # a mean, whose seed is None, exists where each seed has a value
         means = runs.groupby(level="cell").agg(lambda values: values.mean(skipna=False))
-        points = [((cell, None), *point) for cell, *point in means.dropna().itertuples()]
-        points += runs.dropna().itertuples()
+        points = [
+            *runs.dropna().itertuples(),
+            *(((cell, None), *point) for cell, *point in means.dropna().itertuples()),
+        ]
         self._points = {key: Point(round(lost, EXACT), psnr_db) for key, lost, psnr_db in points}
 
     def compared(self, cell: str) -> list[int]:
@@ -114,10 +114,9 @@ class Measured:
         return next((number.reason for number in needed if number.value is None), absent)
 
     def plain(self, cell: str) -> str | None:
-        """The network that a defense becomes as its knob goes to zero; None for one that changes the architecture.
+        """The network in ``row`` that a defense becomes as its knob goes to zero; None where its edge has other layers.
 
-        It is the one in ``row``, where its edge has the same layers. Only the edge counts: a defense may add layers to
-        the cloud, where z has been sent already.
+        Only the edge counts: a defense may add layers to the cloud, where z has been sent already.
         """
         base = self.numbers.reference(cell, self.row)
         return base if base not in (None, cell) and edge(self.numbers, base) == edge(self.numbers, cell) else None
@@ -130,8 +129,7 @@ class Measured:
     def knobs(self, cell: str, seed: int | None = None) -> dict[str, list[Point]]:
         """The points of a cell's sweep by the key of the knob; a seed that did not run has the mean of the others.
 
-        Against SiftFunnel's edge only the knobs of its losses count: another width is another edge.
-        """
+        Against SiftFunnel's edge only the knobs of its losses count: another width is another edge."""
         knobs: dict[str, list[Point]] = {}
         for setting in self.numbers.settings(cell):
             key, point = knob(setting), self._points.get((setting, seed), self._points.get((setting, None)))
@@ -144,12 +142,10 @@ class Measured:
         return [*self.own(cell), *(point for points in self.knobs(cell).values() for point in points)]
 
     def value(self, cell: str, lost: float) -> Value:
-        """What leaks where a cell loses so many points.
+        """What leaks where a cell loses so many points, by the knob that does best over the means.
 
-        The knob is the one that does best over the means: a lower PSNR is better, and where none is within reach, to
-        lose less. With several seeds its value is that of each seed on its own, averaged, where every seed has one;
-        otherwise that of the means, without a spread.
-        """
+        Better is a lower PSNR and, where none is within reach, to lose less. With several seeds it is that of each one,
+        averaged, where every seed has one; otherwise that of the means, without a spread."""
         # a cell without a sweep has the line of its own setting
         lines = {key: self._on_line(cell, key, lost) for key in self.knobs(cell) or [""]}
         key = min(lines, key=lambda k: (lines[k].psnr_db is None, lines[k].psnr_db or lines[k].least or 0.0))

@@ -1,4 +1,4 @@
-"""The table of numbers as views ask for it: one quantity of one cell over its seeds, or all lines as pandas.
+"""The numbers that a table or figure shows: which rows params.yaml lists, and what there is of each over its seeds.
 
 Numbers that follow from others are further lines, computed for each seed on its own: item ``network`` has
 ``accuracy_percent`` and, in points, ``accuracy_change_points`` against the unprotected network of the same data and
@@ -7,6 +7,7 @@ that every attack was given, ``gain_db``, how far that is above the mean auxilia
 what the same attack has on all images that it was given.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
@@ -14,6 +15,8 @@ from statistics import fmean, stdev
 import numpy as np
 import pandas as pd
 
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame as frames
 
 UNPROTECTED = "unprotected"  # the row without a defense
@@ -27,11 +30,17 @@ AT_CHANCE = (
     "Nobody would send its feature, so that it counts in no comparison of what leaks."
 )
 
+# a row is part of file names, so nothing that leads out of a folder may pass
+NAME = re.compile(r"[\w-]+(/[\w-]+)*")
+
 
 class NoLine(KeyError, ValueError):
-    """A quantity that the table of numbers lacks: its name is misspelled, or its file has lost lines."""
+    """A quantity that the table of numbers lacks: its name is misspelled, or a cell's file has lost lines."""
 
-    __str__ = Exception.__str__  # without the quotes of a KeyError
+    def __str__(self) -> str:
+        why, cell = self.args
+        part = cell.partition("/")[0] if "/" in cell else "<part>"
+        return f"{why}; `dvc repro collect_numbers@{part}` or `git restore metrics` brings the numbers back"
 
 
 @dataclass(frozen=True)
@@ -71,14 +80,15 @@ class Numbers:
 
     def __init__(self, frame: pd.DataFrame, cells: Sequence[str]) -> None:
         self.frame, self.cells = frame, list(cells)
-        self._numbers: dict[tuple[str, str, str, str], Number] = {}  # by who, cell, item and quantity
-        self._texts: dict[tuple[str, str, str, str], str] = {}
+        over = frames.summary(frame)
+        known = over[["mean", "sd", "n", "max", "reason"]].astype(object).where(over.notna(), None)
+        # by who, cell, item and quantity
+        self._numbers = {
+            line.Index: Number(*line[1:-1], line.reason or frames.NO_REASON) for line in known.itertuples()
+        }
+        self._texts: dict[tuple[str, str, str, str], str] = over.text.to_dict()
         self._items: dict[tuple[str, str], dict[str, list[str]]] = {}  # by who and cell: item to quantities
-        for line in frames.summary(frame).itertuples():
-            who, cell, item, quantity = line.Index
-            spread, reason = (_known(line.mean), _known(line.sd), line.n, _known(line.max)), line.reason
-            self._numbers[line.Index] = Number(*spread, reason or frames.NO_REASON)
-            self._texts[line.Index] = line.text
+        for who, cell, item, quantity in self._numbers:
             self._items.setdefault((who, cell), {}).setdefault(item, []).append(quantity)
         self._quantities = {key[2:] for key in self._numbers}
         seeded = frame[frame.seed != frames.NO_SEED]
@@ -98,7 +108,7 @@ class Numbers:
         """
         known = self._numbers.get((who, cell, item, quantity))
         if known is None and not missing and (item, quantity) not in self._quantities:
-            raise NoLine(f"no cell has {item}: {quantity}; {_remedy(cell)}")
+            raise NoLine(f"no cell has {item}: {quantity}", cell)
         return known or Number(None, reason=missing or frames.NO_REASON)
 
     def value(self, cell: str, item: str, quantity: str, who: str = "ours", missing: str = "") -> float | None:
@@ -109,7 +119,7 @@ class Numbers:
         """A text of a cell, of several seeds the first one's; raises NoLine where there is none."""
         known = self._texts.get(("ours", cell, item, quantity))
         if known is None:
-            raise NoLine(f"{cell} has no {item}: {quantity}; {_remedy(cell)}")
+            raise NoLine(f"{cell} has no {item}: {quantity}", cell)
         return known
 
     def network(self, cell: str) -> tuple[str, str]:
@@ -118,10 +128,8 @@ class Numbers:
 
     def datasets(self) -> dict[str, str]:
         """The data sets in the order shown, each with its first cell."""
-        first: dict[str, str] = {}
-        for cell in self.cells:
-            first.setdefault(self.network(cell)[0], cell)
-        return first
+        first = {self.network(cell)[0]: cell for cell in reversed(self.cells)}
+        return {dataset: first[dataset] for dataset in dict.fromkeys(self.network(cell)[0] for cell in self.cells)}
 
     def reference(self, cell: str, row: str = UNPROTECTED) -> str | None:
         """The cell that one is compared with: the first named ``<group>/<row>`` on the same data set and model."""
@@ -153,9 +161,9 @@ class Numbers:
 
     def by_seed(self, cell: str, item: str, quantity: str) -> dict[int, float | None]:
         """A quantity of each seed that has a line of it; None where it is absent there."""
-        own = self.frame[self.frame.who.eq("ours") & self.frame.cell.eq(cell) & self.frame.item.eq(item)]
-        own = own[own.quantity == quantity]
-        return dict(zip(own.seed.tolist(), map(_known, own.value), strict=True))
+        place = ["ours", cell, item, quantity]
+        own = self.frame[(self.frame[["who", "cell", "item", "quantity"]] == place).all(axis=1)]
+        return dict(zip(own.seed.tolist(), own.value.astype(object).where(own.value.notna(), None), strict=True))
 
     def of_seed(self, seed: int) -> "Numbers":
         """The results of one seed alone, of those cells that ran with it; what has no seed and derived lines stay."""
@@ -168,12 +176,6 @@ class Numbers:
         seeded = self.frame.seed.where(self.frame.seed != frames.NO_SEED)
         first = seeded.groupby([self.frame.who, self.frame.cell]).transform("min")
         return Numbers(self.frame[seeded.isna() | (seeded == first)], self.cells)
-
-
-def _remedy(cell: str) -> str:
-    """How to get lost lines of a cell again."""
-    part = cell.partition("/")[0] if "/" in cell else "<part>"
-    return f"`dvc repro collect_numbers@{part}` or `git restore metrics` brings the numbers back"
 
 
 def knob(setting: str) -> str:
@@ -190,10 +192,6 @@ def at_chance(percent: float | None, plain: float | None, classes: float | None)
         return False
     chance = 100 / classes
     return percent - chance < NEAR_CHANCE * (plain - chance)
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else float(value)
 
 
 def references(frame: pd.DataFrame, cells: list[str], row: str = UNPROTECTED) -> dict[str, str | None]:
@@ -244,3 +242,68 @@ def strongest(frame: pd.DataFrame) -> pd.DataFrame:
     best = best.assign(text=best.item.mask(none, ""), reason=np.where(none, NO_ATTACK, ""), item="strongest")
     found = {"psnr_db": best.value, "gain_db": best.value - under, "all_psnr_db": own}
     return pd.concat([best.assign(quantity=name, value=value) for name, value in found.items()], ignore_index=True)
+
+
+class LeftOut(Exception):
+    """Nothing to show: a table's or figure's rows are all left out at this scale."""
+
+
+def rows(params: Params, name: str) -> list[str]:
+    """The rows of a table or figure, in the order in which it shows them: ``rows.<name>`` of params.yaml.
+
+    That is a list, or a text of names with spaces between them. Raises ParamsError when it has no names, or one that
+    is no row's name or stands there twice.
+    """
+    key = f"rows.{name}"
+    # this list alone, so that another table's rows do not rebuild this one
+    params.read.add(key)
+    listed = params.raw(key)
+    names = listed.split() if isinstance(listed, str) else listed
+    if not isinstance(names, list) or not names:
+        raise ParamsError(f"{key} = {listed!r}: a list of at least one row is needed")
+    for row in names:
+        if not isinstance(row, str) or not NAME.fullmatch(row):
+            raise ParamsError(f"{key}: {row!r} is no row; a name such as cnn/unprotected is needed")
+        if names.count(row) > 1:
+            raise ParamsError(f"{key}: {row!r} is listed twice")
+    return names
+
+
+def groups(cells: Sequence[str]) -> list[str]:
+    """The groups of some cells, in order; a name without a group, such as a data set's, has none."""
+    return list(dict.fromkeys(cell.partition("/")[0] for cell in cells if "/" in cell))
+
+
+def left_out(params: Params, paths: Paths, name: str) -> list[str]:
+    """The rows of ``rows.<name>`` that the scale does without, which is what their lines say."""
+    listed = rows(params, name)
+    without = set().union(*(_without(frames.read(paths.numbers(group))) for group in groups(listed)))
+    return [row for row in listed if row in without]
+
+
+def _without(table: pd.DataFrame) -> set[str]:
+    """The cells of a table whose only line says that they are left out."""
+    return set(table.cell[(table.who == "ours") & (table.quantity == "left_out")])
+
+
+def open_numbers(params: Params, paths: Paths, name: str, extra: Sequence[str] = ()) -> Numbers:
+    """The numbers of the cells of ``rows.<name>``, those left out at this scale not among them.
+
+    ``extra``: parts to read beside the cells' groups, such as ``costs``. Raises LeftOut when no cell remains,
+    ParamsError for a cell that its group's file does not have, FileNotFoundError for a file that is absent.
+    """
+    listed = rows(params, name)
+    table = frames.load(paths, [*groups(listed), *extra])
+    ran = set(table.cell[(table.who == "ours") & (table.item == "target")])
+    without = _without(table)
+    kept = [cell for cell in listed if cell not in without]
+    if not kept:
+        raise LeftOut(f"{name} is left out at scale {paths.scale}: it does without its rows")
+    for cell in kept:
+        if cell not in ran:
+            group = cell.partition("/")[0]
+            raise ParamsError(
+                f"rows.{name}: {cell!r} has no line in {paths.numbers(group)}; stage collect_numbers@{group} writes "
+                f"it (dvc repro collect_numbers@{group}), provided that dvc.yaml lists {cell}"
+            )
+    return Numbers.of(table, kept)

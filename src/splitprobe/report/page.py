@@ -1,8 +1,7 @@
 """The report: one HTML file per scale with all tables and figures, the claims, settings and versions.
 
-It is written to metrics/<scale>/report.html: it is a page of numbers, made of the tables beside it, whose Markdown it
-converts: the few forms that :mod:`splitprobe.report.markdown` writes, and no others. Nothing is loaded from elsewhere,
-so that the file can be sent alone and read without a network.
+It is written to metrics/<scale>/report.html, made of the tables beside it. Nothing is loaded from elsewhere, so that
+the file can be sent alone and read without a network.
 """
 
 import base64
@@ -13,16 +12,16 @@ from html import escape
 from pathlib import Path
 
 import pandas as pd
+from markdown_it import MarkdownIt
 
 from splitprobe.core.artifacts import atomic
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame
 from splitprobe.report.markdown import grid, number, words
-from splitprobe.report.rows import rows
+from splitprobe.report.numbers import rows
 
 REPORT = "report"
-HIDDEN = 0xE000  # Unicode's private range, in which no page writes
 LARGEST = 3_000_000  # bytes; more would not be sent by mail
 # what decides a result besides the scale; rows only choose what is shown
 SECTIONS = (
@@ -35,8 +34,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 1400px; 
 h1 { font-size: 26px; } h2 { font-size: 21px; margin-top: 44px; border-bottom: 1px solid #ddd; } h3 { font-size: 16px; }
 nav { columns: 3; } nav a { display: block; } a { color: #0072b2; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; margin: 10px 0; }
-th, td { padding: 3px 9px; border-bottom: 1px solid #e4e4e4; text-align: right; vertical-align: top; }
-th { border-bottom: 2px solid #999; white-space: normal; } .left { text-align: left; }
+th, td { padding: 3px 9px; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
+th { border-bottom: 2px solid #999; white-space: normal; }
 tr:hover td { background: #f6f6f6; }
 img { max-width: 100%; height: auto; } code, pre { font-size: 12.5px; background: #f6f6f6; }
 pre { padding: 12px; overflow-x: auto; } details { margin: 8px 0; }
@@ -56,6 +55,8 @@ WHOLE = """<!DOCTYPE html>
 </body>
 </html>
 """
+# HTML in a user's words stays text
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: Sequence[str]) -> Path:
@@ -71,7 +72,10 @@ def write_report(params: Params, paths: Paths, tables: Sequence[str], figures: S
         if name in tables:
             parts.append((name, converted(_built(paths.table(name, "md"), name, "table").decode())))
         if name in figures:  # a table may share its name with a figure
-            parts.append((f"{name}_figure" if name in tables else name, _figure(paths, name)))
+            code = base64.b64encode(_built(paths.figure(name, "png"), name, "figure")).decode()
+            title = f"Figure {name.removeprefix('figure')}" if name.startswith("figure") else f"Figure: {name}"
+            html = f'<h2>{title}</h2>\n<img alt="{title}" src="data:image/png;base64,{code}">'
+            parts.append((f"{name}_figure" if name in tables else name, html))
     parts += [("settings", _settings(params)), ("versions", _versions(paths))]
     title = f"splitprobe: scale {params.scale}"
     headings = {name: part.partition("<h2>")[2].partition("</h2>")[0] or name for name, part in parts}
@@ -91,13 +95,6 @@ def _built(file: Path, name: str, kind: str) -> bytes:
     if not file.is_file():
         raise ParamsError(f"rows.{REPORT}: {name!r} has no {file}; stage build_{kind}@{name} builds it")
     return file.read_bytes()
-
-
-def _figure(paths: Paths, name: str) -> str:
-    """A figure's PNG inside the page."""
-    code = base64.b64encode(_built(paths.figure(name, "png"), name, "figure")).decode()
-    title = name.capitalize().replace("Figure", "Figure ") if name.startswith("figure") else f"Figure: {name}"
-    return f'<h2>{title}</h2>\n<img alt="{title}" src="data:image/png;base64,{code}">'
 
 
 def _settings(params: Params) -> str:
@@ -138,57 +135,12 @@ def _versions(paths: Paths) -> str:
     return "<h2>Versions</h2>\n" + converted("\n".join(grid(["What", "Value", "Results"], lines, left=2)))
 
 
-def inline(text: str) -> str:
-    """Bold, italics, code, and raised numbers of notes; everything else is escaped, and a backslash taken back."""
-    text = escape(_hidden(text), quote=False)
-    text = re.sub(r"&lt;sup&gt;(\d+)&lt;/sup&gt;", r"<sup>\1</sup>", text)
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
-    text = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)
-    text = re.sub(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])", r"<em>\1</em>", text)
-    return re.sub(rf"[{chr(HIDDEN)}-{chr(HIDDEN + 127)}]", lambda found: escape(chr(ord(found[0]) - HIDDEN)), text)
-
-
-def _hidden(markdown: str) -> str:
-    """The same with each mark behind a backslash moved where nothing takes it for Markdown."""
-    return re.sub(r"\\([!-/:-@\[-`{-~])", lambda found: chr(HIDDEN + ord(found[1])), markdown)
-
-
 def converted(markdown: str) -> str:
     """A page as HTML; its title becomes a heading of level 2, the others follow."""
-    found = []
-    for block in re.split(r"\n\s*\n", markdown.strip()):
-        lines = block.splitlines()
-        while lines:
-            # a table or list is as many lines of its kind as follow one another, anything else a single line
-            kind = lines[0][:2]
-            more = (i for i, line in enumerate(lines) if line[:2] != kind or kind not in ("| ", "- "))
-            count = max(1, next(more, len(lines)))
-            found.append(_block(lines[:count]))
-            lines = lines[count:]
-    return "\n".join(found)
-
-
-def _block(lines: Sequence[str]) -> str:
-    """Lines that belong together."""
-    first = lines[0]
-    if first.startswith("| "):
-        return _table(lines)
-    if first.startswith("- "):
-        return "<ul>" + "".join(f"<li>{inline(line[2:])}</li>" for line in lines) + "</ul>"
-    if first.startswith("#"):
-        depth = len(first) - len(first.lstrip("#")) + 1
-        return f"<h{depth}>{inline(first.lstrip('# '))}</h{depth}>"
-    return f"<p>{inline(first)}</p>"
-
-
-def _table(lines: Sequence[str]) -> str:
-    """A Markdown table: header, rule with the columns' sides, then the body."""
-    cells = [[cell.strip() for cell in _hidden(line).strip().strip("|").split("|")] for line in lines]
-    sides = ["" if rule.endswith(":") else ' class="left"' for rule in cells[1]]
-
-    def row(tag: str, line: list[str]) -> str:
-        entries = (f"<{tag}{side}>{inline(text)}</{tag}>" for side, text in zip(sides, line, strict=True))
-        return f"<tr>{''.join(entries)}</tr>"
-
-    body = "\n".join(row("td", line) for line in cells[2:])
-    return f'<div class="wide"><table><thead>{row("th", cells[0])}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    tokens = MARKDOWN.parse(markdown)
+    for token in tokens:
+        if token.type.startswith("heading"):
+            token.tag = f"h{int(token.tag[1]) + 1}"
+    html = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+    html = re.sub(r"&lt;sup&gt;(\d+)&lt;/sup&gt;", r"<sup>\1</sup>", html)  # the numbers of notes
+    return html.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")

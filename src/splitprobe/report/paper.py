@@ -33,7 +33,11 @@ Record = dict[str, str | float | None]
 @cache
 def load(name: str) -> list[Record]:
     """The lines of one of the files, numbers as numbers and empty cells as None; read once, so not to be changed."""
-    return [{k: v if k in TEXT else _number(v) for k, v in line.items()} for line in read_csv(FOLDER / f"{name}.csv")]
+
+    def number(text: str) -> float | None:
+        return (int if text.isdigit() else float)(text) if text else None
+
+    return [{k: v if k in TEXT else number(v) for k, v in line.items()} for line in read_csv(FOLDER / f"{name}.csv")]
 
 
 def find(name: str, row: str, access: str | None = None) -> Record:
@@ -68,9 +72,3 @@ def cells() -> list[str]:
     lines = ((group, table, line) for group, table in GROUPS.items() for line in load(table))
     own = [(group, table, line["row"]) for group, table, line in lines if line["access"] != CLOUD_SIDE]
     return list(dict.fromkeys(row if table == NETWORKS else f"{group}/{row}" for group, table, row in own))
-
-
-def _number(text: str) -> float | None:
-    if not text:
-        return None
-    return int(text) if text.isdigit() else float(text)

@@ -15,8 +15,7 @@ from splitprobe.core.artifacts import Record, atomic, checked, damaged, read_npz
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import attacks, frame
-from splitprobe.report.numbers import Numbers
-from splitprobe.report.rows import groups, rows
+from splitprobe.report.numbers import Numbers, groups, rows
 
 IMAGES = {"figure1": 1, "figure2": 1, "figure3": 1, "figure4": 5, "figure5": 5}  # how many of a cell a figure shows
 HISTOGRAMS = "histograms"  # the figure of these counts, and their name

@@ -13,9 +13,8 @@ from matplotlib.ticker import NullLocator
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report.attacks import FLOORS
-from splitprobe.report.captions import data, distinct, labels
-from splitprobe.report.numbers import SHARED, Numbers
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.markdown import data, distinct, labels
+from splitprobe.report.numbers import SHARED, Numbers, open_numbers
 from splitprobe.report.style import QUIET, look, panels
 
 DASHED, DOTTED = (0, (5, 3)), (0, (1, 2))

@@ -1,15 +1,13 @@
 """Running text of Tables II to VI: captions, what the paper's numbers rest on, units, what was tuned on what."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
 
 from splitprobe.report import attacks
-from splitprobe.report.attacks import variant_title, variants
-from splitprobe.report.captions import data, distinct, labels, origin
-from splitprobe.report.entries import ESTIMATES
+from splitprobe.report.attacks import ESTIMATES, variant_title, variants
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import NONE, named, words
+from splitprobe.report.markdown import NONE, data, distinct, labels, named, origin, words
 from splitprobe.report.numbers import Numbers
 
 
@@ -71,22 +69,17 @@ def warning(numbers: Numbers, basis: str, quirks: str, mle: bool) -> list[str]:
         "not move, not privacy. "
     )
     data = words("{title} at side {side} with {train} training images".format_map(Common(numbers, ["dataset"])))
+    channels = {numbers.value(cell, "dataset", "channels") for cell in numbers.cells}
+    summed = ["3 times the usual for RGB"] * (channels != {1}) + ["nothing changes for one channel"] * (channels != {3})
     return [
         f"Each cell: ours (the paper's; {NONE}: not printed there). **Data and scale differ**: the paper has {basis}, "
         f"this table {data}. Compare the order of the rows, not the digits.",
         "",
         "Both numbers follow the paper's conventions: SSIM takes the batch as a third spatial axis, which puts blurred "
         "images far higher (and flat ones lower) than SSIM image by image; MSE is summed over the color channels "
-        f"({_summed(numbers)}); PSNR is a mean over batches. " + (moved if mle else "") + quirks,
+        f"({', '.join(summed)}); PSNR is a mean over batches. " + (moved if mle else "") + quirks,
         "",
     ]
-
-
-def _summed(numbers: Numbers) -> str:
-    """What summing over channels does to the MSE of these data."""
-    channels = {numbers.value(cell, "dataset", "channels") for cell in numbers.cells}
-    gray = "nothing changes for one channel"
-    return {(3,): "3 times the usual for RGB", (1,): gray}.get(tuple(channels), f"3 times the usual for RGB, {gray}")
 
 
 def remarks(numbers: Numbers) -> list[str]:
@@ -94,25 +87,21 @@ def remarks(numbers: Numbers) -> list[str]:
     # deterministic defenses have one draw, so the largest number is the setting
     draws = max(numbers.number(cell, "target", "draws", missing=NO_REASON).highest or 1 for cell in numbers.cells)
     drawn = f", averaged over {draws:.0f} draws where a defense is random" if draws > 1 else ""
-    return [
+    lines = [
         f"Accuracy: test images, in percent{drawn}, at the epoch of the best validation accuracy. "
         "Change: points against the unprotected row of the same data and network.",
         "PSNR (peak 1) and SSIM: of each image, then averaged. MSE: per element, images in [0, 1]. "
         "High PSNR and SSIM and low MSE mean that much of the image was recovered.",
         "Floors: what a constant gray, the mean auxiliary image and the image's own mean color score on the same "
         "images. The last one looks at the image: a landmark, not an attack.",
-        *_generator(numbers),
-        "MLE is white-box: it optimizes the pixels through the edge itself until the feature fits.",
-        "Strongest: the highest PSNR among a row's decoders and MLE variants on the images that MLE is given, of "
-        "several seeds the mean of each one's own. Gain: how far that is above the mean auxiliary image on the same "
-        "images.",
-        *_strong(numbers),
+        *_decoded(numbers),
         untuned(numbers),
-        *_estimators(numbers),
+        _estimators(numbers),
         *(_mle(numbers, item) for item in variants(numbers)),
         *(_mine(numbers, name) for name in ("calibrated", "paper")),
-        *filter(None, (Common(numbers, [item]).fill(text) for item, text in MEASURES.items())),
+        *(Common(numbers, [item]).fill(text) for item, text in MEASURES.items()),
     ]
+    return [line for line in lines if line]
 
 
 # the measures beside MINE, by item
@@ -126,44 +115,43 @@ MEASURES = {
 }
 
 
-def _generator(numbers: Numbers) -> list[str]:
-    """The paper's decoders; then those that have several queries, where there are any."""
-    plain = Common(numbers, [item for item in _decoders(numbers) if not item.startswith("generator strong")])
+def _decoded(numbers: Numbers) -> Iterator[str]:
+    """The paper's decoders; then those that have several queries, and the attacks that are not the paper's."""
+    decoders = _decoders(numbers)
+    ours = [item for item in decoders if item.startswith("generator strong")]
+    plain, strong = Common(numbers, [item for item in decoders if item not in ours]), Common(numbers, ours)
     draws = plain.above_one("draws")
     drawn = f"; where a defense is random, scores are means over {draws} releases of each image" if draws else ""
-    lines = [
+    yield (
         f"Generator: a decoder fitted to what the edge sends of {plain['fit_images']} auxiliary images; its epoch is "
         f"chosen on {plain['holdout_images']} more of them, never on test images; learning rate {plain['lr']}{drawn}. "
         "Black-box: the decoder that mirrors the plain network; gray-box: the one that mirrors the defended edge, "
         "where a defense changes it."
-    ]
-    several = [item for item in _decoders(numbers) if Common(numbers, [item]).above_one("queries")]
+    )
+    several = [item for item in decoders if Common(numbers, [item]).above_one("queries")]
     if several:
-        asked = Common(numbers, several)
         names = dict.fromkeys(Common(numbers, [item])["access"].capitalize() for item in several)
-        lines.append(
-            f"{' / '.join(names)}: a decoder fitted on, and given, {asked['queries']} releases of the same image as "
-            "one, where a defense is random: what is drawn anew at each release averages out; of dropout's masks, all "
-            "that any of them kept."
+        yield (
+            f"{' / '.join(names)}: a decoder fitted on, and given, {Common(numbers, several)['queries']} releases of "
+            "the same image as one, where a defense is random: what is drawn anew at each release averages out; of "
+            "dropout's masks, all that any of them kept."
         )
-    return lines
-
-
-def _strong(numbers: Numbers) -> list[str]:
-    """The attacks that are not the paper's, where they ran."""
-    strong = Common(numbers, [item for item in _decoders(numbers) if item.startswith("generator strong")])
-    text = (
+    yield "MLE is white-box: it optimizes the pixels through the edge itself until the feature fits."
+    yield (
+        "Strongest: the highest PSNR among a row's decoders and MLE variants on the images that MLE is given, of "
+        "several seeds the mean of each one's own. Gain: how far that is above the mean auxiliary image on the same "
+        "images."
+    )
+    yield strong.fill(
         "Strong black-box: a residual decoder of {parameters} parameters on the standardized feature, the same for "
         "every row, fitted until its held-out error stops falling, for at most {most_steps} steps, at learning rate "
         "{lr}."
     )
-    lines = [*filter(None, [strong.fill(text)])]
     if "mle hybrid" in variants(numbers):
-        lines.append(
+        yield (
             "Hybrid: MLE that starts from the strong decoder's image, for as many steps as bring auxiliary images "
             "nearest; none where no step does."
         )
-    return lines
 
 
 def privacy(numbers: Numbers) -> list[str]:
@@ -198,7 +186,7 @@ def untuned(numbers: Numbers) -> str:
     )
 
 
-def _estimators(numbers: Numbers) -> list[str]:
+def _estimators(numbers: Numbers) -> str:
     """How the estimators that some defenses train against compare with fresh ones, and which the edge outran."""
     names, ratios, outrun = named(labels(numbers)), [], []
     for cell in numbers.cells:
@@ -206,14 +194,13 @@ def _estimators(numbers: Numbers) -> list[str]:
         if ratio.n or fast.n:
             ratios.append(f"{names[cell]} {NONE if ratio.value is None else format(ratio.value, '.2f')}")
             outrun += [names[cell]] * bool(fast.highest)
-    if not ratios:
-        return []
     beaten = f"**The edge outran that of {', '.join(outrun)}: what such a row shows is not the method.**"
-    return [
+    text = (
         "Estimators: a defense that trains against an estimator or adversary of its own is no stronger than this is. "
         "Its error on validation images, over that of a fresh one fitted to the finished edge afterwards: "
-        f"{'; '.join(ratios)}. " + (beaten if outrun else "No edge outran its own.")
-    ]
+        f"{'; '.join(ratios)}. {beaten if outrun else 'No edge outran its own.'}"
+    )
+    return text if ratios else ""
 
 
 def _mle(numbers: Numbers, item: str) -> str:

@@ -87,8 +87,9 @@ def correlate(
     among, within = ("", "") if groups is None else (" in groups of two or more", "within a group, ")
     if groups is not None:
         kept &= names.where(kept).duplicated(keep=False).to_numpy()
-    count, member = int(kept.sum()), _membership(names[kept])
-    degrees = max(0, count - member.shape[1] - 1)
+    codes, distinct = pd.factorize(names[kept])
+    count, member = len(codes), np.eye(len(distinct))[codes]  # a column per group: 1 where a cell is in it
+    degrees = max(0, count - len(distinct) - 1)
     place = {"count": count, "degrees": degrees, "aside": paired - count, "expected": expected}
     if count < settings.least:
         return Correlation(**place, reason=f"{count} cells{among} have both values, {settings.least} are needed")
@@ -157,12 +158,6 @@ def left_out(factors: Sequence[Series], outcome: Series, groups: Sequence[Hashab
 def _shares(values: np.ndarray) -> np.ndarray:
     """Ranks as shares in (0, 1), so that fits on different numbers of cells have one scale."""
     return (ranks(values) - 0.5) / len(values)
-
-
-def _membership(names: Sequence[Hashable]) -> np.ndarray:
-    """One column per group (n, k): 1 where a cell is in it."""
-    codes, distinct = pd.factorize(pd.Series(names))
-    return np.eye(len(distinct))[codes]
 
 
 def _resamples(member: np.ndarray, settings: Settings) -> np.ndarray:

@@ -1,7 +1,6 @@
 """How figures look, are laid out and are written: the same bytes for the same numbers on every machine."""
 
 import contextlib
-import io
 import logging
 import textwrap
 import warnings
@@ -173,11 +172,12 @@ def legible(figure: Figure) -> Figure:
 
     Characters that FONT lacks come from an installed font that has most of them. What none has is logged, once.
     """
-    texts = [text for text in figure.findobj(Text) if text.get_text()]
-    for text in texts:
+    lacking = {}
+    for text in (text for text in figure.findobj(Text) if text.get_text()):
         if "\\mathdefault" not in text.get_text():  # in which matplotlib writes powers of ten
             text.set_parse_math(False)
-    lacking = {text: frozenset(text.get_text()) - _glyphs(FONT, text.get_fontweight()) - {"\n"} for text in texts}
+        own = font_manager.FontProperties(family=[FONT], weight=text.get_fontweight())
+        lacking[text] = frozenset(text.get_text()) - _characters(font_manager.findfont(own)) - {"\n"}
     wanted = frozenset().union(*lacking.values())
     other, had = _other_font(wanted)
     for text in (text for text, characters in lacking.items() if characters and other):
@@ -187,12 +187,6 @@ def legible(figure: Figure) -> Figure:
         what = "".join(sorted(absent))
         log.warning("no font here has %s of %r: figures show boxes; install one, such as Noto Sans CJK", what, where)
     return figure
-
-
-@cache
-def _glyphs(family: str, weight: str | int = "normal") -> frozenset[str]:
-    """The characters that a family of fonts has."""
-    return _characters(font_manager.findfont(font_manager.FontProperties(family=[family], weight=weight)))
 
 
 @cache
@@ -219,30 +213,20 @@ def _other_font(wanted: frozenset[str]) -> tuple[str, frozenset[str]]:
 
 def write(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or PDF, by the path's suffix, without dates or versions inside."""
-    with warnings.catch_warnings():
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports each step of embedding a font
+    with warnings.catch_warnings(), atomic(path, "wb") as stream:
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")  # said by :func:`legible`, once
-        content = _rendered(figure, path.suffix)
-    with atomic(path, "wb") as stream:
-        stream.write(content)
-
-
-def _rendered(figure: Figure, suffix: str) -> bytes:
-    """The content of a figure's file."""
-    buffer = io.BytesIO()
-    if suffix == ".pdf":
-        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports each step of embedding a font
-        nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-        figure.savefig(buffer, format="pdf", dpi=DPI, metadata=nothing)
-    else:
+        if path.suffix == ".pdf":
+            nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+            figure.savefig(stream, format="pdf", dpi=DPI, metadata=nothing)
+            return
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         gray = (pixels == pixels[..., :1]).all()
-        picture = (
-            Image.fromarray(pixels[..., 0]) if gray else painted(pixels, 150 if len(figure.images) > MANY else 256)
-        )
-        picture.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+        colors = 150 if len(figure.images) > MANY else 256
+        picture = Image.fromarray(pixels[..., 0]) if gray else painted(pixels, colors)
+        picture.save(stream, "PNG", optimize=True)
 
 
 def painted(pixels: np.ndarray, colors: int) -> Image.Image:

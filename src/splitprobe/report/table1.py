@@ -1,15 +1,15 @@
 """Table I: the datasets behind the roles, with the paper's beside them."""
 
 import json
+from collections.abc import Sequence
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report import frame, paper
-from splitprobe.report.captions import distinct
-from splitprobe.report.markdown import NONE, bullets, document, grid, number, words
+from splitprobe.report.markdown import NONE, bullets, distinct, document, grid, number, words
 from splitprobe.report.numbers import Numbers
-from splitprobe.report.rows import rows
-from splitprobe.report.tables import Flat, Table
+from splitprobe.report.numbers import rows as listed
+from splitprobe.report.tables import Table
 
 ITEM = "prepared"  # counts are in an item of their own
 PARTS = ("train", "validation", "test", "auxiliary")
@@ -45,48 +45,37 @@ NOTES = (
 
 def build(params: Params, paths: Paths) -> Table:
     """Table I for the data sets that ``rows.table1`` lists; raises ParamsError for one that is not in the numbers."""
-    names = rows(params, "table1")
-    numbers = Numbers(frame.load(paths, [ITEM]), names)
+    names = listed(params, "table1")
+    numbers, rows, lines = Numbers(frame.load(paths, [ITEM]), names), {}, []
     for name in names:
         if not numbers.items(name):
             raise ParamsError(
                 f"rows.table1: {name!r} has no line in {paths.numbers(ITEM)}; stage prepare@{name} makes the data and "
                 f"collect_numbers@{ITEM} writes it, provided that dvc.yaml lists {name}"
             )
+        counts = {part: numbers.value(name, f"{ITEM} counts", part) for part in PARTS}
+        rows[name] = {
+            "classes": len(json.loads(numbers.text(name, ITEM, "classes"))),
+            **{f"{part}_images": count for part, count in counts.items()},
+            # of the images used: those kept may be many more than a small scale draws
+            **{f"{part}_percent": 100 * count / sum(counts.values()) for part, count in counts.items()},
+            **{key: numbers.value(name, ITEM, quantity) for key, quantity in FACTS.items()},
+        }
+        texts = {key: numbers.text(name, ITEM, key) for key in ("title", "source")}
+        theirs = {f"paper_{key}": value for key, value in paper.find("table1", name).items() if key != "row"}
+        lines.append({"row": name, **texts, **rows[name], **theirs})
     seed = distinct(numbers.number(name, f"provenance {ITEM}", "seed").value for name in names)
-    lines = [_line(numbers, name) for name in names]
-    ours = [[words(text.format(**line)) for text in COLUMNS.values()] for line in lines]
     page = document(
         "Table I: datasets",
         [f"**Scale {params.scale}**, seed {seed}: the data that the other tables and figures rest on."],
-        grid([*COLUMNS], ours, left=2),
+        grid([*COLUMNS], [[words(text.format(**line)) for text in COLUMNS.values()] for line in lines], left=2),
         ["## In the paper", "", *_paper(names)],
         ["## Notes", "", *bullets(NOTES)],
     )
-    return Table({n: _row(numbers, n) for n in names}, lines, page)
+    return Table(rows, lines, page)
 
 
-def _row(numbers: Numbers, name: str) -> Flat:
-    """The row's JSON."""
-    counts = {part: numbers.value(name, f"{ITEM} counts", part) for part in PARTS}
-    total = sum(counts.values())
-    return {
-        "classes": len(json.loads(numbers.text(name, ITEM, "classes"))),
-        **{f"{part}_images": count for part, count in counts.items()},
-        # of the images used: those kept may be many more than a small scale draws
-        **{f"{part}_percent": 100 * count / total for part, count in counts.items()},
-        **{key: numbers.value(name, ITEM, quantity) for key, quantity in FACTS.items()},
-    }
-
-
-def _line(numbers: Numbers, name: str) -> Flat:
-    """The row's CSV line: our numbers, then the paper's."""
-    theirs = {f"paper_{key}": value for key, value in paper.find("table1", name).items() if key != "row"}
-    named = {key: numbers.text(name, ITEM, key) for key in ("title", "source")}
-    return {"row": name, **named, **_row(numbers, name), **theirs}
-
-
-def _paper(names: list[str]) -> list[str]:
+def _paper(names: Sequence[str]) -> list[str]:
     header = ["Dataset", "Role", "Classes", "Images", "Training", "Test", "Auxiliary"]
     # a role that the paper does not have has no line here
     printed = {name: line for name in names if (line := paper.find("table1", name))}
@@ -94,16 +83,12 @@ def _paper(names: list[str]) -> list[str]:
         return ["The paper has none of these roles."]
     lines = []
     for name, line in printed.items():
-        head = [str(line["title"]), name, number(line["classes"], 0), number(line["images"], 0)]
-        lines.append([*head, *(_share(line, part) for part in ("train", "test", "auxiliary"))])
+        shares = []
+        for part in ("train", "test", "auxiliary"):
+            # the printed percentage and, where it can be inferred, the number of images
+            share, images = line[f"{part}_percent"], line[f"{part}_images_inferred"]
+            shown = ("" if share is None else f"{share:g} %", "" if images is None else f"≈ {number(images, 0)}")
+            shares.append(", ".join(filter(None, shown)) or NONE)
+        lines.append([line["title"], name, number(line["classes"], 0), number(line["images"], 0), *shares])
     auxiliary = [f"{line['title']}'s auxiliary images: {line['auxiliary']}." for line in printed.values()]
     return [*grid(header, lines, left=2), "", "≈: inferred, not printed in the paper. " + " ".join(auxiliary)]
-
-
-def _share(line: paper.Record, part: str) -> str:
-    """A part of the paper's dataset: its printed percentage and, where it can be inferred, the number of images."""
-    share, images = line[f"{part}_percent"], line[f"{part}_images_inferred"]
-    shown = [] if share is None else [f"{share:g} %"]
-    if images is not None:
-        shown.append(f"≈ {number(images, 0)}")
-    return ", ".join(shown) or NONE

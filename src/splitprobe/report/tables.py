@@ -15,8 +15,7 @@ from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import attacks, paper
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.numbers import Number, Numbers
-from splitprobe.report.rows import LeftOut, left_out
+from splitprobe.report.numbers import LeftOut, Number, Numbers, left_out
 
 # "<module>:<function>", looked up when it is needed, so that a table imports no other; it takes Params and Paths
 TABLES = {
@@ -24,8 +23,8 @@ TABLES = {
     "table2": "splitprobe.report.defense_tables:table2",
     "table3": "splitprobe.report.defense_tables:table3",
     "table4": "splitprobe.report.defense_tables:table4",
-    "table5": "splitprobe.report.siftfunnel_tables:table5",
-    "table6": "splitprobe.report.siftfunnel_tables:table6",
+    "table5": "splitprobe.report.defense_tables:table5",
+    "table6": "splitprobe.report.defense_tables:table6",
     "latency": "splitprobe.report.latency:build",
     "claims": "splitprobe.report.claims:build",
     "leaderboard": "splitprobe.report.leaderboard:build",
@@ -68,11 +67,11 @@ class Table:
 
 
 def build_table(name: str, params: Params, paths: Paths) -> Path:
-    """Build one of TABLES below metrics/<scale>/; returns the page to read.
+    """Build one of TABLES below metrics/<scale>/ from the rows that ``rows.<name>`` lists; returns the page to read.
 
-    A table shows the rows that ``rows.<name>`` lists. The folder ``<name>/`` gets one flat JSON per row, so that ``dvc
-    metrics show`` of it is the table; ``<name>.md`` is the table to read, ``<name>.csv`` has every number. Raises
-    ValueError for an unknown table, ParamsError for an unknown row, FileNotFoundError for numbers not yet collected.
+    The folder ``<name>/`` gets one flat JSON per row, so that ``dvc metrics show`` of it is the table; ``<name>.md`` is
+    the table to read, ``<name>.csv`` has every number. Raises ValueError for an unknown table, ParamsError for an
+    unknown row, FileNotFoundError for numbers not yet collected.
     """
     if name not in TABLES:
         raise ValueError(f"no table {name!r}; known tables: {', '.join(TABLES)}")
@@ -81,18 +80,17 @@ def build_table(name: str, params: Params, paths: Paths) -> Path:
         table: Table = getattr(import_module(module), function)(params, paths)
     except LeftOut as nothing:
         table = Table({}, [], f"# {nothing}\n")
-    page, absent = table.markdown, left_out(params, paths, name)
-    if absent:
-        page += f"\nLeft out at this scale: {', '.join(absent)}.\n"
+    absent = left_out(params, paths, name)
     # emptied first: a row that is no longer listed must not live on in its old file
     shutil.rmtree(paths.table(name), ignore_errors=True)
     for row, record in table.rows.items():
         write_json(paths.table(name) / f"{row}.json", small(record))
     lines = [plain(line) for line in table.lines]
-    columns = list(dict.fromkeys(key for line in lines for key in line))
-    write_csv(paths.table(name, "csv"), lines, columns)
+    write_csv(paths.table(name, "csv"), lines, list(dict.fromkeys(key for line in lines for key in line)))
     with atomic(paths.table(name, "md")) as stream:
-        stream.write(page)
+        stream.write(table.markdown)
+        if absent:
+            stream.write(f"\nLeft out at this scale: {', '.join(absent)}.\n")
     return paths.table(name, "md")
 
 
@@ -174,33 +172,29 @@ def _joined(item: str) -> str:
     return item.replace(" ", "_")
 
 
-def csv_line(numbers: Numbers, cell: str, decoder: str) -> Flat:
-    """The CSV line of a cell under one of its decoders: all that the stages recorded, then the paper's values."""
-    own_items = [*numbers.items(cell, "mi"), *attacks.variants(numbers, cell)]
-    prefixes = PREFIXES | {item: f"{_joined(item)}_" for item in own_items} | {decoder: "generator_"}
-    measured: Flat = {}
-    for item, prefix in prefixes.items():
-        own = flat(numbers, cell, item, prefix)
-        measured |= own if item != "target" else {key: v for key, v in own.items() if key.startswith(SIZES)}
-    access = numbers.text(cell, decoder, "access")
-    theirs = paper.find_cell(cell, access)
-    return {
-        **identity(numbers, cell),
-        **{f"{stage}_images": numbers.number(cell, stage, "images") for stage in attacks.STAGES},
-        **{f"strongest_{key}": numbers.number(cell, "strongest", key) for key in ("psnr_db", "gain_db")},
-        **{"access": access, "decoder": decoder.split()[1]},
-        **measured,
-        **{f"paper_{key}": value for key, value in theirs.items() if key not in ("row", "access")},
-        "absent": reasons(measured),
-    }
-
-
 def csv_lines(numbers: Numbers, cells: Mapping[str, Sequence[str]]) -> list[Flat]:
-    """CSV lines of cells under each of their decoders; then the floors, in the columns of attacks on the same images.
+    """A CSV line for each cell under each of its decoders, then one for each floor, under attacks on the same images.
 
-    ``cells``: cell to its decoders.
+    It has all that the stages recorded, then the paper's values. ``cells``: cell to its decoders.
     """
-    lines = [csv_line(numbers, cell, item) for cell, items in cells.items() for item in items]
+    lines = []
+    for cell, decoder in ((cell, decoder) for cell, items in cells.items() for decoder in items):
+        own_items = [*numbers.items(cell, "mi"), *attacks.variants(numbers, cell)]
+        measured: Flat = {}
+        for item, prefix in (PREFIXES | {i: f"{_joined(i)}_" for i in own_items} | {decoder: "generator_"}).items():
+            own = flat(numbers, cell, item, prefix)
+            measured |= own if item != "target" else {key: v for key, v in own.items() if key.startswith(SIZES)}
+        access = numbers.text(cell, decoder, "access")
+        theirs = paper.find_cell(cell, access).items()
+        lines.append({
+            **identity(numbers, cell),
+            **{f"{stage}_images": numbers.number(cell, stage, "images") for stage in attacks.STAGES},
+            **{f"strongest_{key}": numbers.number(cell, "strongest", key) for key in ("psnr_db", "gain_db")},
+            **{"access": access, "decoder": decoder.split()[1]},
+            **measured,
+            **{f"paper_{key}": value for key, value in theirs if key not in ("row", "access")},
+            "absent": reasons(measured),
+        })  # fmt: skip
     for label, cell, name in attacks.floors(numbers):
         line = {"row": f"floor: {label}", **flat(numbers, cell, f"floor generator {name}", "generator_")}
         for item in attacks.variants(numbers):

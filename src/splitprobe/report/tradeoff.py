@@ -15,9 +15,8 @@ from matplotlib.transforms import Bbox
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import floors
-from splitprobe.report.captions import data, distinct, marked, origin
-from splitprobe.report.numbers import UNPROTECTED, Number, Numbers, knob
-from splitprobe.report.rows import open_numbers
+from splitprobe.report.markdown import data, distinct, marked, origin
+from splitprobe.report.numbers import UNPROTECTED, Number, Numbers, knob, open_numbers
 from splitprobe.report.style import QUIET, look, panels
 
 SIZE = (11.0, 5.5)  # inches: the figure's width, and its height below the caption
@@ -36,7 +35,21 @@ Spot = tuple[Number, Number]  # accuracy in percent, PSNR of the strongest attac
 def draw(params: Params, paths: Paths) -> Figure:
     """The figure for the cells that ``rows.tradeoff`` lists, and the sweeps' points of these cells."""
     numbers = open_numbers(params, paths, "tradeoff", ["sweeps"])
-    caption = _caption(params.scale, numbers)
+    swept = [point for cell in numbers.cells for point in numbers.settings(cell) if spots(numbers, point)]
+    ran = {tuple(map(str, numbers.seeds(point))) for point in swept}
+    seeds = sorted(f"seed{'s' if len(each) > 1 else ''} {' '.join(each)}" for each in ran)
+    attacked = distinct(numbers.value(cell, "mle", "images") for cell in numbers.cells)
+    absent = [numbers.text(cell, "target", "title") for cell in numbers.cells if not spots(numbers, cell)]
+    sweeps = (
+        " Large markers: the settings of Table II; small ones, joined with them by accuracy, a line for each knob: "
+        f"{len(swept)} points of sweeps over one setting ({distinct(seeds)})."
+    )
+    caption = (
+        f"Scale {params.scale}: {data(numbers)}. {origin(numbers)}. Strongest attack: the highest mean PSNR among "
+        f"decoders and MLE variants, on the {attacked} test images that all of them were given."
+        + (sweeps if swept else "")
+        + (f" Without a point: {', '.join(absent)}." if absent else "")
+    )
     figure, (axes,) = panels("Privacy against accuracy", caption, SIZE, (1, 1), (0.77, 0.3, 0, 0.56))
     for i, cell in enumerate(numbers.cells):
         _defense(axes, numbers, cell, look(i))
@@ -77,25 +90,6 @@ def spots(numbers: Numbers, *cells: str) -> list[Spot]:
     places = (("network", "accuracy_percent"), ("strongest", "psnr_db"))
     found = [tuple(numbers.number(cell, *place) for place in places) for cell in cells]
     return [spot for spot in found if None not in (spot[0].value, spot[1].value)]
-
-
-def _caption(scale: str, numbers: Numbers) -> str:
-    swept = [point for cell in numbers.cells for point in numbers.settings(cell) if spots(numbers, point)]
-    ran = {tuple(map(str, numbers.seeds(point))) for point in swept}
-    seeds = sorted(f"seed{'s' if len(each) > 1 else ''} {' '.join(each)}" for each in ran)
-    attacked = distinct(numbers.value(cell, "mle", "images") for cell in numbers.cells)
-    absent = [numbers.text(cell, "target", "title") for cell in numbers.cells if not spots(numbers, cell)]
-    sweeps = (
-        f" Large markers: the settings of Table II; small ones, joined with them by accuracy, a line for each knob: "
-        f"{len(swept)} points of sweeps over one setting ({distinct(seeds)})."
-        if swept
-        else ""
-    )
-    return (
-        f"Scale {scale}: {data(numbers)}. {origin(numbers)}. Strongest attack: the highest mean PSNR among decoders "
-        f"and MLE variants, on the {attacked} test images that all of them were given.{sweeps}"
-        + (f" Without a point: {', '.join(absent)}." if absent else "")
-    )
 
 
 def _defense(axes: Axes, numbers: Numbers, cell: str, how: dict) -> None:
