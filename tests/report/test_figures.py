@@ -159,7 +159,7 @@ def test_an_unknown_figure_is_named_and_a_left_out_one_says_so(few):
     with pytest.raises(ValueError, match=r"no figure 'figure9'; known figures: figure1, figure2, figure3, figure4"):
         build_figure("figure9", few.params(), few.paths)
     few.rows["figure4"] = ["budget/mid"]
-    few.values["budget"] = {}
+    few.values["budget"] = {("budget/mid", -1, "cell", "left_out"): (1, "", "")}
     build_figure("figure4", few.params(), few.paths)
     assert few.paths.figure("figure4", "png").stat().st_size < 20_000
 
