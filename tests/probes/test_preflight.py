@@ -142,7 +142,7 @@ def test_every_section_is_read():
         ("scales/data/objects/source", "imagenet", r"scales\.data\.objects\.source = 'imagenet': choose one of photos"),
         ("scales/data/faces/classes", [], r"scales\.data\.faces\.classes = \[\]: at least 1 items are needed"),
         ("scales/model/vgg", {"width": 8}, r"scales\.model\.vgg = .*: unknown key; known here: cnn"),
-        ("scales/target/cnn/lr", {"demo": 1e-3, "paper": 9.0}, r"at scale paper: scales\.target\.cnn\.lr = 9\.0: must"),
+        ("scales/target/cnn/lr", {"demo": 1e-3, "paper": 9.0}, r"at scale paper: scales\.target\.cnn\.lr\[0\] = 9\.0: must"),
         ("scales/repeats/cn", 3, r"scales\.repeats\.cn = 3: unknown key; known here: ablation, budget, cnn"),
         ("scales/repeats/cnn", {"demo": 1, "small": -1}, r"at scale small: scales\.repeats\.cnn = -1: a whole number"),
         ("scales/left_out/small", "cnn/x*", r"at scale small: scales\.left_out: 'cnn/x\*' matches no cell"),

@@ -27,7 +27,6 @@ from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.siftfunnel import Loss
 from splitprobe.information import calibrate, mine
 from splitprobe.information.settings import Information
-from splitprobe.learning.schedule import Schedule
 from splitprobe.models import MODELS
 from splitprobe.models.split import Normalization, Shape
 from splitprobe.probes import cost, knobs, knowledge
@@ -111,7 +110,7 @@ def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> No
     several = {
         "data": (study.variables["datasets"], sections.Source),
         "model": (MODELS, training.Width),
-        "target": (MODELS, Schedule),
+        "target": (MODELS, training.Plan),
     }
     for part, (known, cls) in several.items():
         refuse_unknown(scales.get(part, {}), known, f"scales.{part}")
@@ -206,7 +205,7 @@ def _blueprints(study: Study) -> Iterator[tuple[Blueprint, int]]:
     for name in running:
         cell, params, images = _opened(study, "train_target", name)
         width = params.scaled(f"model.{cell.model}", training.Width).width
-        params.scaled(f"target.{cell.model}", Schedule)
+        _located(name, params.scaled(f"target.{cell.model}", training.Plan).check)
         yield _blueprint(cell, width, params), images
     settings = study.params.section("judge", judge_training.Settings)
     width = study.params.scaled("judge", judge_training.Plan).width
