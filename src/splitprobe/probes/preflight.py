@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from splitprobe.attacks import ATTACKS, generator, mle
 from splitprobe.core import runtime
 from splitprobe.core.cells import Cell
-from splitprobe.core.params import Params, ParamsError, check, refuse_unknown, typed
+from splitprobe.core.params import Params, ParamsError, at_scale, check, refuse_unknown, shown, typed
 from splitprobe.core.recipe import CELLS, Study, checked_repeats, left_out, listed
 from splitprobe.core.registry import lookup
 from splitprobe.datasets import SOURCES, sections
@@ -70,6 +71,7 @@ def preflight(study: Study, more: Mapping[str, type]) -> None:
         refuse_unknown(changes, changes if isinstance(changes, Mapping) else (), part)  # any name, but names
         for key in (f"{part}.{name}" for name in changes):
             _located(key, lambda key=key: _read_methods(params.varied(key)))
+            _read_training(params, key)
     for name, cls in SCALED.items():
         params.scaled(name, cls)
     for name in params.names:
@@ -100,6 +102,25 @@ def _read_methods(params: Params) -> None:
         lookup(DEFENSES, name, "defense").from_params(name, params)
     for name in params.raw("attack"):
         params.section(f"attack.{name}", import_module(ATTACKS[name].partition(":")[0]).Settings)
+
+
+def _read_training(params: Params, key: str) -> None:
+    """What a section of ``variants`` or ``ablation`` changes of the training, at each scale."""
+    for name in params.names:
+        changes = at_scale(params.raw(key), name, params.names)
+        check(training.Settings, changes.get("training", {}), f"{key}.training")
+        check(training.Plan, changes.get("target", {}), f"{key}.target")
+        if "flip" in changes.get("training", {}):
+            why = "decoders are fitted on flipped images too, and all on the same ones: change training.flip itself"
+            raise ParamsError(f"{key}.training.flip = {shown(changes['training']['flip'])}: {why}")
+
+
+def _trains(study: Study, cell: Cell) -> None:
+    """Raise ParamsError for a cell whose training is varied, but which starts from another one's weights."""
+    for key in (f"variants.{cell.variant}", f"ablation.{cell.ablation}"):
+        varied = [part for part in ("training", "target") if study.params.raw(key).get(part)]
+        if cell.reuses_weights and varied:
+            raise ParamsError(f"{key}.{varied[0]}: {cell.name} has this variant, but trains nothing: see its `start`")
 
 
 def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> None:
@@ -180,7 +201,7 @@ def _read_knowledge(study: Study) -> None:
 def _opened(study: Study, script: str, key: str) -> tuple[Cell, Params, int]:
     """A stage's cell, its params after variant and ablation, and the number of its training images."""
     cell = typed(Cell, study.cell(script, key), f"{CELLS}: {key}")
-    params = study.params.varied(f"variants.{cell.variant}").varied(f"ablation.{cell.ablation}")
+    params = study.varied(asdict(cell))
     return cell, params, params.scaled(f"data.{cell.dataset}", sections.Source).train
 
 
@@ -204,6 +225,7 @@ def _blueprints(study: Study) -> Iterator[tuple[Blueprint, int]]:
     running = [name for name in study.cells if study.seeds("train_target", study.cell("train_target", name))]
     for name in running:
         cell, params, images = _opened(study, "train_target", name)
+        _trains(study, cell)
         width = params.scaled(f"model.{cell.model}", training.Width).width
         _located(name, params.scaled(f"target.{cell.model}", training.Plan).check)
         yield _blueprint(cell, width, params), images
