@@ -94,6 +94,32 @@ def test_a_table_says_which_rows_have_a_training_of_their_own_and_how_rates_were
     assert page.count("has a training of its own") == 1
 
 
+@pytest.mark.parametrize("how", ["chance", "dead", "dead in training"])
+def test_a_row_that_has_stopped_working_is_marked_in_tables_and_captions(repository, how):
+    if how == "chance":
+        repository.set("cnn/siftfunnel", "target", accuracy=0.2)
+    else:
+        item = "effective" if how == "dead" else "training"
+        repository.values["cnn"]["cnn/siftfunnel", 0, item, "dead_channels"] = (64.0, "", "")
+    for name in ("table2", "latency", "leaderboard"):
+        page, _, _ = build(repository, name)
+        assert "§ cnn/siftfunnel: the network is at chance or its z is dead, so that what leaks there says" in page
+        assert "| SiftFunnel§ |" in page
+        assert "| SiftFunnel |" not in page
+        assert "Unprotected§" not in page
+
+
+def test_one_seed_of_several_that_collapsed_marks_the_row(repository):
+    repository.cell("cnn/unprotected", GRID["unprotected"], seeds=(1, 2))
+    repository.cell("cnn/ae", GRID["ae"], seeds=(1, 2))
+    values = repository.values["cnn"]
+    values["cnn/ae", 2, "target", "accuracy"] = (0.125, "", "")
+    numbers = repository.numbers("table2")
+    assert [numbers.at_chance(cell) for cell in ("cnn/unprotected", "cnn/ae")] == [False, True]
+    values["cnn/unprotected", 1, "target", "accuracy"] = (0.12, "", "")  # 8 classes
+    assert repository.numbers("table2").at_chance("cnn/unprotected")
+
+
 def test_table2_information_block(repository):
     table = block(build(repository, "table2")[0], "## Information and size")
     assert table[2][:5] == ["Unprotected", "3.410 ± 0.060", "3.069 ± 0.030", "97.240", "0.210 ± 0.004"]

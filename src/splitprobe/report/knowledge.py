@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report.attacks import FLOORS
-from splitprobe.report.captions import data, distinct, labels
+from splitprobe.report.captions import data, distinct, explained, labels
 from splitprobe.report.numbers import Numbers
 from splitprobe.report.rows import open_numbers
 from splitprobe.report.style import QUIET, look, panels
@@ -90,6 +90,7 @@ def _caption(scale: str, numbers: Numbers, points: pd.DataFrame) -> str:
         "original (MSE). Recognized: given its class by the judge, a classifier trained apart, which gives it to "
         f"{100 * right:.1f} % of the originals and to {100 * color:.1f} % of their mean colors. Hollow: an attack that "
         "ended no better (MSE) than the mean of its own auxiliary images, which needs no z (dashed)."
+        f"{explained(numbers)}"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report import paper
-from splitprobe.report.captions import data, devices, distinct, labels
+from splitprobe.report.captions import data, devices, distinct, explained, labels
 from splitprobe.report.frame import NO_REASON
 from splitprobe.report.markdown import NONE, Notes, bullets, document, grid, named, number, printed, words
 from splitprobe.report.numbers import NO_REFERENCE, UNPROTECTED, Number, Numbers
@@ -39,7 +39,7 @@ def build(params: Params, paths: Paths) -> Table:
     seeds = distinct(sorted({numbers.seeds(cell)[0] for cell in numbers.cells}))
     page = document(
         "Latency of edge and cloud",
-        [f"**Scale {params.scale}: {words(data(numbers))}.** Seed {seeds}; {devices(numbers)}."],
+        [f"**Scale {params.scale}: {words(data(numbers))}.** Seed {seeds}; {devices(numbers)}.{explained(numbers)}"],
         *_blocks(numbers),
         ["## Notes", "", *bullets([*_budgets(numbers), *NOTES])],
     )

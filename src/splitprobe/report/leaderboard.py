@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded
 from splitprobe.report import attacks
-from splitprobe.report.captions import labels, marked
+from splitprobe.report.captions import labels, marked, stopped
 from splitprobe.report.markdown import (
     DAGGER,
     FAILED,
@@ -172,7 +172,12 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
     for line in lines:
         cell, landmark = line["row"], line["block"] == "landmark"
         if landmark:
-            texts = ["", f"*{words(marked(numbers, {cell: line['title']})[cell])}*", *blank, NONE]
+            texts = [
+                "",
+                f"*{words(marked(numbers, {cell: line['title'] + stopped(numbers, cell)})[cell])}*",
+                *blank,
+                NONE,
+            ]
         else:
             texts = [NONE if line["rank"] is None else str(line["rank"]), names[cell]]
             texts += [_value(notes, line, lost, settings.apart) for lost in settings.losses]

@@ -7,8 +7,10 @@ that every attack was given, ``gain_db``, how far that is above the mean auxilia
 what the same attack has on all images that it was given.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean, stdev
 
 import numpy as np
@@ -22,9 +24,12 @@ NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
 SHARED = "shared_psnr_db"  # of a decoder, on the images that MLE is given too
 NO_ATTACK = "no attack ended with a finite PSNR"
 NEAR_CHANCE = 0.2  # share of what the unprotected network has above chance; with less, a network has stopped working
+ACCURACY = ("network", "accuracy_percent")
+STOPPED = "§"  # behind the name of such a row
 AT_CHANCE = (
-    f"At chance: a row that keeps less than {100 * NEAR_CHANCE:.0f} % of what its unprotected row has above chance. "
-    "Nobody would send its feature, so that it counts in no comparison of what leaks."
+    f"At chance ({STOPPED}): a row that keeps less than {100 * NEAR_CHANCE:.0f} % of what its unprotected row has over "
+    "chance, or whose z is zero for every image; of several seeds in at least one. Nobody would send its feature, so "
+    "that it counts in no comparison of what leaks."
 )
 
 
@@ -73,6 +78,7 @@ class Numbers:
         self.frame, self.cells = frame, list(cells)
         self._numbers: dict[tuple[str, str, str, str], Number] = {}  # by who, cell, item and quantity
         self._texts: dict[tuple[str, str, str, str], str] = {}
+        self._stopped: dict[str, bool] = {}  # what at_chance has found
         self._items: dict[tuple[str, str], dict[str, list[str]]] = {}  # by who and cell: item to quantities
         for line in frames.summary(frame).itertuples():
             who, cell, item, quantity = line.Index
@@ -129,10 +135,37 @@ class Numbers:
         return next((c for c in self.cells if c.partition("/")[2] == row and self.network(c) == kind), None)
 
     def at_chance(self, cell: str) -> bool:
-        """Whether a cell's network has stopped working; False where its accuracy or the unprotected one is absent."""
-        base, place = self.reference(cell), ("network", "accuracy_percent")
-        pair = [row and self.value(row, *place, missing="not trained") for row in (cell, base)]
-        return at_chance(*pair, self.value(cell, "dataset", "classes", missing="unknown"))
+        """Whether a cell's network has stopped working, of several seeds in at least one.
+
+        Each seed is compared with the unprotected network of the same seed, or where there is none with their mean;
+        False where accuracies are absent. A network whose z is dead has stopped whatever its accuracy: classes need not
+        be equally frequent.
+        """
+        if cell not in self._stopped:
+            base, classes = self.reference(cell), self.value(cell, "dataset", "classes", missing="unknown")
+            plain, mean = self._percent.get(base, {}), base and self.value(base, *ACCURACY, missing="not trained")
+            own = self._percent.get(cell, {}).items()
+            low = any(at_chance(value, plain.get(seed, mean), classes) for seed, value in own)
+            self._stopped[cell] = low or self.is_dead(cell)
+        return self._stopped[cell]
+
+    def is_dead(self, cell: str) -> bool:
+        """Whether every channel of a cell's z is zero for every image, of several seeds in at least one."""
+        if "z_shape" not in self.quantities(cell, "target"):
+            return False
+        channels = json.loads(self.text(cell, "target", "z_shape"))[0]
+        counts = (self.number(cell, item, "dead_channels", missing="not noted") for item in ("effective", "training"))
+        return any((count.highest or 0) >= channels for count in counts)
+
+    @cached_property
+    def _percent(self) -> dict[str, dict[int, float | None]]:
+        """Accuracy in percent by cell and seed."""
+        own = self.frame[self.frame.who.eq("ours") & self.frame.item.eq(ACCURACY[0])]
+        own = own[own.quantity == ACCURACY[1]]
+        found: dict[str, dict[int, float | None]] = {}
+        for cell, seed, value in zip(own.cell, own.seed, own.value, strict=True):
+            found.setdefault(cell, {})[seed] = _known(value)
+        return found
 
     def items(self, cell: str, prefix: str = "", who: str = "ours") -> list[str]:
         """A cell's items that begin with a word, in the order of its results."""
@@ -184,12 +217,12 @@ def knob(setting: str) -> str:
 def at_chance(percent: float | None, plain: float | None, classes: float | None) -> bool:
     """Whether an accuracy is that of a network that has stopped working; ``plain``: the unprotected one's, in percent.
 
-    False where one of them is unknown.
+    An unprotected one has where it is no better than chance. False where one of them is unknown.
     """
     if None in (percent, plain, classes):
         return False
     chance = 100 / classes
-    return percent - chance < NEAR_CHANCE * (plain - chance)
+    return percent <= chance or percent - chance < NEAR_CHANCE * (plain - chance)
 
 
 def _known(value: float) -> float | None:

@@ -7,7 +7,7 @@ from splitprobe.core.params import Params
 from splitprobe.report import defense_tables as blocks
 from splitprobe.report import paper
 from splitprobe.report.attacks import decoders, network
-from splitprobe.report.captions import marked
+from splitprobe.report.captions import marked, stopped
 from splitprobe.report.differences import SIFTFUNNEL
 from splitprobe.report.entries import STANDARD, Entries, capped
 from splitprobe.report.markdown import FAILED, NONE, grid, named, number, printed
@@ -118,6 +118,7 @@ def table6(params: Params, paths: Paths) -> Table:
     for cell in shown:
         if cell.partition("/")[2] != SIFTFUNNEL:
             names[cell] += f", {numbers.text(cell, 'target', 'title')}"
+        names[cell] += stopped(numbers, cell)
     names = named(marked(numbers, names))
     page = {
         "Accuracy and attacks": blocks.attacked(numbers, names),

@@ -352,6 +352,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
             "candidates": list(plan.lr), "trial_epochs": plan.trial_epochs if trials else 0, "trials": trials,
             "batch_size": blueprint.defense.batch_size or settings.batch_size,
             "weight_decay": settings.weight_decay, "best_epoch": trainer.best_epoch,
+            "dead_channels": history[trainer.best_epoch - 1]["dead_channels"],
             "diverged_epoch": None if len(history) == schedule.epochs else len(history) + 1, "reused_from": None,
         }  # fmt: skip
         target = Target(blueprint, trainer.edge, trainer.cloud, runtime, {}).freeze()
