@@ -164,6 +164,9 @@ def test_each_repetition_has_its_seed_and_place(study, tmp_path):
     recipe = Recipe.of(study.recipe("run_mle", "cnn/ae"))
     assert [(params.seed, paths.seed) for params, paths in recipe.repetitions()] == [(1, 1), (2, 2)]
     assert recipe.first()[0].seed == 1
+    study.params.tree["scales"]["repeats"]["cnn/vib"] = 3
+    assert study.recipe("run_mle", "cnn/vib")["seeds"] == [1, 2, 3], "a cell's own number"
+    assert study.recipe("run_mle", "cnn/nls")["seeds"] == [1, 2]
     study.params.tree["scales"]["repeats"]["sweeps"] = 2
     assert study.recipe("sweep", "ae")["seeds"] == [1, 2]
     study.params.tree["scales"]["repeats"]["sweeps"] = 3

@@ -145,14 +145,15 @@ class Study:
         return {"name": name, **facts, "title": title}
 
     def seeds(self, script: str, cell: Mapping[str, Any]) -> list[int]:
-        """The seeds that a cell's stage runs with: 1 up to the repeats of its group, for a sweep of sweeps.
+        """The seeds that a cell's stage runs with: 1 up to its own repeats or else its group's, for a sweep of sweeps.
 
         None for a cell that the scale leaves out. Raises ParamsError for a number of repeats that is none, where a
         sweep has more than its cells, and for patterns of ``left_out`` that match nothing.
         """
         if cell["name"] in left_out(self.params.raw("scales"), self.cells):
             return []
-        own = self._repeats(cell["name"].partition("/")[0])
+        name, group = cell["name"], cell["name"].partition("/")[0]
+        own = self._repeats(name if name in self.params.raw("scales.repeats") else group)
         if script == "sweep":
             swept = self._repeats("sweeps")
             if swept > own:

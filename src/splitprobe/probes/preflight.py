@@ -141,9 +141,11 @@ def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> No
         for key in {"source", "auxiliary_source"} & values.keys():
             if values[key] is not None:
                 lookup(SOURCES, values[key], f"scales.data.{name}.{key}")
-    refuse_unknown(scales.get("repeats", {}), sorted(groups), "scales.repeats")
-    for group, number in scales.get("repeats", {}).items():
-        checked_repeats(number, f"scales.repeats.{group}")
+    repeats = scales.get("repeats", {})
+    own = {*study.cells} & {*repeats} if isinstance(repeats, Mapping) else set()  # cells with a number of their own
+    refuse_unknown(repeats, [*sorted(groups), *sorted(own)], "scales.repeats")
+    for name, number in repeats.items():
+        checked_repeats(number, f"scales.repeats.{name}")
     left_out(scales, study.cells)
 
 
