@@ -15,7 +15,7 @@ from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import write_csv, write_json, write_npz
 from splitprobe.core.cells import Cell, Paths
 from splitprobe.core.params import Params
-from splitprobe.learning.schedule import Schedule
+from splitprobe.learning.schedule import Course
 from splitprobe.models.split import Shape
 from splitprobe.targets.prior import Prior, load_prior, train_prior
 from splitprobe.targets.target import Blueprint, Target
@@ -30,8 +30,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core each
     torch.set_num_threads(1)
 TINY = {
     "model": {"cnn": {"width": 8}},
-    "target": {"cnn": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0}},
-    "judge": {"width": 8, "epochs": 1, "lr": 3e-3, "schedule": "cosine", "least_steps": 0},
+    "target": {
+        "cnn": {
+            "epochs": 2,
+            "lr": 1e-3,
+            "schedule": "cosine",
+            "least_steps": 0,
+            "warmup": 0.0,
+            "trial_epochs": 1,
+            "select_after": 0,
+        }
+    },
+    "judge": {"width": 8, "epochs": 1, "lr": 3e-3, "schedule": "cosine", "least_steps": 0, "warmup": 0.0},
     "second_judge": {"steps": 2, "lr": 1e-3, "images": 8},
     "generator": {"epochs": 2, "lr": 1e-3, "schedule": "cosine", "least_steps": 0, "images": 32},
     "strong": {"steps": 2, "patience": 2, "cooldown": 0.5, "lr": 1e-3, "width": 16, "blocks": 1},
@@ -116,7 +126,7 @@ def make_trainer(params: Params, cpu: runtimes.Runtime, make_blueprint):
     """A trainer on 16 images, with the learning rate that stays the same."""
 
     def make(defense: str, epochs: int = 1, lr: float = 1e-3, **how) -> Trainer:
-        settings, schedule = params.section("training", Settings), Schedule(epochs, lr, "constant", 0)
+        settings, schedule = params.section("training", Settings), Course(epochs, lr, "constant", 0, 0.0)
         return Trainer(make_blueprint(defense, **how), settings, schedule, cpu, 1, 16)
 
     return make

@@ -199,19 +199,20 @@ def changed(value: Any) -> Any:
 
 
 def effective(study: Recipes, name: str) -> Any:
-    """The settings that a cell's network and its defense are really built with."""
+    """The settings that a cell's network and its defense are really built and trained with."""
     facts = study.cell("train_target", name)
-    params = study.params.varied(f"variants.{facts['variant']}").varied(f"ablation.{facts['ablation']}")
+    params = study.varied(facts)
     try:
         blueprint = Blueprint.from_params(typed(Cell, facts, name), Shape(3, 32, 4, 8), params)
     except ParamsError as error:
         return str(error)
     plain = blueprint.plain()
-    return [plain[part] for part in ("model", "architecture", "defense")]
+    trained = [params.raw("training"), params.raw(f"scales.target.{facts['model']}")]
+    return [*(plain[part] for part in ("model", "architecture", "defense")), *trained]
 
 
 VARYING = [
-    key for section in ("loss", "defense", "variants", "ablation", "model")
+    key for section in ("loss", "defense", "training", "variants", "ablation", "model")
     for key in leaves({section: PARAMS[section]}) if changed(get_key(PARAMS, key)) is not None
 ]  # fmt: skip
 
@@ -263,7 +264,7 @@ def test_what_differs_between_scales_has_a_value_for_each():
     def check(tree: dict, above: str) -> None:
         for key, value in tree.items():
             if isinstance(value, dict) and set(value) <= set(SCALES):
-                optional = key in ("raw", "classes", "left_out") or key.startswith("auxiliary_")
+                optional = key in ("raw", "classes", "left_out") or key.startswith("auxiliary_") or "/" in key
                 assert optional or set(value) == set(SCALES), f"{above}{key}"
             elif isinstance(value, dict):
                 check(value, f"{above}{key}.")

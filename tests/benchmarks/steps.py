@@ -23,7 +23,7 @@ from splitprobe.core.params import Params
 from splitprobe.core.registry import lookup
 from splitprobe.defenses import DEFENSES
 from splitprobe.learning import losses
-from splitprobe.learning.schedule import Schedule
+from splitprobe.learning.schedule import Course
 from splitprobe.models.split import Shape
 from splitprobe.targets.target import Blueprint, Target
 from splitprobe.targets.training import Settings, Trainer
@@ -60,7 +60,7 @@ def blueprint(params: Params, defense: str, variant: str = "none") -> Blueprint:
 def trainer(params: Params, place: runtime.Runtime, defense: str, variant: str = "none") -> Trainer:
     """Ready to step; the set is said to be large, which DP-SGD's batches need."""
     settings = params.section("training", Settings)
-    one = Trainer(blueprint(params, defense, variant), settings, Schedule(2, 1e-4, "constant", 0), place, 1, 10_000)
+    one = Trainer(blueprint(params, defense, variant), settings, Course(2, 1e-4, "constant", 0, 0.0), place, 1, 10_000)
     one.net.train()
     return one
 
@@ -157,7 +157,9 @@ def precisions(params: Params, images: torch.Tensor, labels: torch.Tensor) -> No
         for channels_last in (False, True):
             place = runtime.Runtime(torch.device("cpu"), precision, channels_last, "")
             settings = params.section("training", Settings)
-            one = Trainer(blueprint(params, "unprotected"), settings, Schedule(1, 1e-4, "constant", 0), place, 1, BATCH)
+            one = Trainer(
+                blueprint(params, "unprotected"), settings, Course(1, 1e-4, "constant", 0, 0.0), place, 1, BATCH
+            )
             resident = place.images(images.permute(0, 2, 3, 1).contiguous().numpy())
             times = []
             for _ in range(4):

@@ -190,7 +190,8 @@ def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path):
     ("section", "message"),
     [
         (3, "variants.x = 3: a section is needed here; its keys: title, defense, loss"),
-        ({"training": {}}, "variants.x.training = {}: unknown key; known here: title, defense, loss"),
+        ({"attack": {}}, "variants.x.attack = {}: unknown key; known here: title, defense, loss, training, target"),
+        ({"target": {"rate": 1}}, "variants.x.target.rate = 1: unknown key; known here: epochs, lr, schedule"),
         ({"title": 3}, "variants.x.title = 3: a text is needed"),
         ({"loss": {"beta": 1}}, "variants.x.loss.beta = 1: unknown key; known here: alpha_kl"),
     ],
@@ -198,7 +199,22 @@ def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path):
 def test_a_variant_changes_what_is_there(params: Params, section, message):
     params.tree["variants"]["x"] = section
     with pytest.raises(ParamsError, match=message):
-        params.varied("variants.x")
+        params.varied("variants.x", "cnn")
+
+
+def test_a_variant_changes_the_training_of_its_model_at_this_scale(params: Params):
+    target = {
+        "epochs": {params.scale: 30},
+        "lr": {"elsewhere": 0.5, params.scale: 0.25},
+        "schedule": {"elsewhere": "x"},
+    }
+    params.names = [params.scale, "elsewhere"]
+    params.tree["variants"]["x"] = {"training": {"weight_decay": 0.5}, "target": target}
+    before = params.raw("scales.target.cnn")
+    varied = params.varied("variants.x", "cnn")
+    assert varied.raw("training.weight_decay") == 0.5
+    assert varied.raw("scales.target.cnn") == before | {"epochs": 30, "lr": 0.25}
+    assert params.raw("scales.target.cnn") == before == params.varied("variants.x").raw("scales.target.cnn")
 
 
 def test_what_is_read_is_recorded(params: Params):

@@ -123,6 +123,23 @@ def test_a_value_concerns_those_whose_recipe_has_it(study):
     assert due(study, "attack.mle.paper.tv", 3.0, "run_mle") == set(study.variables["cells"])
 
 
+def test_a_variant_of_the_training_concerns_its_cells_alone(study):
+    one, faces = "variants_cnn/siftfunnel_authors", "faces_vgg16/siftfunnel_authors"
+    own = study.recipe("train_target", one)["params"]
+    usual = study.recipe("train_target", "cnn/siftfunnel")["params"]
+    assert (own["training"]["weight_decay"], own["scales"]["target"]["cnn"]["lr"]) == (1e-3, 2e-4)
+    assert own["defense"] == usual["defense"] and own["loss"] == usual["loss"]
+    assert due(study, "training.weight_decay", 0.5) == set(study.variables["cells"]) - {one, faces}
+    assert due(study, "variants.siftfunnel_authors.training.weight_decay", 0.5) == {one}
+    assert due(study, "variants.siftfunnel_authors.target.epochs.tiny", 9) == {one}
+    assert due(study, "variants.siftfunnel_authors.target.epochs.paper", 9) == set()
+    assert due(study, "scales.target.cnn.lr", 0.5) == {
+        name for name, cell in study.variables["cells"].items() if cell["model"] == "cnn" and name != one
+    }
+    for script in ("train_generator", "run_mle", "train_mine"):
+        assert due(study, "variants.siftfunnel_authors.training.weight_decay", 0.5, script) == set()
+
+
 def test_what_is_left_out_depends_on_no_setting(study):
     study.params.tree["scales"]["repeats"]["budget"] = 0
     recipe = study.recipe("train_target", "budget/nls")
@@ -147,6 +164,9 @@ def test_each_repetition_has_its_seed_and_place(study, tmp_path):
     recipe = Recipe.of(study.recipe("run_mle", "cnn/ae"))
     assert [(params.seed, paths.seed) for params, paths in recipe.repetitions()] == [(1, 1), (2, 2)]
     assert recipe.first()[0].seed == 1
+    study.params.tree["scales"]["repeats"]["cnn/vib"] = 3
+    assert study.recipe("run_mle", "cnn/vib")["seeds"] == [1, 2, 3], "a cell's own number"
+    assert study.recipe("run_mle", "cnn/nls")["seeds"] == [1, 2]
     study.params.tree["scales"]["repeats"]["sweeps"] = 2
     assert study.recipe("sweep", "ae")["seeds"] == [1, 2]
     study.params.tree["scales"]["repeats"]["sweeps"] = 3

@@ -128,7 +128,7 @@ def test_an_ablation_stands_on_a_variant(params):
     ("changes", "message"),
     [
         ({"defense": {"bido": {"lambda_w": 1.0}}}, "variants.bido_cka.defense.bido.lambda_w = 1.0: unknown key"),
-        ({"training": {"batch_size": 1}}, "variants.bido_cka.training = .*known here: title, defense, loss"),
+        ({"attack": {}}, "variants.bido_cka.attack = .*known here: title, defense, loss, training, target"),
         ({"defense": {"bido": {"lambda_x": -1.0}}}, "defense.bido.lambda_x = -1.0: must be at least 0"),
     ],
 )

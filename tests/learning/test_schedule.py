@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from splitprobe.learning.schedule import Adam, Rate, Schedule, UntilConverged, batches, renew_statistics
+from splitprobe.learning.schedule import Adam, Course, Rate, Schedule, UntilConverged, batches, renew_statistics
 
 
 def test_an_epoch_shuffles_all_full_batches():
@@ -48,6 +48,30 @@ def test_rates():
     assert run("constant", [1, 1, 1]) == [1, 1, 1]
     assert run("cosine", [1, 1, 1, 1]) == pytest.approx([(1 + math.cos(math.pi * i / 4)) / 2 for i in range(4)])
     assert run("plateau", [1, 1, 1, 1, 0.5]) == [1, 1, 1, 0.5, 0.5]
+
+
+def test_a_warm_up_rises_from_step_to_step_beneath_the_schedule():
+    def run(kind, warmup, losses=(1, 1, 1, 1), steps=2):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+        course = Course(len(losses), 1.0, kind, 0, warmup)
+        settings = Adam(16, (0.5, 0.9), True, 0.5, 1, 1)
+        rate, seen = Rate(optimizer, course, settings, course.warmup_steps(steps * len(losses))), []
+        for loss in losses:
+            for _ in range(steps):
+                rate.begin_step()
+                seen.append(optimizer.param_groups[0]["lr"])
+                optimizer.step()
+            rate.step(loss)
+        return seen
+
+    a, b, c, d = ((1 + math.cos(math.pi * i / 4)) / 2 for i in range(4))
+    assert run("cosine", 0.0) == pytest.approx([a, a, b, b, c, c, d, d])
+    assert run("cosine", 3.0) == pytest.approx([1 / 3, 2 / 3, b, b, c, c, d, d])
+    assert run("cosine", 0.5) == pytest.approx([1 / 4, 2 / 4, 3 / 4 * b, b, c, c, d, d])  # half of eight steps
+    assert run("constant", 1.0) == [1] * 8
+    assert run("constant", 16.0) == pytest.approx([i / 16 for i in range(1, 9)])
+    # a plateau within the warm-up lowers the rate that it rises to
+    assert run("plateau", 8.0) == pytest.approx([1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 6 / 8, 7 / 16, 8 / 16])
 
 
 def converged(errors, epochs, patience, cooldown):

@@ -25,12 +25,11 @@ from splitprobe.core.registry import lookup
 from splitprobe.datasets import sections
 from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.siftfunnel import Architecture
-from splitprobe.learning.schedule import Schedule
 from splitprobe.models import MODELS
 from splitprobe.probes import preflight as module
 from splitprobe.probes.preflight import SCALED, SECTIONS, preflight
 from splitprobe.report import leaderboard, statistics
-from splitprobe.targets.training import Width
+from splitprobe.targets.training import Plan, Width
 
 EXAMPLES = int(os.environ.get("SPLITPROBE_EXAMPLES", "100"))
 TREE, MORE = read_yaml(ROOT / "params.yaml"), {"leaderboard": leaderboard.Settings, "criterion": statistics.Settings}
@@ -39,7 +38,7 @@ CLASSES = {**SECTIONS, **MORE, **{f"scales.{name}": cls for name, cls in SCALED.
 CLASSES |= {f"model.{name}": lookup(MODELS, name, "model").Settings for name in MODELS}
 CLASSES |= {f"defense.{name}": lookup(DEFENSES, name, "defense").Settings for name in DEFENSES}
 CLASSES |= {"defense.siftfunnel": Architecture, "scales.data.faces": sections.Source}
-CLASSES |= {"scales.target.cnn": Schedule, "scales.model.cnn": Width}
+CLASSES |= {"scales.target.cnn": Plan, "scales.model.cnn": Width}
 CLASSES |= {f"attack.{name}": getattr(module, name).Settings for name in ("generator", "mle", "query_free")}
 TOGETHER = {  # keys that must fit one another, which the oracle below does not know
     "defense.siftfunnel.attention_after", "defense.siftfunnel.se_reduction", "attack.generator.decoders",

@@ -18,12 +18,11 @@ from splitprobe.core.recipe import Study
 from splitprobe.core.registry import lookup
 from splitprobe.datasets import sections
 from splitprobe.defenses import DEFENSES
-from splitprobe.learning.schedule import Schedule
 from splitprobe.models import MODELS
 from splitprobe.probes import preflight as module
 from splitprobe.probes.preflight import SCALED, SECTIONS, preflight
 from splitprobe.report import leaderboard, statistics
-from splitprobe.targets.training import Width
+from splitprobe.targets.training import Plan, Width
 
 TREE, MORE = read_yaml(ROOT / "params.yaml"), {"leaderboard": leaderboard.Settings, "criterion": statistics.Settings}
 
@@ -61,7 +60,7 @@ def test_the_real_file_is_sound_at_every_scale(scale):
 
 def kinds() -> set[type]:
     """The dataclasses of all sections, and those within them."""
-    found, new = set(), {*SECTIONS.values(), *SCALED.values(), *MORE.values(), sections.Source, Width, Schedule}
+    found, new = set(), {*SECTIONS.values(), *SCALED.values(), *MORE.values(), sections.Source, Width, Plan}
     new |= {lookup(MODELS, name, "model").Settings for name in MODELS}
     new |= {lookup(DEFENSES, name, "defense").Settings for name in DEFENSES}
     new |= {importlib.import_module(line.partition(":")[0]).Settings for line in {**ATTACKS, **APART}.values()}
@@ -128,6 +127,8 @@ def test_every_section_is_read():
         ("attack/mle/tuned/tv", [0, 0.0], r"attack\.mle\.tuned\.tv = \[0\.0, 0\.0\]: 0\.0 is listed twice"),
         ("attack/generator/decoders", ["gray_box"], r"attack\.generator\.decoders = \['gray_box'\]: 'strong' must be"),
         ("variants/vib", {"defense": {"vib": {"sigma": 0}}}, r"variants\.vib: defense\.vib\.sigma = 0\.0: must be"),
+        ("variants/vib", {"target": {"epochs": {"paper": 0}}}, r"variants\.vib\.target\.epochs = 0: must be at least"),
+        ("variants/vib", {"training": {"flip": True}}, r"variants\.vib\.training\.flip = True: decoders are fitted"),
         ("variants", [], r"variants = \[\]: a section is needed here"),
         ("ablation/no_l1/loss", 3, r"ablation\.no_l1: loss = 3: a section is needed here"),
         ("information/levels", 300, r"information\.levels = 300: must be at most 256"),
@@ -147,7 +148,7 @@ def test_every_section_is_read():
         ("scales/data/objects/source", "imagenet", r"scales\.data\.objects\.source = 'imagenet': choose one of photos"),
         ("scales/data/faces/classes", [], r"scales\.data\.faces\.classes = \[\]: at least 1 items are needed"),
         ("scales/model/vgg", {"width": 8}, r"scales\.model\.vgg = .*: unknown key; known here: cnn"),
-        ("scales/target/cnn/lr", {"demo": 1e-3, "paper": 9.0}, r"at scale paper: scales\.target\.cnn\.lr = 9\.0: must"),
+        ("scales/target/cnn/lr", {"paper": 9.0}, r"at scale paper: scales\.target\.cnn\.lr\[0\] = 9\.0: must"),
         ("scales/repeats/cn", 3, r"scales\.repeats\.cn = 3: unknown key; known here: ablation, budget, cnn"),
         ("scales/repeats/cnn", {"demo": 1, "small": -1}, r"at scale small: scales\.repeats\.cnn = -1: a whole number"),
         ("scales/left_out/small", "cnn/x*", r"at scale small: scales\.left_out: 'cnn/x\*' matches no cell"),
@@ -173,6 +174,12 @@ def test_a_mistake_anywhere_is_named(examined, key, value, message):
     [
         ("scales/data/objects/side", 30, r"cnn/unprotected: side = 30"),
         ("scales/model/cnn/width", 8.0, r"scales\.model\.cnn\.width = 8\.0: int is needed"),
+        ("scales/target/cnn/select_after", 99, r"cnn/\w+: scales\.target: select_after = 99: fewer than the \d+ ep"),
+        (
+            "variants/none",
+            {"target": {"epochs": 3}},
+            r"variants\.none\.target: cnn/gaussian_noise has .* trains nothing",
+        ),
         ("judge/cut", 12, r"judge/objects: cut = 12: this network can be cut after block 1 to 9"),
         ("defense/dpsgd/delta", 0.001, r"cnn/dpsgd: defense\.dpsgd\.delta = 0\.001: must be below 1/2400 = 0\.000417"),
         ("defense/dpsgd/batch_size", 4096, r"batch_size = 4096: the batch must not exceed the 2400 training images"),

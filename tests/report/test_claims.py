@@ -167,6 +167,13 @@ def test_a_row_at_chance_is_not_the_lowest():
     assert rule.judge(simulated.source(study, 1))[1:] == (OPEN, "resnet18/siftfunnel is at chance")
 
 
+def test_what_leaks_at_chance_supports_no_claim_on_a_part_or_a_network():
+    study, rule = simulated.printed(), BY_NAME["table5_no_kl"]
+    assert rule.judge(simulated.source(study, 1))[1] != OPEN
+    study["ablation/no_kl"]["accuracy"] = 10.0
+    assert rule.judge(simulated.source(study, 1))[1:] == (OPEN, "ablation/no_kl is at chance")
+
+
 def test_a_study_like_the_papers(whole):
     judged = claims(whole)
     assert list(judged) == list(BY_NAME)

@@ -76,7 +76,7 @@ def test_a_row_that_is_more_private_than_siftfunnel_only_here(full):
 def test_rows_that_reproduce_the_paper_and_rows_it_lacks(full):
     assert sentences(full)[-1] == (
         "Rows that reproduce all of this, as far as the paper prints it: Gaussian noise; DP-SGD; NLS. Rows at "
-        "chance accuracy here, which reproduce nothing by leaking little: Dropout. Rows that the paper does not have: "
+        "chance accuracy here, which reproduce nothing by leaking little: Dropout§. Rows that the paper does not have: "
         "DP-SGD without noise; BiDO with CKA; Autoencoder, adversarial; NoPeek; SiftFunnel without losses."
     )
 

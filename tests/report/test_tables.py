@@ -72,6 +72,54 @@ def test_table2_caption_and_notes_state_what_was_measured(repository):
         assert words in page
 
 
+def test_a_table_says_which_rows_have_a_training_of_their_own_and_how_rates_were_found(repository):
+    values, cells = repository.values["cnn"], ("cnn/unprotected", "cnn/ae", "cnn/siftfunnel")
+    trained = {"weight_decay": 0.0, "warmup": 0.05, "select_after": 0, "trial_epochs": 4, "candidates": "[0.1, 0.2]"}
+    for cell in cells:
+        own = trained | {"lr": 0.2 if cell == "cnn/ae" else 0.1}
+        if cell == "cnn/siftfunnel":
+            own |= {"epochs": 300, "weight_decay": 1e-3, "candidates": "[0.1]", "trial_epochs": 0}
+        for quantity, value in own.items():
+            text = isinstance(value, str)
+            values[cell, 0, "training", quantity] = (None, value, "") if text else (value, "", "")
+    page, _, _ = build(repository, "table2")
+    assert (
+        "All others are trained with the same epochs, optimizer, choice of the learning rate (among 0.1, 0.2, that of "
+        "the best validation accuracy in a trial of 4 epochs each: 0.1: Unprotected; 0.2: Autoencoder) and data."
+    ) in page
+    assert (
+        "**SiftFunnel has a training of its own: epochs 300, not 12; weight decay 0.001, not 0; learning rates tried "
+        "0.1, not 0.1, 0.2.**"
+    ) in page
+    assert page.count("has a training of its own") == 1
+
+
+@pytest.mark.parametrize("how", ["chance", "dead", "dead in training"])
+def test_a_row_that_has_stopped_working_is_marked_in_tables_and_captions(repository, how):
+    if how == "chance":
+        repository.set("cnn/siftfunnel", "target", accuracy=0.2)
+    else:
+        item = "effective" if how == "dead" else "training"
+        repository.values["cnn"]["cnn/siftfunnel", 0, item, "dead_channels"] = (64.0, "", "")
+    for name in ("table2", "latency", "leaderboard"):
+        page, _, _ = build(repository, name)
+        assert "§ cnn/siftfunnel: the network is at chance or its z is dead, so that what leaks there says" in page
+        assert "| SiftFunnel§ |" in page
+        assert "| SiftFunnel |" not in page
+        assert "Unprotected§" not in page
+
+
+def test_one_seed_of_several_that_collapsed_marks_the_row(repository):
+    repository.cell("cnn/unprotected", GRID["unprotected"], seeds=(1, 2))
+    repository.cell("cnn/ae", GRID["ae"], seeds=(1, 2))
+    values = repository.values["cnn"]
+    values["cnn/ae", 2, "target", "accuracy"] = (0.125, "", "")
+    numbers = repository.numbers("table2")
+    assert [numbers.at_chance(cell) for cell in ("cnn/unprotected", "cnn/ae")] == [False, True]
+    values["cnn/unprotected", 1, "target", "accuracy"] = (0.12, "", "")  # 8 classes
+    assert repository.numbers("table2").at_chance("cnn/unprotected")
+
+
 def test_table2_information_block(repository):
     table = block(build(repository, "table2")[0], "## Information and size")
     assert table[2][:5] == ["Unprotected", "3.410 ± 0.060", "3.069 ± 0.030", "97.240", "0.210 ± 0.004"]

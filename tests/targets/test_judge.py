@@ -10,7 +10,7 @@ from torch import nn
 
 from splitprobe.core.params import ParamsError
 from splitprobe.datasets.base import open_dataset
-from splitprobe.learning.schedule import Schedule
+from splitprobe.learning.schedule import Course
 from splitprobe.models.split import Shape
 from splitprobe.targets.judge import landmarks, load_judge, recognized
 from splitprobe.targets.judge_training import train_judge
@@ -57,7 +57,7 @@ def test_it_shares_no_random_number_with_a_target_of_its_architecture(params, pa
     monkeypatch.setattr(Trainer, "fit", lambda *_: iter(()))
     train_judge("objects", params, paths, cpu)
     judge = load_judge(paths, "objects", cpu)
-    settings, plan = params.section("training", Settings), Schedule(1, 1e-3, "constant", 0)
+    settings, plan = params.section("training", Settings), Course(1, 1e-3, "constant", 0, 0.0)
     target = Trainer(Blueprint.from_plain(judge.blueprint.plain()), settings, plan, cpu, params.seed, 16)
     ours, theirs = (half.state_dict() for half in (judge.edge, target.edge))
     assert ours.keys() == theirs.keys()

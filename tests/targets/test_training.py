@@ -1,15 +1,17 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import read_csv
-from splitprobe.learning.schedule import Schedule
+from splitprobe.core.params import ParamsError
+from splitprobe.learning.schedule import Course
 from splitprobe.report.frame import lines
 from splitprobe.targets.target import load_target
-from splitprobe.targets.training import Settings, Trainer, train_target
+from splitprobe.targets.training import Diverged, Plan, Settings, Trainer, train_target
 
 
 def test_the_stage_learns_writes_and_repeats(params, paths, cpu, make_cell):
@@ -70,6 +72,85 @@ def test_the_curve_names_every_term(params, paths, cpu, make_cell):
     assert int(row["dead_channels"]) <= 12
 
 
+def test_of_several_rates_the_best_one_of_short_trials_trains_in_full(params, paths, cpu, make_cell):
+    plan = params.tree["scales"]["target"]["cnn"]
+    plan |= {"epochs": 6, "lr": 3e-3}
+    alone = train_target(make_cell(), params, paths, cpu)
+    assert (alone["training"]["candidates"], alone["training"]["trials"]) == ([3e-3], [])
+    weights = load_target(paths.target("cnn/unprotected"), cpu).edge.state_dict()
+    plan |= {"lr": "1e-7 3e-3", "trial_epochs": 3}
+    chosen = train_target(make_cell(), params, paths, cpu)["training"]
+    assert (chosen["lr"], chosen["candidates"], chosen["trial_epochs"]) == (3e-3, [1e-7, 3e-3], 3)
+    for trial in chosen["trials"]:
+        rows = read_csv(paths.trial("cnn/unprotected", trial["lr"]))
+        assert [row["epoch"] for row in rows] == list("123")
+        assert trial["validation_accuracy"] == pytest.approx(max(float(row["validation_accuracy"]) for row in rows))
+    assert chosen["trials"][0]["validation_accuracy"] < chosen["trials"][1]["validation_accuracy"]
+    # the trials leave no trace in the training that follows
+    again = load_target(paths.target("cnn/unprotected"), cpu).edge.state_dict()
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+@pytest.mark.parametrize("name", ["dpsgd", "nls", "infoscissors"])
+def test_trials_work_for_defenses_with_phases_estimators_and_private_batches(params, paths, cpu, make_cell, name):
+    params.tree["scales"]["target"]["cnn"] |= {"lr": [1e-3, 2e-3], "epochs": 2, "warmup": 0.5}
+    training = train_target(make_cell(name), params, paths, cpu)["training"]
+    scores = {trial["lr"]: trial["validation_accuracy"] for trial in training["trials"]}
+    assert scores[training["lr"]] == max(scores.values())
+
+
+def test_a_trial_that_diverges_is_not_chosen(params, paths, cpu, make_cell, monkeypatch):
+    fit = Trainer.fit
+
+    def diverging(self, *arguments):
+        if self.schedule.lr == 1.0:
+            raise Diverged("it diverged")
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "fit", diverging)
+    params.tree["scales"]["target"]["cnn"]["lr"] = [1.0, 1e-3]
+    result = train_target(make_cell(), params, paths, cpu)
+    listed = {(item, quantity): (value, why) for item, quantity, value, _, why in lines(result, "target")}
+    assert result["training"]["lr"] == 1e-3
+    assert read_csv(paths.trial("cnn/unprotected", 1.0)) == []
+    assert listed["training trials 0", "lr"] == (1.0, "")
+    written = json.loads(paths.result("cnn/unprotected", "target.json").read_text())["training"]["trials"][0]
+    assert (written["validation_accuracy"], written["validation_accuracy_reason"]) == (None, "not finite (nan)")
+    params.tree["scales"]["target"]["cnn"]["lr"] = [1.0]
+    with pytest.raises(Diverged):
+        train_target(make_cell(), params, paths, cpu)
+
+
+def test_no_epoch_is_kept_before_selection_begins(params, paths, cpu, make_cell):
+    plan = {"epochs": 5, "lr": 3e-3, "schedule": "constant", "select_after": 3}
+    params.tree["scales"]["target"]["cnn"] |= plan
+    result = train_target(make_cell(), params, paths, cpu)["training"]
+    rows = read_csv(paths.curve("cnn/unprotected", "target"))[3:]
+    best = max(rows, key=lambda row: float(row["validation_accuracy"]))
+    assert result["best_epoch"] == int(best["epoch"]) > 3
+    with pytest.raises(ParamsError, match="select_after = 3: fewer than the 3 epochs are needed"):
+        replace(params.scaled("target.cnn", Plan), epochs=3).check()
+
+
+def test_a_small_set_raises_all_numbers_of_epochs_alike(params):
+    plan = replace(params.scaled("target.cnn", Plan), epochs=4, least_steps=100, trial_epochs=3, select_after=2)
+    raised = plan.on(100, 10)
+    assert (raised.epochs, raised.trial_epochs, raised.select_after) == (10, 8, 5)
+    assert (raised.trial().epochs, raised.trial().select_after) == (8, 4)
+    assert plan.on(1000, 10) == plan
+
+
+def test_only_steps_that_are_made_count_for_the_warm_up(params, make_blueprint, cpu):
+    """A private batch in parts is one step: here of 16 images, 4 at once."""
+    params.tree["defense"]["dpsgd"] |= {"batch_size": 16, "physical_batch_size": 4}
+    course = Course(2, 1.0, "constant", 0, 100.0)
+    trainer = Trainer(make_blueprint("dpsgd"), params.section("training", Settings), course, cpu, 1, 64)
+    images, labels = torch.randint(0, 256, (64, 3, 32, 32)).to(torch.uint8), torch.arange(64) % 4
+    trainer.epoch(images, labels)
+    assert trainer.rate.steps == 4
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(4 / 100)
+
+
 def test_a_dead_edge_is_warned_about_and_stays_finite(make_trainer, caplog):
     trainer = make_trainer("siftfunnel", lr=1e-6)
     convolutions = [m for m in trainer.edge.modules() if isinstance(m, torch.nn.Conv2d)]
@@ -119,7 +200,7 @@ def test_an_estimator_learns_from_features_in_bfloat16(params, make_blueprint, n
     params.tree["defense"][name] |= changes
     params.tree["training"]["estimator_steps"] = 1
     runtime = runtimes.Runtime(torch.device("cpu"), "bfloat16", True, "bfloat16")
-    settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Schedule)
+    settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Plan).course(1e-3)
     trainer = Trainer(make_blueprint(name), settings, schedule, runtime, 1, 16)
     images, labels = torch.randint(0, 256, (16, 3, 32, 32)).to(torch.uint8), torch.arange(16) % 4
     trainer.defense.begin_epoch(2)
@@ -133,7 +214,7 @@ def test_bfloat16_agrees_with_float32_within_what_two_seeds_differ_by(params, ma
     images, labels = torch.randint(0, 256, (32, 3, 32, 32), generator=source).to(torch.uint8), torch.arange(32) % 4
     for precision, seed in (("float32", 1), ("bfloat16", 1), ("float32", 2)):
         runtime = runtimes.Runtime(torch.device("cpu"), precision, True, precision)
-        settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Schedule)
+        settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Plan).course(1e-3)
         trainer = Trainer(make_blueprint("siftfunnel"), settings, schedule, runtime, seed, len(images))
         with runtime.seeded(seed, "layers"):
             losses[precision, seed] = trainer.epoch(images, labels)["loss"]

@@ -185,6 +185,10 @@ class Paths:
         """A stage's curve, a line per epoch or step; stages as in :meth:`results`."""
         return self.curves(cell, stage) / f"{self._repetition}.csv"
 
+    def trial(self, cell: str, lr: float) -> Path:
+        """The curve of a short training by which one of several learning rates was tried."""
+        return self.curves(cell, "target") / f"{self._repetition}@lr={lr:g}.csv"
+
     def curves(self, cell: str, stage: str) -> Path:
         """Folder of a stage's curves."""
         return self.root / "plots" / self.scale / "curves" / cell / stage

@@ -27,7 +27,7 @@ PER_SCALE = (
     "names", "repeats", "left_out", "data", "model", "target", "judge", "second_judge", "mine", "generator", "strong",
     "prior", "mle", "query_free",
 )  # fmt: skip
-VARIED = ("defense", "loss")  # what a variant may change; schedules and data stay equal for all
+VARIED = ("defense", "loss", "training", "target")  # what a variant may change; data and networks stay equal for all
 SCALE = re.compile(r"[\w-]+")  # a scale's name is one of a folder too
 LEVELS, VALUES = 20, 100_000  # of a params file, at most: anchors could make it endless
 SHOWN = reprlib.Repr()  # values in messages: one line, not too long
@@ -303,16 +303,21 @@ class Params:
         """The section ``scales.<name>`` as the chosen scale has it, typed."""
         return self.section(f"scales.{name}", cls)
 
-    def varied(self, key: str) -> "Params":
+    def varied(self, key: str, model: str = "") -> "Params":
         """The same params with the settings that a section of ``variants`` or ``ablation`` changes.
 
-        Raises ParamsError for a section that is absent or changes what it may not.
+        Its values may differ by scale. What it changes under ``target`` belongs to ``scales.target.<model>``, and is
+        left alone without a model. Raises ParamsError for a section that is absent or changes what it may not.
         """
         self.read.add(key)
-        changes = self._variant(key)
+        changes = at_scale(self._variant(key), self.scale, self.names)
         changes.pop("title", None)
+        target = changes.pop("target", {})
         other = copy.copy(self)
         other.tree = _merged(self.tree, changes, key)
+        if model and target:
+            refuse_unknown(target, self.raw(f"scales.target.{model}"), f"{key}.target")
+            other.tree = _merged(other.tree, {"scales": {"target": {model: target}}}, key)
         return other
 
     def title(self, key: str) -> str:

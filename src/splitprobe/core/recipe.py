@@ -118,9 +118,7 @@ class Study:
         seeds = self.seeds(script, cell) if cell else []
         if cell and not seeds:  # nothing of it is used, so no change of a setting concerns it
             return {"script": script, "cell": cell, "seeds": [], "params": {"scale": self.params.scale}, "code": {}}
-        varied = self.params
-        if cell:
-            varied = varied.varied(f"variants.{cell['variant']}").varied(f"ablation.{cell['ablation']}")
+        varied = self.varied(cell) if cell else self.params
         sections = self.sections(script, key, cell)
         chosen: dict[str, Any] = {"scale": self.params.scale}
         for section in sections:
@@ -130,6 +128,11 @@ class Study:
         names = {*_texts(chosen), *methods, *(str(value) for value in (cell or {}).values()), key}
         code = self.sources.digests(script, names)
         return {"script": script, "cell": cell, "seeds": seeds, "params": chosen, "code": code}
+
+    def varied(self, cell: Mapping[str, Any]) -> Params:
+        """The params as a cell's variant and its ablation leave them."""
+        model = cell["model"]
+        return self.params.varied(f"variants.{cell['variant']}", model).varied(f"ablation.{cell['ablation']}", model)
 
     def cell(self, script: str, key: str) -> dict[str, Any] | None:
         """The facts of a stage's cell, its title among them; None for a stage without a cell."""
@@ -142,14 +145,15 @@ class Study:
         return {"name": name, **facts, "title": title}
 
     def seeds(self, script: str, cell: Mapping[str, Any]) -> list[int]:
-        """The seeds that a cell's stage runs with: 1 up to the repeats of its group, for a sweep of sweeps.
+        """The seeds that a cell's stage runs with: 1 up to its own repeats or else its group's, for a sweep of sweeps.
 
         None for a cell that the scale leaves out. Raises ParamsError for a number of repeats that is none, where a
         sweep has more than its cells, and for patterns of ``left_out`` that match nothing.
         """
         if cell["name"] in left_out(self.params.raw("scales"), self.cells):
             return []
-        own = self._repeats(cell["name"].partition("/")[0])
+        name, group = cell["name"], cell["name"].partition("/")[0]
+        own = self._repeats(name if name in self.params.raw("scales.repeats") else group)
         if script == "sweep":
             swept = self._repeats("sweeps")
             if swept > own:

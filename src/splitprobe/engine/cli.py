@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import shlex
 import signal
@@ -56,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--all", action="store_true", help="also what is up to date here: the other machine has only sources"
     )
+    plan.add_argument("--estimate", action="store_true", help="print how long all stages of the scale may take instead")
+    plan.add_argument("--scale", help="of --estimate: another scale than that of params.yaml")
+    plan.add_argument("--flops", type=rate, help="of --estimate: operations per second; measured here without it")
     work = commands.add_parser("work", help="run a plan's stages; needs no DVC and no Git")
     work.add_argument("plan", type=absolute, help="what `splitprobe plan` has printed")
     work.add_argument("--out", type=absolute, help="folder for copies of what it makes (this checkout)")
@@ -89,6 +93,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 1 is needed")
+    return number
+
+
+def rate(text: str) -> float:
+    """A number above 0 that is not infinite, from text. Raises ArgumentTypeError for another."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: a number above 0 is needed, such as 2e13")
     return number
 
 
@@ -186,6 +198,11 @@ def said() -> str:
 def plan(options: argparse.Namespace, root: Path) -> int:
     """`splitprobe plan`: print the plan of what is due as JSON. Returns the exit status."""
     from splitprobe.engine.plan import make_plan
+
+    if options.estimate:
+        return estimate(options, root)
+    if options.scale or options.flops:
+        raise Problem("--scale and --flops belong to --estimate: `splitprobe plan --estimate`")
     from splitprobe.engine.repository import Repository
 
     with explained():
@@ -200,6 +217,25 @@ def plan(options: argparse.Namespace, root: Path) -> int:
                 json.dump(make_plan(repository, planned), sys.stdout, indent=1)
             repository.write()
     print()
+    return 0
+
+
+def estimate(options: argparse.Namespace, root: Path) -> int:
+    """`splitprobe plan --estimate`: print how long the stages of a scale may take. Returns the exit status."""
+    from splitprobe.core import runtime
+    from splitprobe.core.recipe import Study
+    from splitprobe.engine.run import known_seconds
+    from splitprobe.probes import workload
+
+    if options.targets or options.all:
+        raise Problem("--estimate is of all stages of a scale: leave targets and --all out")
+    study = Study(root, options.scale)
+    own, files = study.params.scale, {name: root / "data" / name / "seconds/stages.json" for name in study.params.names}
+    elsewhere = {stage: value for name in files if name != own for stage, value in known_seconds(files[name]).items()}
+    place = None if options.flops else runtime.start(study.params.section("runtime", runtime.Settings))
+    speed = options.flops or workload.measured_rate(study, place)
+    found = list(workload.estimates(study, speed, known_seconds(files[own]), elsewhere))
+    print(workload.table(found, own, speed, asked=bool(options.flops)))
     return 0
 
 

@@ -34,6 +34,17 @@ class Schedule:
         return replace(self, epochs=enough(self.epochs, self.least_steps, images, batch_size))
 
 
+@dataclass(frozen=True)
+class Course(Schedule):
+    """A schedule that begins with a warm-up: a share of all steps, or from 1 on their number."""
+
+    warmup: float = bounded(0.0, 1_000_000.0)
+
+    def warmup_steps(self, steps: int) -> int:
+        """The first of ``steps`` optimizer steps in all, in which the rate rises to its full value."""
+        return round(self.warmup * steps if self.warmup < 1 else self.warmup)
+
+
 def enough(epochs: int, least_steps: int, images: int, batch_size: int) -> int:
     """``epochs``, or as many as ``least_steps`` full batches need, if those are more."""
     # a small set gives few steps an epoch, and would be under-trained
@@ -62,12 +73,14 @@ class Adam:
 class Rate:
     """The learning rate over epochs: constant, cosine to zero, or lowered when the held-out loss stops falling.
 
-    ``epochs`` is their number, and ``done`` says that training ends before it.
+    In the first ``warmup`` steps it rises from step to step, in equal parts up to that rate. ``epochs`` is the number
+    of epochs, and ``done`` says that training ends before it.
     """
 
     done = False
 
-    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule, settings: Adam) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Schedule, settings: Adam, warmup: int = 0) -> None:
+        self.optimizer, self.warmup, self.steps, self.lr = optimizer, warmup, 0, schedule.lr
         self.epochs, self.plateau, self.scheduler = schedule.epochs, schedule.schedule == "plateau", None
         if schedule.schedule == "cosine":
             self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule.epochs)
@@ -79,12 +92,24 @@ class Rate:
     def batch(self) -> None:
         """End a batch; matters for a rate that falls within an epoch."""
 
+    def begin_step(self) -> None:
+        """Set the rate of the next optimizer step, as far as that is one of the warm-up."""
+        if self.steps < self.warmup:
+            self.steps += 1
+            self._set(self.lr * self.steps / self.warmup)
+
     def step(self, held_out_loss: float) -> None:
         """End an epoch; ``held_out_loss`` is that epoch's and matters for the schedule "plateau" alone."""
+        self._set(self.lr)  # torch's schedules go on from the rate that they find
         if self.plateau:
             self.scheduler.step(held_out_loss)
         elif self.scheduler:
             self.scheduler.step()
+        self.lr = self.optimizer.param_groups[0]["lr"]
+
+    def _set(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
 
 class UntilConverged(Rate):

@@ -32,12 +32,12 @@ def parameters_per_call(module: nn.Module, x: Tensor) -> int:
 def macs(module: nn.Module, x: Tensor) -> int:
     """Multiply-accumulates of one forward pass of x (1, C, H, W), by torch's own formulas, on a copy."""
     module = copy.deepcopy(module).eval()
-    with _Flops() as counter, torch.no_grad():
+    with Flops() as counter, torch.no_grad():
         module(x)
     return counter.total // 2  # torch counts 2 FLOPs for each
 
 
-class _Flops(TorchDispatchMode):
+class Flops(TorchDispatchMode):
     """Sums torch's FLOP formulas over the operators called.
 
     As torch.utils.flop_counter.FlopCounterMode does, but without a hook on each module, for which that imports

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
@@ -20,7 +21,7 @@ from splitprobe.attacks import APART, ATTACKS, generator, mle, query_free
 from splitprobe.attacks import prior as attack_prior
 from splitprobe.core import runtime
 from splitprobe.core.cells import Cell
-from splitprobe.core.params import Params, ParamsError, check, refuse_unknown, typed
+from splitprobe.core.params import Params, ParamsError, at_scale, check, refuse_unknown, shown, typed
 from splitprobe.core.recipe import CELLS, Study, checked_repeats, left_out, listed
 from splitprobe.core.registry import lookup
 from splitprobe.datasets import SOURCES, sections
@@ -28,7 +29,6 @@ from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.siftfunnel import Loss
 from splitprobe.information import calibrate
 from splitprobe.information import settings as information
-from splitprobe.learning.schedule import Schedule
 from splitprobe.models import MODELS
 from splitprobe.models.denoiser import Denoiser
 from splitprobe.models.split import Normalization, Shape
@@ -77,6 +77,7 @@ def preflight(study: Study, more: Mapping[str, type]) -> None:
         refuse_unknown(changes, changes if isinstance(changes, Mapping) else (), part)  # any name, but names
         for key in (f"{part}.{name}" for name in changes):
             _located(key, lambda key=key: _read_methods(params.varied(key)))
+            _read_training(params, key)
     for name, cls in SCALED.items():
         params.scaled(name, cls)
     for name in params.names:
@@ -111,6 +112,25 @@ def _read_methods(params: Params) -> None:
         params.section(f"attack.{name}", import_module(attacks[name].partition(":")[0]).Settings)
 
 
+def _read_training(params: Params, key: str) -> None:
+    """What a section of ``variants`` or ``ablation`` changes of the training, at each scale."""
+    for name in params.names:
+        changes = at_scale(params.raw(key), name, params.names)
+        check(training.Settings, changes.get("training", {}), f"{key}.training")
+        check(training.Plan, changes.get("target", {}), f"{key}.target")
+        if "flip" in changes.get("training", {}):
+            why = "decoders are fitted on flipped images too, and all on the same ones: change training.flip itself"
+            raise ParamsError(f"{key}.training.flip = {shown(changes['training']['flip'])}: {why}")
+
+
+def _trains(study: Study, cell: Cell) -> None:
+    """Raise ParamsError for a cell whose training is varied, but which starts from another one's weights."""
+    for key in (f"variants.{cell.variant}", f"ablation.{cell.ablation}"):
+        varied = [part for part in ("training", "target") if study.params.raw(key).get(part)]
+        if cell.reuses_weights and varied:
+            raise ParamsError(f"{key}.{varied[0]}: {cell.name} has this variant, but trains nothing: see its `start`")
+
+
 def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> None:
     """One scale's part of the section ``scales``, which may lack keys."""
     for name, cls in SCALED.items():
@@ -119,7 +139,7 @@ def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> No
     several = {
         "data": (study.variables["datasets"], sections.Source),
         "model": (MODELS, training.Width),
-        "target": (MODELS, Schedule),
+        "target": (MODELS, training.Plan),
     }
     for part, (known, cls) in several.items():
         refuse_unknown(scales.get(part, {}), known, f"scales.{part}")
@@ -129,9 +149,11 @@ def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> No
         for key in {"source", "auxiliary_source"} & values.keys():
             if values[key] is not None:
                 lookup(SOURCES, values[key], f"scales.data.{name}.{key}")
-    refuse_unknown(scales.get("repeats", {}), sorted(groups), "scales.repeats")
-    for group, number in scales.get("repeats", {}).items():
-        checked_repeats(number, f"scales.repeats.{group}")
+    repeats = scales.get("repeats", {})
+    own = {*study.cells} & {*repeats} if isinstance(repeats, Mapping) else set()  # cells with a number of their own
+    refuse_unknown(repeats, [*sorted(groups), *sorted(own)], "scales.repeats")
+    for name, number in repeats.items():
+        checked_repeats(number, f"scales.repeats.{name}")
     left_out(scales, study.cells)
 
 
@@ -210,7 +232,7 @@ def _read_prior(study: Study) -> None:
 def _opened(study: Study, script: str, key: str) -> tuple[Cell, Params, int]:
     """A stage's cell, its params after variant and ablation, and the number of its training images."""
     cell = typed(Cell, study.cell(script, key), f"{CELLS}: {key}")
-    params = study.params.varied(f"variants.{cell.variant}").varied(f"ablation.{cell.ablation}")
+    params = study.varied(asdict(cell))
     return cell, params, params.scaled(f"data.{cell.dataset}", sections.Source).train
 
 
@@ -234,8 +256,9 @@ def _blueprints(study: Study) -> Iterator[tuple[Blueprint, int]]:
     running = [name for name in study.cells if study.seeds("train_target", study.cell("train_target", name))]
     for name in running:
         cell, params, images = _opened(study, "train_target", name)
+        _trains(study, cell)
         width = params.scaled(f"model.{cell.model}", training.Width).width
-        params.scaled(f"target.{cell.model}", Schedule)
+        _located(name, params.scaled(f"target.{cell.model}", training.Plan).check)
         yield _blueprint(cell, width, params), images
     settings = study.params.section("judge", judge_training.Settings)
     width = study.params.scaled("judge", judge_training.Plan).width

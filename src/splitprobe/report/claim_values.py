@@ -89,7 +89,9 @@ class Source:
         return self.value(cell, *PARAMETERS) if self.who == "paper" else paper.edge(cell)[PARAMETERS[1]]
 
     def decoder(self, cell: str, access: str = "") -> float:
-        """PSNR of a decoder in dB; without an access, of the row's strongest."""
+        """PSNR of a decoder in dB; without an access, of the row's strongest. At chance nothing counts."""
+        if not self.working([cell]):
+            raise Unknown(f"{cell} is at chance")
         own = [item for item in DECODERS[access] if item in self.numbers.items(cell, "generator", self.who)]
         if not own:
             raise self._absent(cell, f"{cell} has no {f'{access} ' if access else ''}decoder")

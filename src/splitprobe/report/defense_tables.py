@@ -18,7 +18,7 @@ from splitprobe.report.attacks import ESTIMATES, STAGES, variant_title
 from splitprobe.report.differences import SIFTFUNNEL, differences
 from splitprobe.report.entries import ACCURATE, PAPER, STANDARD, Entries
 from splitprobe.report.frame import NO_REASON
-from splitprobe.report.markdown import FAILED, NONE, bullets, document, marked, named, number, printed
+from splitprobe.report.markdown import FAILED, NONE, bullets, document, marked, named, number, printed, stopped
 from splitprobe.report.numbers import CLOUD_SIDE, UNPROTECTED, Numbers, open_numbers
 from splitprobe.report.remarks import caption, privacy, remarks, warning
 from splitprobe.report.tables import Table, csv_lines, metrics
@@ -168,7 +168,7 @@ def table6(params: Params, paths: Paths) -> Table:
         row = cell.partition("/")[2]
         if row != UNPROTECTED:
             variant = "" if row == SIFTFUNNEL else f", {numbers.text(cell, 'target', 'title')}"
-            names[cell] = attacks.network(numbers, cell) + variant
+            names[cell] = attacks.network(numbers, cell) + variant + stopped(numbers, cell)
     names = named(marked(numbers, names))
     blocks = {
         "Accuracy and attacks": attacked(numbers, names),

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import STAGES, variant_title
-from splitprobe.report.markdown import DAGGER, data, distinct, labels, origin
+from splitprobe.report.markdown import DAGGER, data, distinct, labels, origin, stopped
 from splitprobe.report.numbers import Number, Numbers, open_numbers
 from splitprobe.report.pictures import IMAGES, OMITTED, read_pictures, shown
 from splitprobe.report.style import GAP, QUIET, Canvas, enlarged, factor
@@ -46,7 +46,7 @@ def figure5(params: Params, paths: Paths) -> Figure:
     names = {dataset: f"{ROLES.get(dataset, dataset)}, original" for dataset in numbers.datasets()}
     for cell in numbers.cells:
         accuracy = _text(numbers.number(cell, "network", "accuracy_percent"), "{:.1f} %")
-        names[cell] = f"{numbers.text(cell, 'target', 'title')}\n{accuracy}"
+        names[cell] = f"{numbers.text(cell, 'target', 'title')}{stopped(numbers, cell)}\n{accuracy}"
     title = "VGG16 on other data: test images rebuilt from the transmitted feature"
     return draw(title, numbers, names, paths, " Under each name: accuracy on test images.")
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError
 from splitprobe.report.attacks import FLOORS
-from splitprobe.report.markdown import data, distinct, labels
+from splitprobe.report.markdown import data, distinct, explained, labels
 from splitprobe.report.numbers import Numbers, open_numbers
 from splitprobe.report.style import QUIET, look, panels
 
@@ -99,6 +99,7 @@ def _caption(scale: str, numbers: Numbers, points: pd.DataFrame) -> str:
         "its own original (MSE). Recognized: given its class by the judge, a classifier trained apart, which gives it "
         f"to {100 * right:.1f} % of the originals and to {100 * color:.1f} % of their mean colors. Hollow: an attack "
         "that ended no better (MSE) than the mean of its own auxiliary images, which needs no z (dashed)."
+        f"{explained(numbers)}"
     )
 
 

@@ -48,7 +48,10 @@ def build(params: Params, paths: Paths) -> Table:
     seeds = md.distinct(sorted({numbers.seeds(cell)[0] for cell in numbers.cells}))
     page = md.document(
         "Latency of edge and cloud",
-        [f"**Scale {params.scale}: {md.words(md.data(numbers))}.** Seed {seeds}; {md.devices(numbers)}."],
+        [
+            f"**Scale {params.scale}: {md.words(md.data(numbers))}.** Seed {seeds}; "
+            f"{md.devices(numbers)}.{md.explained(numbers)}"
+        ],
         *_blocks(numbers),
         ["## Notes", "", *md.bullets([*_budgets(numbers), *NOTES])],
     )

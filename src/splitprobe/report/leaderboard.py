@@ -170,7 +170,8 @@ def _block(numbers: Numbers, lines: Sequence[Flat], settings: Settings, same_edg
     for line in lines:
         cell = line["row"]
         if line["block"] == "landmark":
-            texts = ["", f"*{md.words(md.marked(numbers, {cell: line['title']})[cell])}*", *blank, md.NONE]
+            named = md.marked(numbers, {cell: line["title"] + md.stopped(numbers, cell)})
+            texts = ["", f"*{md.words(named[cell])}*", *blank, md.NONE]
         else:
             texts = [md.NONE if line["rank"] is None else str(line["rank"]), names[cell]]
             texts += [value(line, f"at_{lost:g}") for lost in settings.losses]

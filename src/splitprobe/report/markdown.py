@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from splitprobe.report.numbers import Number, Numbers
+from splitprobe.report.numbers import STOPPED, Number, Numbers
 
 DAGGER = "†"
 NONE = "–"  # the paper has no such number
@@ -101,10 +101,23 @@ def named(titles: Mapping[str, str]) -> dict[str, str]:
 
 
 def labels(numbers: Numbers, cells: Sequence[str] | None = None) -> dict[str, str]:
-    """Cell to title; titles that several cells share are told apart by the cell's name."""
+    """Cell to title; titles that several cells share are told apart by the cell's name. Marked where at chance."""
     titles = {cell: numbers.text(cell, "target", "title") for cell in cells or numbers.cells}
     listed = list(titles.values())
-    return {cell: title if listed.count(title) == 1 else f"{title} ({cell})" for cell, title in titles.items()}
+    told = {cell: title if listed.count(title) == 1 else f"{title} ({cell})" for cell, title in titles.items()}
+    return {cell: name + stopped(numbers, cell) for cell, name in told.items()}
+
+
+def stopped(numbers: Numbers, cell: str) -> str:
+    """The mark behind the name of a cell whose network has stopped working; empty for others."""
+    return STOPPED if numbers.at_chance(cell) else ""
+
+
+def explained(numbers: Numbers) -> str:
+    """What this mark says, and of which cells; empty where none has it."""
+    cells = [cell for cell in numbers.cells if numbers.at_chance(cell)]
+    why = "the network is at chance or its z is dead, so that what leaks there says nothing of privacy"
+    return f" {STOPPED} {', '.join(cells)}: {why}." if cells else ""
 
 
 def marked(numbers: Numbers, names: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -143,7 +156,7 @@ def origin(numbers: Numbers, shown: str = "", spreads: bool = True) -> str:
         text += f": mean ± standard deviation over {most} seeds" if spreads else ": means"
         text += f"; {len(fewer)} of {len(ran)} rows have fewer{', as marked' if spreads else ' seeds'}" if fewer else ""
         text += f"; {shown} of seed {distinct(own[0] for own in ran.values())}" if shown else ""
-    return f"{text}; {devices(numbers)}"
+    return f"{text}; {devices(numbers)}" + (f".{explained(numbers)}"[:-1] if explained(numbers) else "")
 
 
 def data(numbers: Numbers) -> str:

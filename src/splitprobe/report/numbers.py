@@ -7,6 +7,7 @@ that every attack was given, ``gain_db``, how far that is above the mean auxilia
 what the same attack has on all images that it was given.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +26,12 @@ NO_REFERENCE = "no unprotected row of this dataset and model to compare with"
 SHARED = "shared_psnr_db"  # of a decoder, on the images that MLE is given too
 NO_ATTACK = "no attack ended with a finite PSNR"
 NEAR_CHANCE = 0.2  # share of what the unprotected network has above chance; with less, a network has stopped working
+ACCURACY = ("network", "accuracy_percent")
+STOPPED = "§"  # behind the name of such a row
 AT_CHANCE = (
-    f"At chance: a row that keeps less than {100 * NEAR_CHANCE:.0f} % of what its unprotected row has above chance. "
-    "Nobody would send its feature, so that it counts in no comparison of what leaks."
+    f"At chance ({STOPPED}): a row that keeps less than {100 * NEAR_CHANCE:.0f} % of what its unprotected row has over "
+    "chance, or whose z is zero for every image; of several seeds in at least one. Nobody would send its feature, so "
+    "that it counts in no comparison of what leaks."
 )
 
 # a row is part of file names, so nothing that leads out of a folder may pass
@@ -87,6 +91,7 @@ class Numbers:
             line.Index: Number(*line[1:-1], line.reason or frames.NO_REASON) for line in known.itertuples()
         }
         self._texts: dict[tuple[str, str, str, str], str] = over.text.to_dict()
+        self._stopped: dict[str, bool] = {}  # what at_chance has found
         self._items: dict[tuple[str, str], dict[str, list[str]]] = {}  # by who and cell: item to quantities
         for who, cell, item, quantity in self._numbers:
             self._items.setdefault((who, cell), {}).setdefault(item, []).append(quantity)
@@ -137,10 +142,30 @@ class Numbers:
         return next((c for c in self.cells if c.partition("/")[2] == row and self.network(c) == kind), None)
 
     def at_chance(self, cell: str) -> bool:
-        """Whether a cell's network has stopped working; False where its accuracy or the unprotected one is absent."""
-        base, place = self.reference(cell), ("network", "accuracy_percent")
-        pair = [row and self.value(row, *place, missing="not trained") for row in (cell, base)]
-        return at_chance(*pair, self.value(cell, "dataset", "classes", missing="unknown"))
+        """Whether a cell's network has stopped working, of several seeds in at least one.
+
+        Each seed is compared with the unprotected network of the same seed, or where there is none with their mean;
+        False where accuracies are absent. A network whose z is dead has stopped whatever its accuracy: classes need not
+        be equally frequent.
+        """
+        if cell not in self._stopped:
+            base, classes = self.reference(cell), self.value(cell, "dataset", "classes", missing="unknown")
+            plain = self.by_seed(base, *ACCURACY) if base else {}
+            mean, own = (
+                base and self.value(base, *ACCURACY, missing="not trained"),
+                self.by_seed(cell, *ACCURACY).items(),
+            )
+            low = any(at_chance(value, plain.get(seed, mean), classes) for seed, value in own)
+            self._stopped[cell] = low or self.is_dead(cell)
+        return self._stopped[cell]
+
+    def is_dead(self, cell: str) -> bool:
+        """Whether every channel of a cell's z is zero for every image, of several seeds in at least one."""
+        if "z_shape" not in self.quantities(cell, "target"):
+            return False
+        channels = json.loads(self.text(cell, "target", "z_shape"))[0]
+        counts = (self.number(cell, item, "dead_channels", missing="not noted") for item in ("effective", "training"))
+        return any((count.highest or 0) >= channels for count in counts)
 
     def items(self, cell: str, prefix: str = "", who: str = "ours") -> list[str]:
         """A cell's items that begin with a word, in the order of its results."""
@@ -186,12 +211,12 @@ def knob(setting: str) -> str:
 def at_chance(percent: float | None, plain: float | None, classes: float | None) -> bool:
     """Whether an accuracy is that of a network that has stopped working; ``plain``: the unprotected one's, in percent.
 
-    False where one of them is unknown.
+    An unprotected one has where it is no better than chance. False where one of them is unknown.
     """
     if None in (percent, plain, classes):
         return False
     chance = 100 / classes
-    return percent - chance < NEAR_CHANCE * (plain - chance)
+    return percent <= chance or percent - chance < NEAR_CHANCE * (plain - chance)
 
 
 def references(frame: pd.DataFrame, cells: list[str], row: str = UNPROTECTED) -> dict[str, str | None]:

@@ -179,10 +179,61 @@ def untuned(numbers: Numbers) -> str:
         if own != usual:
             drawn = ", drawn by Poisson sampling" if _private(numbers, cell) else ""
             other.append(f" {names[cell]} has batches of {own:,.0f} images{drawn}, not {usual:,.0f}.")
+    others = own_training(numbers)
     return (
         "No defense was tuned by attack results: each runs at the value its own paper or the paper's code gives, or at "
         "the fixed default in params.yaml (AE's weight of L1 was chosen by the share of non-zero entries alone). All "
-        "are trained with the same epochs, optimizer, learning rate and data." + "".join(other)
+        f"{'others ' if others else ''}are trained with the same epochs, optimizer, "
+        f"{_rates(numbers) or 'learning rate'} and data." + "".join([*other, *others])
+    )
+
+
+# what a row's training may have of its own, by the name in its record
+TRAINING = {
+    "epochs": "epochs", "weight_decay": "weight decay", "schedule": "schedule", "warmup": "warm-up",
+    "select_after": "weights kept from after epoch", "candidates": "learning rates tried",
+}  # fmt: skip
+
+
+def own_training(numbers: Numbers) -> list[str]:
+    """A sentence for each row that was not trained as its unprotected row: what it has of its own, by their records."""
+    names, lines = named(labels(numbers)), []
+    for cell in numbers.cells:
+        pairs = {
+            key: [_noted(numbers, row, key) for row in (cell, numbers.reference(cell) or cell)] for key in TRAINING
+        }
+        differ = [
+            f"{TRAINING[key]} {own}, not {usual}"
+            for key, (own, usual) in pairs.items() if own != usual and "" not in (own, usual)
+        ]  # fmt: skip
+        lines += [f" **{names[cell]} has a training of its own: {'; '.join(differ)}.**"] if differ else []
+    return lines
+
+
+def _noted(numbers: Numbers, cell: str, quantity: str) -> str:
+    """What a cell's record says of its training; empty where it is silent."""
+    if quantity not in numbers.quantities(cell, "training"):
+        return ""
+    value = numbers.value(cell, "training", quantity)
+    return f"{value:g}" if value is not None else numbers.text(cell, "training", quantity).strip("[]")
+
+
+def _rates(numbers: Numbers) -> str:
+    """How the rows found their learning rates, and which; empty where none had a choice."""
+    names, chosen = named(labels(numbers)), {}
+    tried = [
+        cell for cell in numbers.cells if (numbers.value(cell, "training", "trial_epochs", missing="none") or 0) > 0
+    ]
+    for cell in tried:
+        rates = sorted({f"{rate:g}" for rate in numbers.by_seed(cell, "training", "lr").values() if rate})
+        chosen.setdefault(" and ".join(rates), []).append(names[cell])
+    if not tried:
+        return ""
+    found = "; ".join(f"{rate}: {', '.join(rows)}" for rate, rows in chosen.items())
+    candidates = " / ".join(dict.fromkeys(_noted(numbers, cell, "candidates") for cell in tried))
+    return (
+        f"choice of the learning rate (among {candidates}, that of the best validation accuracy in a trial of "
+        f"{distinct(numbers.value(cell, 'training', 'trial_epochs') for cell in tried)} epochs each: {found})"
     )
 
 

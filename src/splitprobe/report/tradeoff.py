@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
 from splitprobe.report.attacks import floors
-from splitprobe.report.markdown import data, distinct, marked, origin
+from splitprobe.report.markdown import data, distinct, marked, origin, stopped
 from splitprobe.report.numbers import UNPROTECTED, Number, Numbers, knob, open_numbers
 from splitprobe.report.style import QUIET, look, panels
 
@@ -39,7 +39,8 @@ def draw(params: Params, paths: Paths) -> Figure:
     ran = {tuple(map(str, numbers.seeds(point))) for point in swept}
     seeds = sorted(f"seed{'s' if len(each) > 1 else ''} {' '.join(each)}" for each in ran)
     attacked = distinct(numbers.value(cell, "mle", "images") for cell in numbers.cells)
-    absent = [numbers.text(cell, "target", "title") for cell in numbers.cells if not spots(numbers, cell)]
+    missing = [cell for cell in numbers.cells if not spots(numbers, cell)]
+    absent = [numbers.text(cell, "target", "title") + stopped(numbers, cell) for cell in missing]
     sweeps = (
         " Large markers: the settings of Table II; small ones, joined with them by accuracy, a line for each knob: "
         f"{len(swept)} points of sweeps over one setting ({distinct(seeds)})."

@@ -34,7 +34,7 @@ def edges(study: Study) -> list[str]:
 def measure(study: Study, name: str) -> dict[str, Any]:
     """A cell's line: parameters by our count and by the paper's, multiply-accumulates of one image, bytes of its z."""
     cell = typed(Cell, study.cell("train_target", name), "cell")
-    params = study.params.varied(f"variants.{cell.variant}").varied(f"ablation.{cell.ablation}")
+    params = study.varied(study.cell("train_target", name))
     data = {key: study.params.raw(f"scales.data.{cell.dataset}.{key}") for key in ("channels", "side")}
     width = params.scaled(f"model.{cell.model}", Width).width
     blueprint = Blueprint.from_params(cell, Shape(**data, classes=CLASSES, width=width), params)

@@ -11,7 +11,7 @@ from splitprobe.core.cells import Cell, Paths
 from splitprobe.core.params import Params, bounded
 from splitprobe.core.runtime import Runtime, derive
 from splitprobe.datasets.base import open_dataset
-from splitprobe.learning.schedule import Schedule
+from splitprobe.learning.schedule import Course
 from splitprobe.models import MODELS, count
 from splitprobe.models.split import Shape
 from splitprobe.targets import training
@@ -30,8 +30,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Plan(Schedule):
-    """The section ``scales.judge``: a schedule, and the channels of the network's first block."""
+class Plan(Course):
+    """The section ``scales.judge``: a schedule with its warm-up, and the channels of the network's first block."""
 
     width: int = bounded(8, 1024)
 

@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from splitprobe.core.artifacts import provenance, write_csv, write_json
 from splitprobe.core.cells import Cell, Paths
-from splitprobe.core.params import Params, bounded
-from splitprobe.core.runtime import Runtime, progress
+from splitprobe.core.params import Params, ParamsError, bounded
+from splitprobe.core.runtime import Runtime, derive, progress
 from splitprobe.datasets.base import Dataset, open_dataset
 from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.learning.augment import augment
 from splitprobe.learning.estimator import comparison
-from splitprobe.learning.schedule import Adam, Rate, Schedule, batches, renew_statistics
+from splitprobe.learning.schedule import Adam, Course, Rate, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.split import Shape
 from splitprobe.targets.target import Blueprint, Target, load_target, with_defense
@@ -50,11 +50,49 @@ class Settings(Adam):
     estimator_ratio: float = bounded(1.0, 100.0)
 
 
+@dataclass(frozen=True)
+class Plan(Course):
+    """The section ``scales.target.<model>``: how a network is trained, the same for every defense.
+
+    Of several rates in ``lr`` each cell tries each for ``trial_epochs`` of its own, and takes the one with the best
+    validation accuracy. The epoch whose weights are kept is chosen among those after ``select_after``.
+    """
+
+    lr: tuple[float, ...] = bounded(1e-7, 1.0, items=(1, 20), distinct=True)
+    trial_epochs: int = bounded(1, 100_000)
+    select_after: int = bounded(0, 100_000)
+
+    def check(self) -> None:
+        """Raise ParamsError where no epoch could be chosen."""
+        if self.select_after >= self.epochs:
+            few = f"fewer than the {self.epochs} epochs are needed, so that one can be chosen"
+            raise ParamsError(f"scales.target: select_after = {self.select_after}: {few}")
+
+    def on(self, images: int, batch_size: int) -> Plan:
+        """As for any schedule; the other numbers of epochs rise with that of the training."""
+        raised = super().on(images, batch_size)
+        trial = math.ceil(self.trial_epochs * raised.epochs / self.epochs)
+        return replace(raised, trial_epochs=trial, select_after=self.select_after * raised.epochs // self.epochs)
+
+    def course(self, lr: float) -> Course:
+        """The training with one of the rates."""
+        return Course(self.epochs, lr, self.schedule, self.least_steps, self.warmup)
+
+    def trial(self) -> Plan:
+        """The shorter training by which rates are compared."""
+        after = self.select_after * self.trial_epochs // self.epochs
+        return replace(self, epochs=self.trial_epochs, select_after=after)
+
+
+class Diverged(ValueError):
+    """A training whose loss was not finite before any epoch could be chosen."""
+
+
 class Trainer:
     """Trains edge and cloud of one cell on ``size`` images: uint8 (N, C, H, W) on the device, labels (N,)."""
 
     def __init__(
-        self, blueprint: Blueprint, settings: Settings, schedule: Schedule, runtime: Runtime, seed: int, size: int
+        self, blueprint: Blueprint, settings: Settings, schedule: Course, runtime: Runtime, seed: int, size: int
     ) -> None:
         self.settings, self.schedule, self.runtime, self.seed = settings, schedule, runtime, seed
         self.defense: Defense = blueprint.defense
@@ -63,7 +101,9 @@ class Trainer:
             self.edge, self.cloud = (runtime.place(half) for half in blueprint.build())
         self.net = nn.ModuleList((self.edge, self.cloud))
         self.optimizer = settings.optimizer(self.net.parameters(), schedule.lr, settings.weight_decay)
-        self.rate, self.best_epoch = Rate(self.optimizer, schedule, settings), 0
+        steps = schedule.epochs * max(1, size // (self.defense.batch_size or settings.batch_size))
+        self.rate = Rate(self.optimizer, schedule, settings, schedule.warmup_steps(steps))
+        self.best_epoch = 0
         uses = ("order", "view", "noise")
         self.order, self.views, self.noise = (runtime.generator(seed, "training", use) for use in uses)
         x_shape = torch.Size((blueprint.shape.channels, blueprint.shape.side, blueprint.shape.side))
@@ -107,6 +147,9 @@ class Trainer:
         loss = sum(terms.values())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        # a private batch that is too large for the memory comes in parts, and only the last one's step is made
+        if not getattr(self.optimizer, "_is_last_step_skipped", False):
+            self.rate.begin_step()
         self.optimizer.step()
         return batch, {"loss": loss, **terms, **readings}
 
@@ -132,12 +175,14 @@ class Trainer:
         watched = {name: value.item() for name, value in self.defense.watch(batch).items()}
         return {**means, **watched, "dead_channels": (~alive).sum().item()}
 
-    def fit(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], label: str) -> Iterator[dict]:
+    def fit(
+        self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], label: str, after: int = 0
+    ) -> Iterator[dict]:
         """Train for all epochs, yielding one curve row each; ends with the weights of the best validation accuracy.
 
-        Only epochs in which the defense is in force can be chosen.
+        Only epochs ``after`` this number, and in which the defense is in force, can be chosen.
 
-        Stops at the first epoch whose loss is not finite, with a warning; raises ValueError if none can be chosen yet.
+        Stops at the first epoch whose loss is not finite, with a warning; raises Diverged if none can be chosen yet.
         """
         best, best_accuracy = None, -1.0
         bar = progress(range(1, self.schedule.epochs + 1), label)
@@ -147,14 +192,14 @@ class Trainer:
             if not math.isfinite(row["loss"]):
                 log.warning("%s, epoch %d: the loss is %g, training stops here", label, epoch, row["loss"])
                 if best is None:
-                    raise ValueError(f"{label}: diverged before any epoch could be chosen: lower the defense's weights")
+                    raise Diverged(f"{label}: diverged before any epoch could be chosen: lower the defense's weights")
                 break
             self.renew_statistics(train[0])
             loss, accuracy = self.validate(*validation)
             if row["dead_channels"] == batch_channels(self.edge):
                 log.warning("%s, epoch %d: every channel of z is dead, nothing of the image is sent", label, epoch)
             self.rate.step(loss)
-            if self.defense.in_force and accuracy > best_accuracy:
+            if epoch > after and self.defense.in_force and accuracy > best_accuracy:
                 best, best_accuracy = copy.deepcopy(self.kept.state_dict()), accuracy
                 self.best_epoch = epoch
             row |= {"validation_loss": loss, "validation_accuracy": accuracy}
@@ -237,16 +282,55 @@ def passes_needed(defense: Defense, draws: int) -> int:
     return draws if defense.stochastic or defense.stochastic_cloud else 1
 
 
+def try_rates(
+    cell: Cell, shape: Shape, params: Params, plan: Plan, runtime: Runtime, paths: Paths, roles: dict[str, tuple]
+) -> list[dict[str, Any]]:
+    """A short training of the cell with each of the plan's rates: what the best validation accuracy was.
+
+    All start from the same weights and see the same images, drawn apart from those of the training itself. Writes a
+    curve of each. A trial that diverges has no accuracy; raises Diverged where all do.
+    """
+    settings, trial = params.section("training", Settings), plan.trial()
+    seed, size = derive(params.seed, "trial"), len(roles["train"][0])
+    tried = []
+    for lr in plan.lr:
+        blueprint = Blueprint.from_params(cell, shape, params)
+        trainer = Trainer(blueprint, settings, trial.course(lr), runtime, seed, size)
+        history: list[dict] = []
+        label = f"{cell.name} at learning rate {lr:g}"
+        try:
+            with runtime.seeded(seed, "layers"):
+                for row in trainer.fit(roles["train"], roles["validation"], label, trial.select_after):
+                    history.append(row)
+            found = history[trainer.best_epoch - 1]["validation_accuracy"]
+        except Diverged as error:
+            log.warning("%s", error)
+            found = math.nan
+        log.info("%s: %.3f on validation images after %d epochs", label, found, trial.epochs)
+        write_csv(paths.trial(cell.name, lr), history, list(history[0]) if history else CURVE)
+        tried.append({"lr": lr, "epochs": len(history), "validation_accuracy": found})
+    if all(math.isnan(one["validation_accuracy"]) for one in tried):
+        raise Diverged(f"{cell.name}: diverged at each of the rates of scales.target.{cell.model}.lr: add lower ones")
+    return tried
+
+
+def best_rate(trials: list[dict[str, Any]]) -> float:
+    """The rate of the trial with the highest validation accuracy; of equal ones the first."""
+    finished = [trial for trial in trials if not math.isnan(trial["validation_accuracy"])]
+    return max(finished, key=lambda trial: trial["validation_accuracy"])["lr"]
+
+
 def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> dict[str, Any]:
     """The stage ``train_target``: train a cell or, where it acts at inference only, adopt another cell's weights.
 
-    Writes the checkpoint, the training curve and target.json; returns the latter.
+    Writes the checkpoint, the training curve (with those of trials of several rates) and target.json; returns the
+    latter.
     """
-    settings, schedule = params.section("training", Settings), params.scaled(f"target.{cell.model}", Schedule)
+    settings, plan = params.section("training", Settings), params.scaled(f"target.{cell.model}", Plan)
     width = params.scaled(f"model.{cell.model}", Width).width
     dataset, summary = open_dataset(paths, cell.dataset)
     roles = {role: tensors(dataset, role, runtime) for role in ("train", "validation", "test")}
-    schedule = schedule.on(len(roles["train"][0]), settings.batch_size)
+    plan = plan.on(len(roles["train"][0]), settings.batch_size)
     shape = Shape(summary["channels"], summary["side"], len(summary["classes"]), width)
     blueprint = Blueprint.from_params(cell, shape, params)
     history, compared = [], {}
@@ -256,16 +340,21 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
         target = with_defense(source, blueprint)
         training = {**source.record["training"], "reused_from": source.cell.name}
     else:
+        trials = try_rates(cell, shape, params, plan, runtime, paths, roles) if len(plan.lr) > 1 else []
+        schedule = plan.course(best_rate(trials) if trials else plan.lr[0])
         trainer = Trainer(blueprint, settings, schedule, runtime, params.seed, len(roles["train"][0]))
         log.info("%s: %d epochs on %d images, %s", cell.name, schedule.epochs, len(roles["train"][0]), runtime.name)
         with runtime.seeded(params.seed, "layers"):  # nn.Dropout draws from torch's global generator
-            history = list(trainer.fit(roles["train"], roles["validation"], cell.name))
+            history = list(trainer.fit(roles["train"], roles["validation"], cell.name, plan.select_after))
         compared = trainer.compare_estimator(roles["train"][0], roles["validation"][0])
         if compared.get("outrun"):
             log.warning("%s: %s", cell.name, compared["ratio_reason"])
         training = {
-            **asdict(schedule), "batch_size": blueprint.defense.batch_size or settings.batch_size,
+            **asdict(schedule), "select_after": plan.select_after,
+            "candidates": list(plan.lr), "trial_epochs": plan.trial_epochs if trials else 0, "trials": trials,
+            "batch_size": blueprint.defense.batch_size or settings.batch_size,
             "weight_decay": settings.weight_decay, "best_epoch": trainer.best_epoch,
+            "dead_channels": history[trainer.best_epoch - 1]["dead_channels"],
             "diverged_epoch": None if len(history) == schedule.epochs else len(history) + 1, "reused_from": None,
         }  # fmt: skip
         target = Target(blueprint, trainer.edge, trainer.cloud, runtime, {}).freeze()
