@@ -11,7 +11,7 @@ from splitprobe.core.recipe import Study
 from splitprobe.core.runtime import Runtime
 from splitprobe.engine import cli
 from splitprobe.information.critics import PaperCritic, SeparableCritic
-from splitprobe.information.mine import Separable
+from splitprobe.information.settings import Separable
 from splitprobe.models import count
 from splitprobe.probes import workload
 from splitprobe.probes.workload import Cells, Estimate, critic_work, estimates, flops, flops_of

@@ -2,9 +2,9 @@
 
 Work is the floating-point operations of the networks that a stage runs: of each the shapes that params.yaml gives,
 times images, times optimizer steps. A training step counts as three passes (forward, and backward by weights and by
-inputs), one that optimizes an image as two. What ends early (strong decoders, MLE) counts in full. **Not counted** are
-losses and estimators of defenses, gradients of single images, data and starts of processes: all of it is an estimate,
-of the right order at best.
+inputs), one that optimizes an image as two. What ends early (strong decoders, MLE, calibrated MINE) counts in full. Not
+counted are losses and estimators of defenses, gradients of single images, second judges, the attackers with a prior or
+without queries, data and starts of processes: all of it is an estimate, of the right order at best.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from splitprobe.core.cells import Cell
 from splitprobe.core.params import Params, typed
 from splitprobe.core.recipe import ALONE, CELLS, Study
 from splitprobe.datasets import sections
-from splitprobe.information import mine
+from splitprobe.information import settings as information
 from splitprobe.information.critics import PaperCritic, SeparableCritic
 from splitprobe.learning.schedule import Course, batches, enough
 from splitprobe.models import count
@@ -204,18 +204,23 @@ class Cells:
     def train_mine(self, cell: Cell, params: Params, source: sections.Source) -> float:
         """The critics' steps and held-out readings, and the features that they are given."""
         *_, z, edge, _ = self.network(cell, params, source)
-        settings, plan = params.section("mine", mine.Settings), params.scaled("mine", mine.Plan)
+        settings, plan = params.section("mine", information.Settings), params.scaled("mine", information.Plan)
         x, total = (source.channels, source.side, source.side), 0.0
         for own, budget, critic in (
             (settings.paper, plan.paper, None),
             (settings.calibrated, plan.calibrated, settings.critic),
         ):
             fitted, held = min(budget.fit_images, source.train), min(budget.held_out_images, source.test)
+            stop = max(2, round(fitted * settings.stop_share)) if critic else 0
+            fitted -= stop
             batch = min(own.batch_size, fitted)
-            epochs = enough(budget.epochs, budget.least_steps, fitted, batch)
+            if critic:  # on real and on shuffled pairs
+                epochs = sum(-(-steps // (fitted // batch)) for steps in (budget.steps, budget.null_steps))
+            else:
+                epochs = enough(budget.epochs, budget.least_steps, fitted, batch) + budget.null_epochs
             each, pair = critic_work(x, z, critic)
             # the calibrated critic reads all held-out pairs at once, the paper's in batches
-            read = held * each + (held**2 if critic else held * batch) * pair
+            read = (held + stop) * each + (held**2 + stop**2 if critic else held * batch) * pair
             total += epochs * (STEP * (fitted // batch) * (batch * each + batch**2 * pair) + read)
         fit = max(budget.fit_images for budget in (plan.paper, plan.calibrated))
         return total + (min(fit, source.train) + source.test) * edge
@@ -247,7 +252,7 @@ COUNTS = ("train_target", "train_judge", "train_generator", "run_mle", "train_mi
 
 
 @lru_cache
-def critic_work(x: tuple, z: tuple, size: mine.Separable | None) -> tuple[float, float]:
+def critic_work(x: tuple, z: tuple, size: information.Separable | None) -> tuple[float, float]:
     """Operations of a critic's forward pass for each image of a batch, and for each pair of a batch's images.
 
     ``size``: of the calibrated critic; None is the paper's.
