@@ -227,8 +227,8 @@ def checked_repeats(number: Any, key: str) -> int:
 
 
 def left_out(scales: Mapping[str, Any], cells: list[str]) -> list[str]:
-    """The cells that one scale's part of ``scales`` leaves out; raises ParamsError as :func:`listed` does."""
-    return listed("scales.left_out", scales["left_out"], cells) if "left_out" in scales else []
+    """The cells that one scale's part of ``scales`` leaves out, if any; raises ParamsError as :func:`listed` does."""
+    return listed("scales.left_out", scales["left_out"], cells) if scales.get("left_out") else []
 
 
 def listed(key: str, value: Any, cells: list[str]) -> list[str]:
