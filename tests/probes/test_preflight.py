@@ -180,6 +180,7 @@ def test_a_mistake_anywhere_is_named(examined, key, value, message):
             {"target": {"epochs": 3}},
             r"variants\.none\.target: cnn/gaussian_noise has .* trains nothing",
         ),
+        ("scales/left_out", "cnn/unprotected", r"cnn/gaussian_noise has 1 seeds and .* cnn/unprotected, which has 0"),
         ("judge/cut", 12, r"judge/objects: cut = 12: this network can be cut after block 1 to 9"),
         ("defense/dpsgd/delta", 0.001, r"cnn/dpsgd: defense\.dpsgd\.delta = 0\.001: must be below 1/2400 = 0\.000417"),
         ("defense/dpsgd/batch_size", 4096, r"batch_size = 4096: the batch must not exceed the 2400 training images"),

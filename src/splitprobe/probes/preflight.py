@@ -123,12 +123,19 @@ def _read_training(params: Params, key: str) -> None:
             raise ParamsError(f"{key}.training.flip = {shown(changes['training']['flip'])}: {why}")
 
 
-def _trains(study: Study, cell: Cell) -> None:
-    """Raise ParamsError for a cell whose training is varied, but which starts from another one's weights."""
+def _check_start(study: Study, cell: Cell) -> None:
+    """Raise ParamsError for a cell that starts from another's weights, where it varies the training or has more seeds."""
+    if not cell.reuses_weights:
+        return
     for key in (f"variants.{cell.variant}", f"ablation.{cell.ablation}"):
-        varied = [part for part in ("training", "target") if study.params.raw(key).get(part)]
-        if cell.reuses_weights and varied:
-            raise ParamsError(f"{key}.{varied[0]}: {cell.name} has this variant, but trains nothing: see its `start`")
+        for part in ("training", "target"):
+            if study.params.raw(key).get(part):
+                raise ParamsError(f"{key}.{part}: {cell.name} has this variant, but trains nothing: see its `start`")
+    source = cell.start.removeprefix("targets/")
+    own, theirs = (len(study.seeds("train_target", study.cell("train_target", name))) for name in (cell.name, source))
+    if own > theirs:
+        why = f"{cell.name} has {own} seeds and starts from the weights of {source}, which has {theirs}"
+        raise ParamsError(f"scales.repeats or scales.left_out: {why}")
 
 
 def _read_scale(scales: Mapping[str, Any], groups: set[str], study: Study) -> None:
@@ -256,7 +263,7 @@ def _blueprints(study: Study) -> Iterator[tuple[Blueprint, int]]:
     running = [name for name in study.cells if study.seeds("train_target", study.cell("train_target", name))]
     for name in running:
         cell, params, images = _opened(study, "train_target", name)
-        _trains(study, cell)
+        _check_start(study, cell)
         width = params.scaled(f"model.{cell.model}", training.Width).width
         _located(name, params.scaled(f"target.{cell.model}", training.Plan).check)
         yield _blueprint(cell, width, params), images
