@@ -124,7 +124,7 @@ def _read_training(params: Params, key: str) -> None:
 
 
 def _check_start(study: Study, cell: Cell) -> None:
-    """Raise ParamsError for a cell that reuses weights, where it varies the training or has more seeds than they have."""
+    """Raise ParamsError for a cell that reuses weights, where its training is varied or it has more seeds than they."""
     if not cell.reuses_weights:
         return
     for key in (f"variants.{cell.variant}", f"ablation.{cell.ablation}"):
