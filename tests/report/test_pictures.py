@@ -52,6 +52,13 @@ def test_a_part_that_no_figure_shows_has_a_file_without_arrays(stages):
         assert file.files == []
 
 
+def test_a_cell_that_is_left_out_has_no_pictures(stages):
+    stages.values["faces"] = {("faces/ae", -1, "cell", "left_out"): (1, "", "")}
+    collect_pictures(stages.params(), stages.paths, "faces")
+    with np.load(pictures_file(stages.paths, "faces")) as file:
+        assert file.files == []
+
+
 def test_rows_say_what_is_wanted(stages):
     stages.rows |= {name: ["cnn/ae"] for name in ("figure2", "figure3", "figure5")}
     stages.rows |= {"figure4": ["cnn/ae", "cnn/unprotected"], "histograms": ["cnn/nopeek"], "figure1": ["cnn/mid"]}

@@ -52,7 +52,8 @@ def collect_pictures(params: Params, paths: Paths, part: str) -> None:
     The part's table of numbers must be there: it says which attacks there are.
     """
     table, images, counted = frame.read(paths.numbers(part)), wanted(params), rows(params, HISTOGRAMS)
-    cells = [cell for cell in images if cell.partition("/")[0] == part and cell in set(table.cell)]
+    ran = set(table.cell[table.item == "target"])  # others are left out at this scale
+    cells = [cell for cell in images if cell.partition("/")[0] == part and cell in ran]
     numbers, arrays, last = Numbers(table, cells), {}, None
     for cell in cells:
         own, row, kept = paths.probed(cell)[0], cell.partition("/")[2], slice(images[cell])
