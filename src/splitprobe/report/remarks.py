@@ -260,6 +260,10 @@ def _mle(numbers: Numbers, item: str) -> str:
     text = f"MLE ({variant_title(item)}): " + "learning rate {lr}, weight of total variation {tv}".format_map(own)
     if not own["trials"]:
         return f"{text}, the same for every row."
+    if own["trial_steps"] == "0":  # the prior's weight; all else is what the hybrid attack has chosen
+        text += " (the hybrid attack's), weight of the prior {weight}; this weight and the number of steps are chosen "
+        text += "for each row and seed among {trials} weights on {final_images} auxiliary images."
+        return text.format_map(own)
     text += "; chosen for each row and seed in {trials} trials of {trial_steps} steps on {trial_images} auxiliary "
     asked = own.above_one("queries")
     text += f"images; where a defense is random, it has {asked} releases of each image." if asked else "images."
