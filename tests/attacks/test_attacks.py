@@ -465,6 +465,7 @@ def results(paths, cell):
     return [json.loads(paths.result(cell, f"{stage}.json").read_text()) for stage in ("generator", "mle")]
 
 
+@pytest.mark.slow
 def test_both_stages_ask_the_same_second_judge(params, paths, cpu, make_target, judge):
     """Adapted to the decoder of several releases, and scored on the images that both attack: the floors agree."""
     target = make_target("gaussian_noise")

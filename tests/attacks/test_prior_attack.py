@@ -43,7 +43,7 @@ def attack(make_target, params, monkeypatch):
     params.tree["attack"]["prior"] |= {"weight": [0.0, 1.0], "images": 3, "high": 0.3, "low": 0.02}
     params.tree["scales"]["mle"] |= {"images": 8, "most_steps": 25, "trial_steps": 25}
 
-    def make(denoiser=None, held_out=frozenset(), row="unprotected", fitted=True):
+    def make(denoiser=None, held_out=frozenset(), row="siftfunnel", fitted=True):
         target, images = make_target(), striped(48)
         generators, _ = generator.build(target, params, images, {})
         target.edge = Half()

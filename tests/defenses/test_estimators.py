@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch import distributions
 
-from splitprobe.core.params import ParamsError
+from splitprobe.core.params import ParamsError, as_list
 from splitprobe.defenses import ae, bido, infoscissors, nls
 from splitprobe.learning.losses import gaussian_kl
 
@@ -94,7 +94,7 @@ def test_the_scale_of_x_is_the_one_named(make_trainer, params, scale):
     x = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = trainer.forward(x, torch.arange(6) % 4)
     constants = params.tree["normalization"]["rgb"]
-    mean, std = (torch.tensor(constants[key]).reshape(3, 1, 1) for key in ("mean", "std"))
+    mean, std = (torch.tensor(as_list(constants[key], float)).reshape(3, 1, 1) for key in ("mean", "std"))
     seen = x if scale == "unit" else (x - mean) / std
     expected = 2 * slow_nocco(slow_kernel(seen, 5.0), slow_kernel(batch.z.detach(), 5.0), 1e-5)
     assert trainer.defense.penalty(batch)["dependence_x"].item() == pytest.approx(expected, rel=1e-3)

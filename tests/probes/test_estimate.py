@@ -1,8 +1,11 @@
+import pytest
+
 from splitprobe.attacks.generator import train_generator
 from splitprobe.core.artifacts import read_json
 from splitprobe.probes.estimate import train_mine
 
 
+@pytest.mark.slow
 def test_the_bound_is_that_of_the_strong_decoder(params, paths, cpu, make_target, judge):
     make_target("vib").save(paths.target("cnn/vib"))
     train_generator("cnn/vib", params, paths, cpu)

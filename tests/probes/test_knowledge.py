@@ -80,6 +80,7 @@ def test_images_that_do_not_fit_are_refused(others, target, paths):
         other_images(target, "xray", whole, [], paths)
 
 
+@pytest.mark.slow
 def test_the_whole_set_scores_as_the_attack_itself(others, target, params, paths, cpu, judge):
     params.tree["knowledge"]["shares"] = [0.02, 1.0]
     result = measure_knowledge("cnn/siftfunnel", params, paths, cpu)

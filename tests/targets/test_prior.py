@@ -43,6 +43,7 @@ def plan(params) -> Plan:
     return replace(params.scaled("prior", Plan), batch_size=32, high=1.0, low=0.05, lr=5e-3, average=0.95)
 
 
+@pytest.mark.slow
 def test_the_trained_denoiser_comes_near_the_least_error(plan, cpu):
     training = Training(flat(320), replace(plan, steps=120, patience=120, lr=1e-2, batch_size=16), False, cpu, 1)
     before = training.errors()

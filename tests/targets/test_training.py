@@ -91,6 +91,7 @@ def test_of_several_rates_the_best_one_of_short_trials_trains_in_full(params, pa
     assert all(torch.equal(weights[key], again[key]) for key in weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dpsgd", "nls", "infoscissors"])
 def test_trials_work_for_defenses_with_phases_estimators_and_private_batches(params, paths, cpu, make_cell, name):
     params.tree["scales"]["target"]["cnn"] |= {"lr": [1e-3, 2e-3], "epochs": 2, "warmup": 0.5}
@@ -140,6 +141,7 @@ def test_a_small_set_raises_all_numbers_of_epochs_alike(params):
     assert plan.on(1000, 10) == plan
 
 
+@pytest.mark.slow
 def test_only_steps_that_are_made_count_for_the_warm_up(params, make_blueprint, cpu):
     """A private batch in parts is one step: here of 16 images, 4 at once."""
     params.tree["defense"]["dpsgd"] |= {"batch_size": 16, "physical_batch_size": 4}
