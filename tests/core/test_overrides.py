@@ -16,7 +16,7 @@ def scalars(tree, above=()):
         path = (*above, key)
         if isinstance(value, dict):
             yield from scalars(value, path)
-        elif not isinstance(value, list) and not any("." in part for part in path):  # -S takes these for several
+        elif not isinstance(value, list) and not {".", "/"} & {*"".join(path)}:  # which -S cannot name
             yield path, value, tree.lc.data[key][0]
 
 

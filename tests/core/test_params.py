@@ -221,3 +221,9 @@ def test_what_is_read_is_recorded(params: Params):
     with pytest.raises(ParamsError, match=r"loss\.rate: missing|unknown key"):
         params.section("loss", Inner)
     assert params.read == {"loss"}
+
+
+def test_a_value_for_the_other_scales():
+    tree = {"lr": {"a": 1, "else": 2}, "width": {"else": 3}, "raw": {"a": "x"}}
+    assert at_scale(tree, "a", ["a", "b"]) == {"lr": 1, "width": 3, "raw": "x"}
+    assert at_scale(tree, "b", ["a", "b"]) == {"lr": 2, "width": 3}

@@ -28,6 +28,7 @@ PER_SCALE = (
     "prior", "mle", "query_free",
 )  # fmt: skip
 VARIED = ("defense", "loss", "training", "target")  # what a variant may change; data and networks stay equal for all
+OTHERS = "else"  # in place of a scale's name
 SCALE = re.compile(r"[\w-]+")  # a scale's name is one of a folder too
 LEVELS, VALUES = 20, 100_000  # of a params file, at most: anchors could make it endless
 SHOWN = reprlib.Repr()  # values in messages: one line, not too long
@@ -212,12 +213,12 @@ def _merged(tree: Mapping, changes: Mapping, key: str) -> dict:
 def at_scale(value: Any, scale: str, names: Sequence[str]) -> Any:
     """A part of ``scales`` as one scale has it: where a mapping has a value for each scale, that of the scale alone.
 
-    A key without a value for this scale is left out.
+    The value under OTHERS is that of scales which it does not name. A key without a value for this scale is left out.
     """
     if not isinstance(value, Mapping):
         return value
-    if value and all(key in names for key in value):
-        return value.get(scale, MISSING)
+    if value and all(key in (*names, OTHERS) for key in value):
+        return value.get(scale, value.get(OTHERS, MISSING))
     chosen = {key: at_scale(item, scale, names) for key, item in value.items()}
     return {key: item for key, item in chosen.items() if item is not MISSING}
 
