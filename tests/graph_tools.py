@@ -126,6 +126,7 @@ def keep_few(root: Path, kept: dict[str, Any], repeats: dict[str, int]) -> None:
     known = params["scales"]["repeats"] | repeats
     params["scales"]["repeats"] = {name: known[name] for name in known if name in groups}
     del params["scales"]["left_out"]
+    params["attack"]["prior"]["rows"] = "siftfunnel"
     params["scales"]["data"] = {name: params["scales"]["data"][name] for name in cells["datasets"]}
     params["sweeps"] = {name: params["sweeps"][name] for name in cells["swept"]}
     write_yaml(root / CELLS, cells)

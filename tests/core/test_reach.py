@@ -51,6 +51,7 @@ def of_cells(made: dict[str, dict], chosen: Callable[[dict], bool], scripts: Ite
 
 
 ATTACKS = ("train_generator", "run_mle", "sweep", "measure_knowledge")
+MLE = ("run_mle", "sweep", "measure_releases")
 TRAINED = ("train_target", "sweep")
 SETTINGS = {  # another value, scripts, cells; and further instances
     "defense.gaussian_noise.sigma": (2.0, TRAINED, lambda c: c["defense"] == "gaussian_noise", ()),
@@ -59,11 +60,13 @@ SETTINGS = {  # another value, scripts, cells; and further instances
         3.0, TRAINED, lambda c: c["defense"] == "bido" and c["variant"] in ("none", "bido_unit"), (),
     ),
     "ablation.no_dcor.loss.lambda_dcor": (0.5, TRAINED, lambda c: c["ablation"] == "no_dcor", ()),
-    "scales.target.cnn.epochs.demo": (9, TRAINED, lambda c: c["model"] == "cnn", ()),
+    "scales.target.cnn.epochs.demo": (
+        9, TRAINED, lambda c: c["model"] == "cnn" and c["variant"] != "siftfunnel_authors", (),
+    ),
     "scales.model.resnet18.width.demo": (16, TRAINED, lambda c: c["model"] == "resnet18", ()),
     "attack.generator.holdout": (0.2, ("train_generator", "sweep", "measure_knowledge"), lambda c: True, ()),
-    "scales.mle.steps.demo": (70, ("run_mle", "sweep"), lambda c: True, ()),
-    "attack.mle.paper.momentum": (0.5, ("run_mle", "sweep"), lambda c: True, ()),
+    "scales.mle.steps.demo": (70, MLE, lambda c: True, ()),
+    "attack.mle.paper.momentum": (0.5, MLE, lambda c: True, ()),
     "information.levels": (128, ("train_mine",), lambda c: True, ("calibrate_information",)),
     "cost.runs": (300, ("measure_cost",), lambda c: True, ()),
     "calibration.side": (4, (), lambda c: False, ("calibrate_information",)),
@@ -90,14 +93,14 @@ def test_a_setting_reaches_what_uses_it(definition, sources, before, key):
 
 
 SOURCES = {  # scripts, cells; and further instances
-    "defenses/dropout.py": ((*EACH, "sweep"), lambda c: c["defense"] == "dropout", ()),
+    "defenses/dropout.py": ((*EACH, "sweep", "measure_releases"), lambda c: c["defense"] == "dropout", ()),
     "defenses/siftfunnel.py": (
         (*EACH, "sweep", "measure_cost", "measure_knowledge"),
         lambda c: "siftfunnel" in (c["architecture"], c["defense"]), (),
     ),
     "models/vgg16.py": (EACH, lambda c: c["model"] == "vgg16", ()),
-    "attacks/mle.py": (("run_mle", "sweep"), lambda c: True, ()),
-    "attacks/generator.py": (("train_mine", *ATTACKS), lambda c: True, ()),
+    "attacks/mle.py": (MLE, lambda c: True, ()),
+    "attacks/generator.py": (("train_mine", "measure_releases", *ATTACKS), lambda c: True, ()),
     "information/mine.py": (("train_mine",), lambda c: True, ("calibrate_information",)),
     "probes/cost.py": (("measure_cost",), lambda c: True, ()),
     "datasets/textures.py": ((), lambda c: False, ("prepare@xray",)),

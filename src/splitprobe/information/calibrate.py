@@ -24,9 +24,8 @@ from splitprobe.information import gaussian
 from splitprobe.information.bound import decoder_bound
 from splitprobe.information.dependence import dependence
 from splitprobe.information.entropy import Quantizer, entropy
-from splitprobe.information.measure import shuffled
 from splitprobe.information.mine import estimate_calibrated, estimate_paper
-from splitprobe.information.pairs import Pairs
+from splitprobe.information.pairs import Pairs, partners
 from splitprobe.information.settings import Information, Plan, Settings
 from splitprobe.learning.losses import distance_correlation
 
@@ -117,7 +116,8 @@ def estimates(
     weights = torch.linalg.lstsq(fit.z.flatten(1), fit.x.flatten(1)).solution
     rebuilt = {"decoder_mmse": rho * held.z, "decoder_fitted": (held.z.flatten(1) @ weights).reshape(held.x.shape)}
     basis, components = fit.x[: information.bound_images], information.bound_components
-    shuffles = shuffled(len(held.x), information, runtime, seed)
+    generator = runtime.generator(seed, "shuffles", len(held.x))
+    shuffles = [partners(len(held.x), generator) for _ in range(information.shuffles)]
     bounds = {name: decoder_bound(basis, held.x, x_hat, components, shuffles) for name, x_hat in rebuilt.items()}
     return {"paper": paper, **trained, **bounds}
 
