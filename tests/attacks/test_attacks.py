@@ -110,7 +110,7 @@ def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, imag
     assert attack.best_epoch == 1 + errors.index(min(errors))
     assert attack.sizes == (36, 4)
     held = attack.shuffled(images[8:])[-4:]
-    assert attack.error(attack.target.features(held), held) == pytest.approx(min(errors), abs=1e-7)
+    assert attack.error([attack.target.features(held)], held) == pytest.approx(min(errors), abs=1e-7)
 
 
 def test_the_generator_sees_fresh_noise_at_each_step(make_target, params, images, monkeypatch):
