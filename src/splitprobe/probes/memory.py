@@ -14,6 +14,7 @@ counted, nor are query-free attackers, whose z of the attacked images must be th
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +52,7 @@ GIB = 2**30
 VALIDATED = 512  # images in a pass of Trainer.validate
 CONTENT = (NotImplementedError, RuntimeError)  # what torch raises where a shape depends on values
 STAGES = ("train_target", "train_generator", "run_mle", "train_mine")
+KEEPING = ("train_generator", "train_mine")  # those that keep z where there is room
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,7 @@ class Stages:
         except CONTENT:
             return counted(batch, plain=True)
 
+    @functools.cached_property
     def decoders(self) -> tuple[list[generator.Generator], int]:
         """The decoders of the cell, and the number of images that they attack."""
         test = empty(self.source.test, *self.x_shape, dtype=torch.uint8)
@@ -273,6 +276,15 @@ class Stages:
             attacks, attacked = generator.build(self.target, self.params, test, {})
         return attacks, len(attacked)
 
+    def attacked_like(self) -> str:
+        """A text that is the same for cells of which attacks and estimators need the same."""
+        defense, edge, cloud = type(self.blueprint.defense), self.target.edge, self.target.cloud
+        hooks = [getattr(defense, name).__qualname__ for name in ("release", "combined_release", "mismatch")]
+        gray_box = self.blueprint.gray_box_decoder(self.blueprint.layout(edge))
+        sent = self.blueprint.defense.stochastic, defense.masks
+        return repr((self.cell.dataset, self.cell.cut, edge, cloud, hooks, gray_box, sent, self.has_prior))
+
+    @functools.cached_property
     def judge(self) -> Target:
         """The judge of the data set."""
         settings, plan = (
@@ -315,8 +327,8 @@ class Stages:
 
     def train_generator(self) -> tuple[Need, Need]:
         """Images, the networks, the fit of each decoder, and the scores; with z streamed, and with z kept."""
-        source, judge = self.source, self.judge()
-        attacks, attacked = self.decoders()
+        source, judge = self.source, self.judge
+        attacks, attacked = self.decoders
         base = (source.auxiliary + source.test) * self.image + self.networks + size(weights(judge.edge, judge.cloud))
         base += sum(size(weights(attack.decoder)) for attack in attacks)
         phases, flipped, other = [], [], [self.second_judge(judge)]
@@ -345,11 +357,11 @@ class Stages:
 
     def run_mle(self) -> Need:
         """Images, networks, strong decoders and prior, and a step on the largest batch of trials or images."""
-        source, judge, params = self.source, self.judge(), self.params
+        source, judge, params = self.source, self.judge, self.params
         test = empty(source.test, *self.x_shape, dtype=torch.uint8)
         with META:
             (_, tuned), attacked = mle.build(self.target, params, test, {})
-        decoders = [attack.decoder for attack in self.decoders()[0] if attack.name in generator.STRONG]
+        decoders = [attack.decoder for attack in self.decoders[0] if attack.name in generator.STRONG]
         settings, plan = params.section("attack.mle", mle.Settings), params.scaled("mle", mle.Plan)
         batches = [len(attacked)]
         for grid in (settings.tuned, settings.hybrid):
@@ -382,7 +394,7 @@ class Stages:
         settings, plan = params.section("mine", information.Settings), params.scaled("mine", information.Plan)
         shapes = params.section("information", information.Information)
         fit = min(source.train, max(plan.paper.fit_images, plan.calibrated.fit_images))
-        strong = next(attack for attack in self.decoders()[0] if attack.name == "strong")
+        strong = next(attack for attack in self.decoders[0] if attack.name == "strong")
         base = (fit + source.test) * self.image + self.networks + size(weights(strong.decoder))
         part = min(pairs.PART, max(fit, source.test))
         x, z = empty(part, *self.x_shape), empty(part, *self.z.shape[1:])
@@ -482,16 +494,18 @@ def lines(study: Study) -> Iterator[Line]:
             continue
         width = params.scaled(f"model.{cell.model}", training.Width).width
         stages = Stages(cell, params, source, width)
-        # cells that differ by weights of their loss alone need the same
+        # cells whose networks and losses are alike train alike, and those of which the same is sent are attacked alike
         nameless = replace(cell, name="", variant="", ablation="", start="", title="")
-        own = repr((stages.blueprint.plain() | {"cell": nameless}, cell.reuses_weights, stages.has_prior))
-        if own not in known:
-            target, attacked = stages.train_target(), stages.run_mle()
-            needs = dict.fromkeys(STAGES)
-            needs |= {"train_target": (target, target), "run_mle": (attacked, attacked)}
-            needs |= {stage: getattr(stages, stage)() for stage in ("train_generator", "train_mine")}
-            known[own] = needs, {stage: stages.keeps(stage) for stage in ("train_generator", "train_mine")}
-        yield Line(key, stages.z.nbytes, *known[own])
+        trained_like = repr((stages.blueprint.plain() | {"cell": nameless}, cell.reuses_weights))
+        if trained_like not in known:
+            known[trained_like] = stages.train_target()
+        attacked_like = stages.attacked_like()
+        if attacked_like not in known:
+            known[attacked_like] = stages.run_mle(), stages.train_generator(), stages.train_mine()
+        target, (attacked, *both) = known[trained_like], known[attacked_like]
+        needs = {"train_target": (target, target), "run_mle": (attacked, attacked)}
+        needs |= dict(zip(KEEPING, both, strict=True))
+        yield Line(key, stages.z.nbytes, needs, {stage: stages.keeps(stage) for stage in KEEPING})
     for dataset in study.variables["datasets"]:
         params = study.params
         source = params.section(f"scales.data.{dataset}", sections.Source)
@@ -523,7 +537,7 @@ def table(found: Iterable[Line], scale: str, memory: float) -> str:
         row = [line.cell, f"{line.z / 1024:g}" if line.z else ""]
         for stage in STAGES:
             if stage not in line.needs:
-                row += [""] * (2 if stage in ("train_generator", "train_mine") else 1)
+                row += [""] * (2 if stage in KEEPING else 1)
                 continue
             streamed, kept = line.needs[stage]
             if stage not in line.kept:
