@@ -577,7 +577,7 @@ def beyond(make_target, params, images, monkeypatch):
         generators, _ = generator.build(make_target(), params, flat, {})
         decoder = next(attack for attack in generators if attack.name == "strong")
         (attack,), attacked = hybrid.build(target, params, flat[:8], {"strong": decoder})
-        monkeypatch.setattr(attack, "observe", lambda z, noise: z + 0.2)
+        monkeypatch.setattr(attack, "view", lambda z: z + 0.2)
         monkeypatch.setattr(decoder, "reconstruct", lambda z, shape: z - 0.4)
         attack.fit(flat[8:])
         return attack, attacked
