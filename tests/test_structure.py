@@ -42,7 +42,7 @@ TOP_LEVEL = {
 # ---------------------------------------------------------------- what stages read
 
 SMALL = {  # as little work as the ranges allow
-    "runtime": {"device": "cpu", "precision": "float32", "channels_last": True, "threads": 1},
+    "runtime": {"device": "cpu", "precision": "float32", "channels_last": True, "threads": 1, "memory": "auto"},
     "training.batch_size": 16,
     "defense.dpsgd.batch_size": 16,
     "attack.generator.batch_size": 16,

@@ -110,7 +110,7 @@ def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, imag
     assert attack.best_epoch == 1 + errors.index(min(errors))
     assert attack.sizes == (36, 4)
     held = attack.shuffled(images[8:])[-4:]
-    assert attack.error(attack.target.features(held), held) == pytest.approx(min(errors), abs=1e-7)
+    assert attack.error([attack.target.features(held)], held) == pytest.approx(min(errors), abs=1e-7)
 
 
 def test_the_generator_sees_fresh_noise_at_each_step(make_target, params, images, monkeypatch):
@@ -549,7 +549,7 @@ def test_the_strong_decoder_sees_every_channel_at_one_scale(make_target, params,
 def test_statistics_and_standardization_leave_the_held_out_images_alone(make_target, params, images, monkeypatch):
     attack, _ = decoder("strong", make_target(), params, images[:8])
     sizes = []
-    monkeypatch.setattr(type(attack.decoder), "standardize", lambda self, z: sizes.append(len(z)))
+    monkeypatch.setattr(type(attack.decoder), "standardize", lambda self, parts: sizes.append(sum(map(len, parts))))
     renew = generator.renew_statistics
     monkeypatch.setattr(
         generator,
@@ -578,7 +578,7 @@ def beyond(make_target, params, images, monkeypatch):
         generators, _ = generator.build(make_target(), params, flat, {})
         decoder = next(attack for attack in generators if attack.name == "strong")
         (attack,), attacked = hybrid.build(target, params, flat[:8], {"strong": decoder})
-        monkeypatch.setattr(attack, "observe", lambda z, noise: z + 0.2)
+        monkeypatch.setattr(attack, "view", lambda z: z + 0.2)
         monkeypatch.setattr(decoder, "reconstruct", lambda z, shape: z - 0.4)
         attack.fit(flat[8:])
         return attack, attacked

@@ -41,14 +41,14 @@ def test_resident_images_are_channels_last_and_stay_so_when_indexed(cpu):
 
 def test_float32_means_float32_on_a_gpu_too(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
-    runtime.start(runtime.Settings("cpu", "float32", True, 1))
+    runtime.start(runtime.Settings("cpu", "float32", True, 1, "auto"))
     assert not torch.backends.cudnn.allow_tf32
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_training_on_a_gpu_repeats():
-    place, ends = runtime.start(runtime.Settings("cuda", "float32", True, 1)), []
+    place, ends = runtime.start(runtime.Settings("cuda", "float32", True, 1, "auto")), []
     for _ in range(2):
         with place.seeded(1, "net"):
             layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
@@ -66,24 +66,24 @@ def test_an_absent_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ParamsError, match=r"runtime\.device = 'cuda'"):
-        runtime.start(runtime.Settings("cuda", "float32", True, 1))
+        runtime.start(runtime.Settings("cuda", "float32", True, 1, "auto"))
 
 
 def test_the_precision_is_measured_once_and_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "MACHINE", tmp_path / "machine.json")
-    chosen = runtime.start(runtime.Settings("cpu", "auto", True, 1)).precision
+    chosen = runtime.start(runtime.Settings("cpu", "auto", True, 1, "auto")).precision
     assert chosen in ("float32", "bfloat16")
     monkeypatch.setattr(runtime, "_step_seconds", lambda *_: pytest.fail("measured twice"))
-    assert runtime.start(runtime.Settings("cpu", "auto", True, 1)).precision == chosen
+    assert runtime.start(runtime.Settings("cpu", "auto", True, 1, "auto")).precision == chosen
 
 
 def test_threads_are_those_of_the_params_unless_the_command_line_asks_for_others(monkeypatch):
     before = torch.get_num_threads()
     try:
-        runtime.start(runtime.Settings("cpu", "float32", True, 2))
+        runtime.start(runtime.Settings("cpu", "float32", True, 2, "auto"))
         assert torch.get_num_threads() == 2
         monkeypatch.setenv("SPLITPROBE_THREADS", "3")
-        assert runtime.start(runtime.Settings("cpu", "float32", True, 2)).name == "CPU, 3 threads, float32"
+        assert runtime.start(runtime.Settings("cpu", "float32", True, 2, "auto")).name == "CPU, 3 threads, float32"
     finally:
         torch.set_num_threads(before)
 
@@ -99,10 +99,10 @@ def test_progress_goes_where_another_program_reads_it(tmp_path, monkeypatch):
 def test_a_damaged_note_of_the_precision_is_made_anew(tmp_path, monkeypatch, text):
     monkeypatch.setattr(runtime, "MACHINE", tmp_path / "machine.json")
     monkeypatch.setattr(runtime, "_step_seconds", lambda _, name, __: {"float32": 2.0, "bfloat16": 1.0}[name])
-    runtime.start(runtime.Settings("cpu", "auto", True, 1))
+    runtime.start(runtime.Settings("cpu", "auto", True, 1, "auto"))
     (key,) = read_json(runtime.MACHINE)
     runtime.MACHINE.write_text(text.replace("KEY", key))
-    assert runtime.start(runtime.Settings("cpu", "auto", True, 1)).precision == "bfloat16"
+    assert runtime.start(runtime.Settings("cpu", "auto", True, 1, "auto")).precision == "bfloat16"
     assert read_json(runtime.MACHINE) == {key: {"precision": "bfloat16", "bfloat16_speedup": 2.0}}
 
 

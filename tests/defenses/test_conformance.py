@@ -118,6 +118,16 @@ def test_the_released_feature_is_what_the_attacker_gets(name, make_target, cpu, 
     assert torch.equal(seen[0], target.defense.release(target.features(images), noise))
 
 
+@pytest.mark.parametrize("queries", [1, 16])
+def test_what_is_released_in_parts_is_what_is_released_of_the_whole_set(name, queries, make_target, cpu):
+    target = make_target(name)
+    z = target.features(torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8))
+    whole = target.defense.combined_release(z, queries, cpu.generator(0, "release"))
+    parts = [*target.defense.releases(z.split(2), 5, queries, cpu.generator(0, "release"))]
+    assert [len(part) for part in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat(parts), whole)
+
+
 def test_training_lowers_the_loss(name, make_trainer, batch):
     one = make_trainer(name, epochs=2, lr=5e-3)
     with one.runtime.seeded(1, "layers"):

@@ -38,7 +38,7 @@ def test_the_papers_cap(batch, cap):
 def test_marginal_pairs_are_all_pairs_but_the_joint_ones(n, monkeypatch):
     monkeypatch.setattr(critics, "CHUNK", 5)  # several blocks, the last one short
     x, z = torch.rand(n, 3, 8, 8), torch.rand(n, 2, 4, 4)
-    critic = SeparableCritic((x, z), 8, 8, 5.0)
+    critic = SeparableCritic([(x, z)], 8, 8, 5.0)
     joint, log_marginal = critic(x, z, torch.Generator())
     one_by_one = [[critic.scores(*critic.embed(a[None], b[None])).item() for b in z] for a in x]
     assert joint.tolist() == pytest.approx([one_by_one[i][i] for i in range(n)], abs=1e-5)
@@ -55,7 +55,7 @@ def test_marginal_pairs_are_all_pairs_but_the_joint_ones(n, monkeypatch):
 def test_a_batch_of_one_is_refused():
     x, z = torch.rand(4, 3, 8, 8), torch.rand(4, 2, 4, 4)
     with pytest.raises(ValueError, match="at least 2"):
-        SeparableCritic((x, z), 8, 8, 5.0)(x[:1], z[:1], torch.Generator())
+        SeparableCritic([(x, z)], 8, 8, 5.0)(x[:1], z[:1], torch.Generator())
 
 
 @pytest.mark.parametrize("size", [90.0, 1e4])
@@ -76,7 +76,7 @@ def test_the_common_grid_divides_both(sizes, expected):
 
 def test_folding_loses_nothing_and_keeps_places():
     x, z = torch.arange(2 * 3 * 8 * 8.0).reshape(2, 3, 8, 8), torch.rand(2, 2, 4, 4)
-    folded = SeparableCritic((x, z), 8, 8, 5.0).fold(x)
+    folded = SeparableCritic([(x, z)], 8, 8, 5.0).fold(x)
     assert folded.shape == (2, 12, 4, 4)
     assert sorted(folded.flatten().tolist()) == sorted(x.flatten().tolist())
     assert sorted(folded[1, :, 2, 3].tolist()) == sorted(x[1, :, 4:6, 6:8].flatten().tolist())
@@ -84,7 +84,7 @@ def test_folding_loses_nothing_and_keeps_places():
 
 def test_scores_stay_within_the_limit_and_dead_channels_stay_finite():
     x, z = torch.rand(6, 3, 8, 8), torch.zeros(6, 2, 4, 4)
-    critic = SeparableCritic((x, z), 8, 8, math.log(6))
+    critic = SeparableCritic([(x, z)], 8, 8, math.log(6))
     scores = critic.scores(*critic.embed(1e6 * x, z))
     assert torch.isfinite(scores).all()
     assert scores.abs().max() <= math.log(6) + 1e-6
@@ -96,7 +96,7 @@ def test_dead_channels_and_the_scale_of_z_change_nothing():
 
     def scores(z):
         torch.manual_seed(0)
-        critic = SeparableCritic((x, z), 8, 8, 5.0)
+        critic = SeparableCritic([(x, z)], 8, 8, 5.0)
         return critic.scores(*critic.embed(x, z))
 
     assert torch.allclose(scores(z), scores(0.01 * z), atol=1e-4)

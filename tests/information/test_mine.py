@@ -17,8 +17,8 @@ from splitprobe.information.pairs import Pairs, partners
 from splitprobe.information.settings import Budget, Converging, Optimizer, Plan, Separable, Settings
 
 
-def as_it_is(z, generator):
-    return z
+def as_it_is(parts, n, generator):
+    return iter(parts)
 
 
 def gaussian(shape, nats, n=8000, held=2000):
@@ -173,7 +173,7 @@ def test_training_ends_where_the_bound_has_stopped_rising(values, epochs, rising
 def test_the_bound_that_decides_is_not_capped_by_its_few_images(params, cpu):
     """Identical pairs: 20 images can certify log 20, the bound that 5,000 are trained for goes to log 5,000."""
     x = torch.randn(20, 1, 1, 1, generator=torch.Generator().manual_seed(0))
-    critic = mine.SeparableCritic((x, x), 4, 8, 20.0)
+    critic = mine.SeparableCritic([(x, x)], 4, 8, 20.0)
     critic.embed = lambda x, z: (x, x)
     critic.sums = lambda a, b: (torch.full((20,), 20.0), torch.full((20,), -20.0 + math.log(19)), None)
     estimator = Mine(critic, params.section("mine", Settings).calibrated, cpu, 1, "t")
@@ -285,7 +285,7 @@ def test_uint8_images_are_divided_by_255_and_normalized():
 def test_the_learning_rate_falls_to_zero(params, cpu):
     fit, held = gaussian((1, 1, 1), 1.0, 60, 20)
     settings = dataclasses.replace(params.section("mine", Settings).calibrated, batch_size=10)
-    critic = mine.SeparableCritic((fit.x, fit.z), 8, 8, 3.0)
+    critic = mine.SeparableCritic([(fit.x, fit.z)], 8, 8, 3.0)
     estimator = Mine(critic, settings, cpu, 1, "t")
     estimator.run(fit, held, Falling(estimator.optimizer, 2, 4), 20, "")
     assert estimator.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
@@ -306,15 +306,16 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not(params, cpu):
 def test_noise_is_fresh_at_every_step_and_equal_in_every_reading(params, cpu):
     seen = []
 
-    def release(z, generator):
-        noise = torch.randn(z.shape, generator=generator)
-        seen.append(noise)
-        return z + noise
+    def release(parts, n, generator):
+        for z in parts:
+            noise = torch.randn(z.shape, generator=generator)
+            seen.append(noise)
+            yield z + noise
 
     x = torch.zeros(40, 1, 4, 4)
     fit, held = (Pairs(x[:n], x[:n], release, nn.Identity()) for n in (40, 10))
     settings = dataclasses.replace(params.section("mine", Settings).calibrated, batch_size=10)
-    critic = mine.SeparableCritic((x, x), 8, 8, 3.0)
+    critic = mine.SeparableCritic([(x, x)], 8, 8, 3.0)
     estimator = Mine(critic, settings, cpu, 1, "t")
     estimator.run(fit, held, Falling(estimator.optimizer, 2, 4), 10, "")
     steps, readings = seen[:4] + seen[5:9], [seen[4], seen[9]]

@@ -25,12 +25,12 @@ def test_factors_by_hand():
 def test_mean_and_deviation_are_those_of_the_images():
     images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     net = Denoiser(3, 8, 8)
-    net.standardize(images)
+    net.standardize(images, torch.arange(5))
     x = images.double() / 255
     assert net.mean.flatten().tolist() == pytest.approx(x.mean((0, 2, 3)).tolist())
     centered = x - x.mean((0, 2, 3))[:, None, None]
     assert net.deviation.item() == pytest.approx(centered.square().mean().sqrt().item())
-    net.standardize(images[:1, :, :1, :1].expand(4, 3, 8, 8))
+    net.standardize(images[:1, :, :1, :1].expand(4, 3, 8, 8), torch.arange(4))
     assert net.deviation.item() == pytest.approx(1e-3)
 
 

@@ -46,7 +46,7 @@ def test_each_channel_is_standardized_and_a_constant_one_only_centered():
         * torch.tensor([1e-4, 1.0, 50.0])[:, None, None]
     )
     z[:, 1] = 7.0
-    decoder.standardize(z)
+    decoder.standardize(z.split(3))
     seen = []
     decoder.net = nn.Sequential(nn.Identity())
     seen = decoder(z)

@@ -87,7 +87,7 @@ def test_a_critics_work_is_that_of_its_images_and_of_its_pairs():
     x, z, generator = (3, 16, 16), (8, 4, 4), torch.Generator().manual_seed(0)
     like = torch.randn(40, *x), torch.randn(40, *z)
     each, pair = critic_work(x, z, Separable(4, 4))
-    critic = SeparableCritic(like, 4, 4, 1.0).eval()
+    critic = SeparableCritic([like], 4, 4, 1.0).eval()
     assert flops_of(lambda: critic(*like, generator)) == pytest.approx(40 * each + 40**2 * pair)
     assert pair > 0
     each, pair = critic_work(x, z, None)

@@ -1,10 +1,11 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from splitprobe.core.artifacts import DamagedFile, read_checkpoint, write_checkpoint
-from splitprobe.targets.target import load_target, with_defense
+from splitprobe.targets.target import Features, load_target, with_defense
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(make_target, paths, cpu):
@@ -81,3 +82,29 @@ def test_features_do_not_depend_on_the_query_size(make_target, monkeypatch):
     whole = target.features(images)
     monkeypatch.setattr("splitprobe.targets.target.QUERY", 7)
     assert torch.allclose(target.features(images), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_features_are_those_of_the_whole_set_kept_or_not(make_target, monkeypatch, keep):
+    monkeypatch.setattr("splitprobe.targets.target.QUERY", 7)
+    target, images = make_target(), torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    whole, found = target.features(images[order]), Features.of(target, images, order, keep)
+    assert (len(found), found.z is not None) == (20, keep)
+    assert torch.equal(found[3:17], whole[3:17])
+    assert torch.equal(torch.cat([*found.parts(6)]), whole)
+    window = found.window(5, 18)
+    assert [len(part) for part in window.parts(6)] == [6, 6, 1]
+    assert torch.equal(torch.cat([*window.parts(6)]), whole[5:18])
+    assert torch.equal(window.window(2, 5)[:], whole[7:10])
+    index = torch.tensor([4, 0, 11])
+    assert torch.allclose(window[index], whole[5 + index], atol=1e-6)  # another batch may differ in the last bits
+    assert torch.equal(Features.of(target, images, None, keep)[:], target.features(images))
+
+
+def test_features_are_kept_where_the_memory_has_room(make_target, caplog):
+    target, z = make_target(), 16 * 8 * 8 * 4
+    caplog.set_level("INFO", "splitprobe")
+    for memory, kept in ((2 * 10 * z, True), (2 * 10 * z - 1, False)):
+        assert replace(target, runtime=replace(target.runtime, memory=memory)).keeps(10) is kept
+    assert [record.getMessage().split(", ")[1] for record in caplog.records] == ["kept", "computed for each batch"]

@@ -5,6 +5,7 @@ All attacks get the same images, scores, floors and judge. The floors are scores
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from splitprobe.core.artifacts import provenance, write_csv, write_json, write_npz
 from splitprobe.core.cells import Paths
@@ -20,13 +21,15 @@ from splitprobe.core.params import Params
 from splitprobe.core.runtime import Runtime
 from splitprobe.datasets.base import open_dataset
 from splitprobe.learning import measures
+from splitprobe.learning.parts import joined
 from splitprobe.targets import judge as judging
 from splitprobe.targets.perceptual import perceptual
 from splitprobe.targets.second_judge import SecondJudge
-from splitprobe.targets.target import Target, load_target
+from splitprobe.targets.target import Features, Target, load_target
 
 log = logging.getLogger("splitprobe")
 KEPT = 64  # reconstructions stored for the figures
+PART = 512  # images whose releases are observed and rebuilt at a time
 # scores on the images that every attack is given
 SHARED = ("mse", "psnr_db", "ssim", "recognized", "recognized_adapted", "identified", "perceptual")
 Second = Callable[[], SecondJudge | None]  # gives the second judge, once the attacks are fitted
@@ -49,29 +52,43 @@ class Attack:
     def __init__(self, name: str, target: Target, seed: int) -> None:
         self.name, self.target, self.seed = name, target, seed
         self.curve: list[dict[str, float]] = []
+        self.view: Callable[[Tensor], Tensor] = nn.Identity()  # what it looks at of a release
 
     def fit(self, auxiliary: Tensor) -> None:
         """Learn, or choose settings, on auxiliary images (uint8, N, C, H, W) and what the target releases of them."""
 
+    @torch.no_grad()
     def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """What the adversary works on for features z (N, c, h, w): ``queries`` fresh releases, combined into one."""
-        return self.target.defense.combined_release(z, self.queries, generator)
+        """What the adversary works on for features z (B, c, h, w): the view of ``queries`` fresh releases, combined."""
+        return self.view(self.target.defense.combined_release(z, self.queries, generator))
+
+    @torch.no_grad()
+    def observed(self, features: Features, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the same of a whole set of images, in parts of PART."""
+        releases = self.target.defense.releases
+        yield from map(self.view, releases(features.parts(PART), len(features), self.queries, generator))
 
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The images x_hat (N, C, H, W) in [0, 1] from observed z (N, c, h, w); ``shape`` is (C, H, W)."""
         raise NotImplementedError
 
+    def rebuild(self, images: Tensor, draws: int) -> Tensor:
+        """The images x_hat (draws * N, C, H, W), draw by draw, from what it intercepts of uint8 images (N, C, H, W)."""
+        shape = tuple(images.shape[1:])
+        answers = (self.reconstruct(z, shape) for z in itertools.islice(intercepted(self, images), draws))
+        return joined(answers, draws * len(images))
+
     def facts(self) -> dict[str, Any]:
         """What the result file states beside the scores, by name: budget, settings, size."""
         return {}
 
-    def shuffled(self, images: Tensor) -> Tensor:
-        """The images in an order of this attack's own, the same at every call.
+    def shuffled(self, images: Tensor, part: slice = slice(None)) -> Tensor:
+        """A part of the images in an order of this attack's own, the same at every call.
 
         A held-out tail of them is then a fair sample of the classes.
         """
         order = torch.randperm(len(images), device=images.device, generator=self.generator("split"))
-        return images[order]
+        return images[order[part]]
 
     def generator(self, *purpose: str) -> torch.Generator:
         """A random generator of this attack's own, for the purpose that the words name."""
@@ -83,10 +100,15 @@ def intercepted(attack: Attack, images: Tensor) -> Iterator[Tensor]:
 
     Attacks with the same number of queries observe the same releases.
     """
-    # the generator's key holds no attack's name: attacks then differ by method and not by luck
-    z, noise = attack.target.features(images), attack.target.runtime.generator(attack.seed, "intercepted")
+    features, noise = interception(attack, images)
     for _ in range(attack.draws):
-        yield attack.observe(z, noise)
+        yield joined(attack.observed(features, noise), len(images))
+
+
+def interception(attack: Attack, images: Tensor) -> tuple[Features, torch.Generator]:
+    """The features of uint8 images (N, C, H, W) that are attacked, and the noise of what is released of them."""
+    # the generator's key holds no attack's name: attacks then differ by method and not by luck
+    return Features.of(attack.target, images), attack.target.runtime.generator(attack.seed, "intercepted")
 
 
 def assess(
@@ -111,7 +133,7 @@ def assess(
     blind_mse = min(floors[name]["mse"] for name in BLIND)
     results, pictures = {}, {"x": _to_pictures(images)}
     for attack in attacks:
-        x_hat = torch.cat([attack.reconstruct(z, tuple(images.shape[1:])) for z in intercepted(attack, images)])
+        x_hat = attack.rebuild(images, attack.draws)
         scores = scored(images, labels, judge, x_hat, other)
         # "not <" and not ">=": the NaN of a diverged attack counts as failed
         failed = not scores["mse"] < blind_mse
@@ -212,13 +234,13 @@ def run_family(
     cell, runtime = target.cell.name, target.runtime
     log.info("%s: %s attack on %d test images, %s", cell, family, len(images), runtime.name)
     floors, results, pictures = assess(attacks, scene.auxiliary, images, labels, scene.judge, shared, second)
-    landmarks, other = judging.landmarks(scene.judge, images.float() / 255, labels), second()
+    landmarks, other = judging.landmarks(scene.judge, images, labels), second()
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell),
         "cell": cell,
         "images": len(images),
         **({"shared_images": min(shared, len(images))} if shared else {}),
-        "judge": {**landmarks, **(other.landmarks(images.float() / 255, labels) if other else {})},
+        "judge": {**landmarks, **(other.landmarks(images, labels) if other else {})},
         "floors": floors,
         attacks[0].kind: results,
     }

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,19 +28,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from splitprobe.attacks.base import Attack, Scene, run_family
+from splitprobe.attacks.base import PART, Attack, Scene, interception, run_family
 from splitprobe.core.artifacts import Record, read_checkpoint, reading, write_checkpoint
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params, ParamsError, bounded, typed
 from splitprobe.core.runtime import Runtime, progress
 from splitprobe.learning.augment import augment
+from splitprobe.learning.parts import joined
 from splitprobe.learning.schedule import Adam, Patience, Rate, Schedule, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.layers import ChannelExpand
 from splitprobe.models.residual import ResidualDecoder
 from splitprobe.targets import second_judge as judging
 from splitprobe.targets.second_judge import SecondJudge
-from splitprobe.targets.target import Target
+from splitprobe.targets.target import Features, Target
 
 TITLES = {
     "black_box": "black-box",
@@ -113,8 +114,9 @@ class Decoder(Attack):
         self.settings = settings
         self.access = TITLES[name]
         self.draws = settings.draws if target.defense.stochastic else 1
-        self.view: Callable[[Tensor], Tensor] = target.cloud[0] if name == "cloud_side" else nn.Identity()
-        if name in STRONG and target.defense.masks:
+        if name == "cloud_side":
+            self.view = target.cloud[0]
+        elif name in STRONG and target.defense.masks:
             self.view = with_mask
         if name.endswith("repeated"):
             self.queries, self.access = settings.queries, f"{TITLES[name]}, {settings.queries} queries"
@@ -122,15 +124,16 @@ class Decoder(Attack):
             self.decoder = target.runtime.place(network())
 
     @torch.no_grad()
-    def observe(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """The view of ``queries`` fresh releases of z (N, c, h, w), combined into one."""
-        return torch.cat([self.view(part) for part in super().observe(z, generator).split(512)])
-
-    @torch.no_grad()
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Decode observed z in evaluation mode, in parts of 512 images; returns x_hat (N, C, H, W) in [0, 1]."""
+        """Decode observed z in evaluation mode, in parts of PART images; returns x_hat (N, C, H, W) in [0, 1]."""
         self.decoder.eval()
-        return torch.cat([self.decoder(part).float() for part in z.split(512)])
+        return joined((self.decoder(part).float() for part in z.split(PART)), len(z))
+
+    def rebuild(self, images: Tensor, draws: int) -> Tensor:
+        """As for any attack, without holding what is observed of all images."""
+        features, noise = interception(self, images)
+        parts = (z for _ in range(draws) for z in self.observed(features, noise))
+        return joined((self.reconstruct(z, tuple(images.shape[1:])) for z in parts), draws * len(images))
 
     def held(self, images: int) -> int:
         """The number of images held out of ``images`` auxiliary ones: at least one."""
@@ -138,7 +141,7 @@ class Decoder(Attack):
 
     def holdout(self, auxiliary: Tensor) -> Tensor:
         """Those of the auxiliary images (uint8, N, C, H, W) that the decoder is not fitted on."""
-        return self.shuffled(auxiliary)[-self.held(len(auxiliary)) :]
+        return self.shuffled(auxiliary, slice(-self.held(len(auxiliary)), None))
 
 
 class Generator(Decoder):
@@ -180,30 +183,33 @@ class Generator(Decoder):
 
     def fit(self, auxiliary: Tensor) -> None:
         """Train on auxiliary images (uint8, N, C, H, W) and keep the epoch that is best on their held-out part."""
-        auxiliary = self.shuffled(auxiliary)
+        chosen = self.shuffled(torch.arange(len(auxiliary), device=auxiliary.device))
         held_size = self.held(len(auxiliary))
-        self.sizes = (len(auxiliary) - held_size, held_size)
-        z = self.target.features(auxiliary)  # computed once: the edge is fixed, only the release is drawn anew
+        fit_size = len(auxiliary) - held_size
+        self.sizes = (fit_size, held_size)
+        # the edge is fixed, only the release is drawn anew; flipped images have features of their own at each step
+        keep = not self.flip and self.target.keeps(len(auxiliary))
+        z = Features.of(self.target, auxiliary, chosen, keep)
+        fit_z, held_z, held_out = z.window(0, fit_size), z.window(fit_size, len(z)), auxiliary[chosen[fit_size:]]
         noise, order, views = (self.generator(purpose) for purpose in ("release", "order", "views"))
-        # drawn once, so that all epochs are judged by the same releases
-        held_z, held_out = self.observe(z[-held_size:], self.generator("holdout")), auxiliary[-held_size:]
         # several defenses shrink z by orders of magnitude, which stalls a decoder of the raw feature
         if isinstance(self.decoder, ResidualDecoder):
-            self.decoder.standardize(self.observe(z[:-held_size], self.generator("standardize")))
+            self.decoder.standardize(self.observed(fit_z, self.generator("standardize")))
         settings, best, self.rate = self.settings, None, self.schedule()
+        renewing = fit_z.window(0, min(fit_size, settings.batch_size * settings.statistics_batches))
         bar = progress(range(1, self.rate.epochs + 1), f"{self.target.cell.name} {self.name}")
         for epoch in bar:
             self.decoder.train()
-            for index in batches(len(auxiliary) - held_size, settings.batch_size, order):
-                x, seen = auxiliary[index], z[index]
+            for index in batches(fit_size, settings.batch_size, order):
+                x = auxiliary[chosen[index]]
                 if self.flip:
-                    # not kept for all images: that would take twice the memory
                     x = augment(x, flip=True, jitter=0.0, generator=views)
-                    seen = self.target.features(x)
+                seen = self.target.features(x) if self.flip else fit_z[index]
                 loss = self.step(self.observe(seen, noise), x)
-            fit_z = z[:-held_size][: settings.batch_size * settings.statistics_batches].split(settings.batch_size)
-            renew_statistics(self.decoder, self.decoder, (self.observe(part, noise) for part in fit_z))
-            error = self.error(held_z, held_out)
+            parts = renewing.parts(settings.batch_size)
+            renew_statistics(self.decoder, self.decoder, (self.observe(part, noise) for part in parts))
+            # the same noise each time, so that all epochs are judged by the same releases
+            error = self.error(self.observed(held_z, self.generator("holdout")), held_out)
             self.rate.step(error)
             if error < self.holdout_mse:
                 self.holdout_mse, self.best_epoch, best = error, epoch, copy.deepcopy(self.decoder.state_dict())
@@ -213,11 +219,17 @@ class Generator(Decoder):
                 break
         if best is not None:  # None when every epoch diverged, which the scores then show
             self.decoder.load_state_dict(best)
+        # what only the fit needs goes: other decoders follow
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
 
-    def error(self, z: Tensor, images: Tensor) -> float:
-        """Mean squared error per element of what is rebuilt from observed z, against uint8 images (N, C, H, W)."""
-        x_hat = self.reconstruct(z, tuple(images.shape[1:]))
-        return F.mse_loss(x_hat, images.float() / 255).item()
+    def error(self, parts: Iterable[Tensor], images: Tensor) -> float:
+        """Mean squared error per element of what is rebuilt from observed z, in parts, of uint8 images (N, C, H, W)."""
+        x_hat = joined((self.reconstruct(z, tuple(images.shape[1:])) for z in parts), len(images))
+        # in place: what mse_loss computes, without the images as floats and the differences beside x_hat
+        for part, x in zip(x_hat.split(PART), images.split(PART), strict=True):
+            part.sub_(x.float() / 255)
+        return x_hat.square_().mean().item()
 
     def facts(self) -> dict[str, Any]:
         """Budget, selected epoch and size of the decoder, for the result; whether more steps would have helped."""
@@ -263,8 +275,7 @@ def with_mask(z: Tensor) -> Tensor:
 def residual_decoder(target: Target, width: int, blocks: int) -> ResidualDecoder:
     """The strong decoder of what a target releases: z, and as many channels of its mask where it has one."""
     shape = target.blueprint.shape
-    probe = torch.zeros(1, shape.channels, shape.side, shape.side, dtype=torch.uint8, device=target.runtime.device)
-    z_channels, *sides = target.features(probe).shape[1:]
+    z_channels, *sides = target.one().shape[1:]
     seen_channels = 2 * z_channels if target.defense.masks else z_channels
     return ResidualDecoder((seen_channels, *sides), shape.channels, shape.side, width, blocks)
 
@@ -327,9 +338,11 @@ def second_judge(attacks: list[Generator], scene: Scene, params: Params) -> Seco
     """
     settings = params.scaled("second_judge", judging.Settings)
     x, labels = (part[: settings.steps * settings.images] for part in (scene.auxiliary, scene.auxiliary_labels))
+    if not judging.known(labels).any():
+        return SecondJudge(None, {}, judging.UNLABELLED)
     decoder = next(attack for name in STRONG for attack in attacks if attack.name == name)
-    observed = decoder.observe(scene.target.features(x), decoder.generator("second judge"))
-    x_hat = decoder.reconstruct(observed, tuple(x.shape[1:]))
+    observed = decoder.observed(Features.of(scene.target, x), decoder.generator("second judge"))
+    x_hat = joined((decoder.reconstruct(z, tuple(x.shape[1:])) for z in observed), len(x))
     return judging.adapt(scene.judge, x, x_hat, labels, settings, params.seed)
 
 

@@ -253,7 +253,7 @@ class TunedMle(Mle):
 
     def fit(self, auxiliary: Tensor) -> None:
         """Choose settings and number of steps on a few auxiliary images."""
-        self.choose(self.shuffled(auxiliary)[: max(self.plan.trial_images, self.plan.final_images)])
+        self.choose(self.shuffled(auxiliary, slice(max(self.plan.trial_images, self.plan.final_images))))
 
     def choose(self, images: Tensor) -> None:
         """Adopt the settings and the number of steps that bring uint8 images (N, C, H, W) the highest mean PSNR."""

@@ -116,8 +116,9 @@ class QueryFree(Attack):
 
     def fit(self, auxiliary: Tensor) -> None:
         """Train substitute and decoder on auxiliary images (uint8, M, C, H, W) and what the attacked ones release."""
-        z = torch.cat([*intercepted(self, self.images)])
+        (z,) = intercepted(self, self.images)
         substitute = self.substitute(auxiliary, z)
+        del z
         layout = substitute.blueprint.layout(substitute.edge)
         self.decoder = Generator(
             "black_box", substitute, self.seed, lambda: layout.mirror(layout.z_channels), *self.decoding, flip=False
@@ -125,7 +126,10 @@ class QueryFree(Attack):
         self.decoder.fit(auxiliary)
 
     def substitute(self, auxiliary: Tensor, z: Tensor) -> Target:
-        """A target without defense whose features of auxiliary images are distributed like z (N, c, h, w)."""
+        """A target without defense whose features of auxiliary images are distributed like z (N, c, h, w).
+
+        z is standardized in place: there is no room for two of it.
+        """
         runtime, plan, blueprint = self.target.runtime, self.plan, self.target.blueprint
         deviation, mean = torch.std_mean(z, (0, 2, 3), keepdim=True)
         scale = torch.where(deviation > 0, 1 / deviation, 0.0)  # a constant channel tells nothing
@@ -140,7 +144,7 @@ class QueryFree(Attack):
         betas = (self.settings.momentum, 0.999)
         optimizer = optimizers.Adam(edge.parameters(), plan.lr, betas)
         opposing = optimizers.Adam(discriminator.parameters(), self.settings.discriminator_lr, betas)
-        draw, views, real = self.generator("draw"), self.generator("views"), (z - mean) * scale
+        draw, views, real = self.generator("draw"), self.generator("views"), z.sub_(mean).mul_(scale)
 
         def batch(images: Tensor) -> Tensor:
             return images[torch.randint(len(images), (plan.images,), device=images.device, generator=draw)]

@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import hashlib
 import logging
+import math
 import os
+import re
 import signal
 import sys
 import time
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("splitprobe")
 MACHINE = Path("data/machine.json")  # git-ignored: what was measured on this machine
 PLAIN = "{desc}: {n_fmt}/{total_fmt} {unit}{postfix}"  # of a progress bar that another program reads
+AUTO, SIZE = "auto", re.compile(r"(\d+(?:\.\d+)?) ?GiB")  # values of runtime.memory
+SHARE = 0.5  # of the memory that features may take; networks and batches have the rest
+PLACES = "SPLITPROBE_PLACES"  # in the environment: how many stages share a device, as `splitprobe run` sets it
 GAIN = 1.2  # the other precision must be this much faster to be chosen, so that noise never flips the choice
 
 
@@ -37,6 +42,18 @@ class Settings:
     precision: str = bounded(choices=("auto", "float32", "bfloat16"))
     channels_last: bool
     threads: int = bounded(1, 1024)
+    memory: str
+
+    def __post_init__(self) -> None:
+        if self.memory != AUTO and not SIZE.fullmatch(self.memory):
+            raise ParamsError(
+                f"runtime.memory = {self.memory!r}: write {AUTO} or a size such as '24 GiB', with quotes and the unit"
+            )
+
+    @property
+    def most(self) -> int | None:
+        """Bytes of ``memory``; None for what the device has free."""
+        return None if self.memory == AUTO else round(float(SIZE.fullmatch(self.memory)[1]) * 2**30)
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,11 @@ class Runtime:
     precision: str
     channels_last: bool
     name: str
+    memory: int | None = None  # bytes of the device that a stage may use; None: what is free
+
+    def keeps(self, size: int) -> bool:
+        """Whether so many bytes are kept on the device that could be computed anew: at most SHARE of the memory."""
+        return size <= SHARE * (free(self.device) if self.memory is None else self.memory)
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """The autocast context for forward passes; does nothing in float32."""
@@ -119,7 +141,22 @@ def start(settings: Settings) -> Runtime:
     precision = settings.precision
     if precision == "auto":
         precision = _faster_precision(device, settings.channels_last)
-    return Runtime(device, precision, settings.channels_last, f"{name}, {precision}")
+    return Runtime(device, precision, settings.channels_last, f"{name}, {precision}", settings.most)
+
+
+def free(device: torch.device) -> float:
+    """Bytes that a device has free, divided by the number of stages that share it; infinite where nothing tells."""
+    import torch
+
+    places = int(os.environ.get(PLACES, 1))
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes
+        return (torch.cuda.mem_get_info(device)[0] + held) / places
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * 1024 / places
+    return math.inf
 
 
 def _faster_precision(device: torch.device, channels_last: bool) -> str:

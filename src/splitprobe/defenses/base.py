@@ -5,7 +5,7 @@ The base class itself defends nothing. A defense overrides only the hooks that i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -131,13 +131,22 @@ class Defense:
         Where entries may be missing, it is the mean of the releases that have them, and 0 where none has. Override it
         where the mean can be drawn at less cost, or where several releases tell more than their mean.
         """
-        # running sums: memory does not grow with the number of queries
         total = self.release(z, generator)
+        if queries == 1:
+            return total
+        # running sums: memory does not grow with the number of queries
         came = total != 0
         for _ in range(queries - 1):
             sent = self.release(z, generator)
             total, came = total + sent, came + (sent != 0).int()
-        return total / (came.clamp_min(1) if self.masks else queries) if queries > 1 else total
+        return total / (came.clamp_min(1) if self.masks else queries)
+
+    def releases(self, parts: Iterable[Tensor], n: int, queries: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the combined releases of n images whose z comes in parts (k, c, h, w), part by part.
+
+        On the CPU they are those of the whole set at once. Override it where draws for parts would be other ones.
+        """
+        return (self.combined_release(z, queries, generator) for z in parts)
 
     def mismatch(self, z_hat: Tensor, observed: Tensor, queries: int) -> Tensor:
         """The difference of a candidate's feature ``z_hat`` from a combined release, by entry (B, c, h, w).
@@ -212,4 +221,4 @@ class Noisy(Defense):
         # the mean of n normal draws is one draw with a deviation smaller by sqrt(n);
         # torch fills a contiguous tensor many times faster than a channels-last one
         noise = torch.empty_like(z, memory_format=torch.contiguous_format).normal_(generator=generator)
-        return z + self.settings.sigma / queries**0.5 * noise
+        return z + noise.mul_(self.settings.sigma / queries**0.5)

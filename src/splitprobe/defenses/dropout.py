@@ -8,6 +8,7 @@ Whoever intercepts it sees which entries came through, but not whether a zero is
 both look alike; of many, what never came through is a zero of the feature.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -39,8 +40,17 @@ class FeatureDropout(Defense):
 
     def combined_release(self, z: Tensor, queries: int, generator: torch.Generator) -> Tensor:
         """The entries of z (B, c, h, w) that at least one of ``queries`` masks kept, and zeros elsewhere."""
-        kept_share = 1 - self.settings.rate**queries
-        return z * torch.empty_like(z).bernoulli_(kept_share, generator=generator)
+        return next(iter(self.releases([z], len(z), queries, generator)))
+
+    def releases(self, parts: Iterable[Tensor], n: int, queries: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """As for any defense. All masks are drawn at once: drawn part by part they would not be those of the whole."""
+        mask, start = None, 0
+        for z in parts:
+            if mask is None:
+                mask = z.new_empty_strided((n, *z.shape[1:]), z.stride(), dtype=torch.bool)  # a byte an entry, not four
+                mask.bernoulli_(1 - self.settings.rate**queries, generator=generator)
+            yield z * mask[start : start + len(z)]
+            start += len(z)
 
     def mismatch(self, z_hat: Tensor, observed: Tensor, queries: int) -> Tensor:
         """The difference by entry (B, c, h, w) where a value came through; elsewhere how unlikely the zero is.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import splitprobe
 from splitprobe.core.params import Params, ParamsError
+from splitprobe.core.runtime import PLACES, SIZE
 from splitprobe.engine.devices import gpus, mps_runs
 from splitprobe.engine.launcher import quiet_cores
 from splitprobe.engine.steps import Busy, DiskFull
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from splitprobe.engine.repository import Repository
     from splitprobe.engine.run import Build, Pool
     from splitprobe.engine.steps import Step
-    from splitprobe.engine.view import View
 
 USAGE_ERROR, INTERRUPTED = 2, 128
 NO_GIT = (
@@ -58,7 +58,10 @@ def parser() -> argparse.ArgumentParser:
         "--all", action="store_true", help="also what is up to date here: the other machine has only sources"
     )
     plan.add_argument("--estimate", action="store_true", help="print how long all stages of the scale may take instead")
-    plan.add_argument("--scale", help="of --estimate: another scale than that of params.yaml")
+    plan.add_argument(
+        "--memory", type=memory, metavar="'24 GiB'", help="print instead what each stage needs on a device of this size"
+    )
+    plan.add_argument("--scale", help="of --estimate and --memory: another scale than that of params.yaml")
     plan.add_argument("--flops", type=rate, help="of --estimate: operations per second; measured here without it")
     work = commands.add_parser("work", help="run a plan's stages; needs no DVC and no Git")
     work.add_argument("plan", type=absolute, help="what `splitprobe plan` has printed")
@@ -102,6 +105,13 @@ def rate(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text}: a number above 0 is needed, such as 2e13")
     return number
+
+
+def memory(text: str) -> int:
+    """Bytes, from text such as 24 GiB. Raises ArgumentTypeError for another."""
+    if not (found := SIZE.fullmatch(text)):
+        raise argparse.ArgumentTypeError(f"{text}: a size such as '24 GiB' is needed, with quotes and the unit")
+    return round(float(found[1]) * 2**30)
 
 
 def checkout(start: Path) -> Path:
@@ -199,8 +209,12 @@ def plan(options: argparse.Namespace, root: Path) -> int:
     """`splitprobe plan`: print the plan of what is due as JSON. Returns the exit status."""
     from splitprobe.engine.plan import make_plan
 
-    if options.estimate:
-        return estimate(options, root)
+    if options.estimate and options.memory:
+        raise Problem("--estimate and --memory print a table each: ask for one of them")
+    if options.estimate or options.memory:
+        if options.targets or options.all:
+            raise Problem("--estimate and --memory are of all stages of a scale: leave targets and --all out")
+        return estimate(options, root) if options.estimate else memory_table(options, root)
     if options.scale or options.flops:
         raise Problem("--scale and --flops belong to --estimate: `splitprobe plan --estimate`")
     from splitprobe.engine.repository import Repository
@@ -227,8 +241,6 @@ def estimate(options: argparse.Namespace, root: Path) -> int:
     from splitprobe.engine.run import known_seconds
     from splitprobe.probes import workload
 
-    if options.targets or options.all:
-        raise Problem("--estimate is of all stages of a scale: leave targets and --all out")
     study = Study(root, options.scale)
     own, files = study.params.scale, {name: root / "data" / name / "seconds/stages.json" for name in study.params.names}
     elsewhere = {stage: value for name in files if name != own for stage, value in known_seconds(files[name]).items()}
@@ -236,6 +248,16 @@ def estimate(options: argparse.Namespace, root: Path) -> int:
     speed = options.flops or workload.measured_rate(study, place)
     found = list(workload.estimates(study, speed, known_seconds(files[own]), elsewhere))
     print(workload.table(found, own, speed, asked=bool(options.flops)))
+    return 0
+
+
+def memory_table(options: argparse.Namespace, root: Path) -> int:
+    """`splitprobe plan --memory`: print what stages need of a device. Returns the exit status."""
+    from splitprobe.core.recipe import Study
+    from splitprobe.probes import memory as needs
+
+    study = Study(root, options.scale)
+    print(needs.table(needs.lines(study), study.params.scale, options.memory))
     return 0
 
 
@@ -255,7 +277,7 @@ def work(options: argparse.Namespace, root: Path) -> int:
     state = Build(book, View(len(steps), {}), out / "logs", fail_fast=options.fail_fast)
     state.logs.mkdir(parents=True, exist_ok=True)
     state.prepare(steps)
-    devices, places = on_devices(options, params, state.view)
+    devices, places = on_devices(options, params, state)
     pool = Threads(root / "src", surroundings(options, params, state), places if devices else width(options), devices)
     try:
         return finish(state, pool)
@@ -366,7 +388,7 @@ def pool(options: argparse.Namespace, root: Path, params: Params, state: Build) 
     elif options.jobqueue:
         place = cluster.queued(options.jobqueue, width(options))
     else:
-        devices, places = on_devices(options, params, state.view)
+        devices, places = on_devices(options, params, state)
         # no more workers than there are steps
         place = cluster.local(min(width(options), len(state.waiting)), places, devices)
     with place as client:
@@ -392,8 +414,8 @@ def width(options: argparse.Namespace) -> int:
     return options.workers or cores
 
 
-def on_devices(options: argparse.Namespace, params: Params, view: View) -> tuple[list[str], int]:
-    """The GPUs to use, and how many stages share each of them.
+def on_devices(options: argparse.Namespace, params: Params, state: Build) -> tuple[list[str], int]:
+    """The GPUs to use, and how many stages share each of them; the stages are told how many share their memory.
 
     The number is what was asked for; else it is small for a scale with wide networks and larger for others.
     """
@@ -402,7 +424,8 @@ def on_devices(options: argparse.Namespace, params: Params, view: View) -> tuple
     places = options.per_gpu or (FEW if widest >= WIDE else SEVERAL)
     if devices:
         mps = "under MPS" if mps_runs() else "MPS does not run"
-        view.say(f"GPUs {', '.join(devices)}: {places} stages on each at a time ({mps})")
+        state.view.say(f"GPUs {', '.join(devices)}: {places} stages on each at a time ({mps})")
+    state.environment[PLACES] = str(places if devices else width(options))
     return devices, places
 
 

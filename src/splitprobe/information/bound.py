@@ -45,7 +45,7 @@ def principal(images: Tensor, components: int) -> tuple[Tensor, Tensor]:
 
 def _flat_points(images: Tensor) -> Tensor:
     """Images, uint8 or float in [0, 1], flattened to points (N, D) in float64."""
-    images = images.double() / 255 if images.dtype == torch.uint8 else images.double()
+    images = images.double().div_(255) if images.dtype == torch.uint8 else images.double()
     return images.flatten(1)
 
 

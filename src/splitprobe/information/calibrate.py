@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +98,9 @@ def pairs(rho: float, known: Calibration, plan: Plan, runtime: Runtime, seed: in
     return next(halves), next(halves)
 
 
-def _release_unchanged(z: Tensor, generator: torch.Generator) -> Tensor:
+def _release_unchanged(parts: Iterable[Tensor], n: int, generator: torch.Generator) -> Iterator[Tensor]:
     """The release of these pairs: z without a change."""
-    return z
+    return iter(parts)
 
 
 def estimates(

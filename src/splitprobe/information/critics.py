@@ -7,10 +7,13 @@ of another).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from splitprobe.learning.parts import Moments, exactly
 
 CHUNK = 1024  # images per block of all-pairs scores; changes memory, not results
 
@@ -114,24 +117,29 @@ class SeparableCritic(nn.Module):
     The marginal sample is all B (B - 1) off-diagonal pairs, at the price of one matrix product. T is soft-limited to
     +-``limit``. The bound holds for any T, and so one far-off pair cannot decide the mean of exp T.
 
-    ``like`` is a batch of x (B, C, H, W) and released z (B, c, h, w) that gives shapes and statistics. ``grid`` is the
+    ``like`` are batches of x (B, C, H, W) and released z (B, c, h, w) that give shapes and statistics. ``grid`` is the
     largest number of cells a side.
     """
 
     counts_joint = True  # the product of the marginals holds each joint pair with weight 1/n: see mine.bound
 
-    def __init__(self, like: tuple[Tensor, Tensor], width: int, grid: int, limit: float) -> None:
+    def __init__(self, like: Iterable[tuple[Tensor, Tensor]], width: int, grid: int, limit: float) -> None:
         super().__init__()
-        sizes = zip(like[0].shape[2:], like[1].shape[2:], strict=True)
+        found = {"x": Moments(), "z": Moments()}
+        for batch in like:
+            for statistics, values in zip(found.values(), batch, strict=True):
+                statistics.add(values)
+        ones = [values[:1] for values in batch]
+        sizes = zip(*(one.shape[2:] for one in ones), strict=True)
         self.grid, self.limit = tuple(common_grid(a, b, grid) for a, b in sizes), limit
-        for name, values in zip("xz", like, strict=True):
-            deviation, mean = torch.std_mean(values, (0, 2, 3), keepdim=True)
+        for name, statistics in found.items():
+            deviation, mean = statistics.result()
             self.register_buffer(f"{name}_mean", mean)
             # a dead channel is not divided, so it stays constant
             self.register_buffer(f"{name}_std", torch.where(deviation > 1e-6, deviation, 1.0))
         # on a grid of a single cell a 3x3 kernel would see nothing but padding
         kernel = 3 if max(self.grid) > 1 else 1
-        self.f, self.g = (Tower(self.fold(t[:1]).shape[1], width, kernel) for t in like)
+        self.f, self.g = (Tower(self.fold(one).shape[1], width, kernel) for one in ones)
         # the spread of the inner product then does not grow with its length
         self.scale = (width * self.grid[0] * self.grid[1]) ** -0.5
 
@@ -152,14 +160,14 @@ class SeparableCritic(nn.Module):
 
     def scores(self, a: Tensor, b: Tensor) -> Tensor:
         """T of every pair, (A, B), from A outputs of the image tower and B of the feature tower."""
-        with torch.autocast(a.device.type, enabled=False):  # exp would magnify rounding errors of the product
+        with exactly(a):  # exp would magnify rounding errors of the product
             inner = a[:, :-1].flatten(1) @ b[:, :-1].flatten(1).T * self.scale
             raw = inner + a[:, -1].mean((1, 2))[:, None] + b[:, -1].mean((1, 2))[None, :]
             return self.limit * torch.tanh(raw / self.limit)
 
     def aligned(self, a: Tensor, b: Tensor) -> Tensor:
         """T of each output of the image tower with the output of the feature tower in the same place, (B,)."""
-        with torch.autocast(a.device.type, enabled=False):
+        with exactly(a):
             raw = (a[:, :-1] * b[:, :-1]).sum((1, 2, 3)) * self.scale + (a[:, -1] + b[:, -1]).mean((1, 2))
             return self.limit * torch.tanh(raw / self.limit)
 

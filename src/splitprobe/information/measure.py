@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from splitprobe.information.entropy import Quantizer, entropy
 from splitprobe.information.mine import estimate_calibrated, estimate_paper
 from splitprobe.information.pairs import Pairs, partners
 from splitprobe.information.settings import Information, Plan, Settings
-from splitprobe.targets.target import Target
+from splitprobe.learning.parts import joined
+from splitprobe.targets.target import Features, Target
 
 log = logging.getLogger("splitprobe")
 
@@ -31,9 +32,13 @@ BATCH = 1024  # images released and counted at a time; changes memory, not resul
 CURVE = ("epoch", "paper_nats", "calibrated_nats", "calibrated_fit_nats", "infonce_nats")
 
 
-def pairs(target: Target, images: torch.Tensor) -> Pairs:
+def pairs(target: Target, images: torch.Tensor, keep: bool) -> Pairs:
     """Pairs of uint8 images (N, C, H, W) on the device and their z, with the target's release and normalization."""
-    return Pairs(images, target.features(images), target.defense.release, target.edge[0])
+
+    def release(parts: Iterable[torch.Tensor], n: int, noise: torch.Generator) -> Iterator[torch.Tensor]:
+        return iter(target.defense.releases(parts, n, 1, noise))
+
+    return Pairs(images, Features.of(target, images, keep=keep), release, target.edge[0])
 
 
 # gives x_hat (N, C, H, W) in [0, 1], rebuilt from what is sent of uint8 x (N, C, H, W)
@@ -53,8 +58,9 @@ def measure_information(target: Target, params: Params, paths: Paths, rebuild: R
     cell, runtime = target.cell.name, target.runtime
     dataset, _ = open_dataset(paths, target.cell.dataset)
     fit_images = max(plan.paper.fit_images, plan.calibrated.fit_images)
-    fit = pairs(target, runtime.images(dataset.role("train")[0][:fit_images]))
-    test = pairs(target, runtime.images(dataset.role("test")[0]))
+    images = [runtime.images(dataset.role("train")[0][:fit_images]), runtime.images(dataset.role("test")[0])]
+    keep = target.keeps(sum(map(len, images)))
+    fit, test = (pairs(target, some, keep) for some in images)
     log.info("%s: information from %d images, read on %d, %s", cell, len(fit.x), len(test.x), runtime.name)
     arguments = (runtime, params.seed, f"{cell} MINE")
     paper, paper_rows = estimate_paper(fit, test, settings, plan.paper, *arguments)
@@ -89,7 +95,7 @@ def shuffled(n: int, settings: Information, runtime: Runtime, seed: int) -> list
 def released(pairs: Pairs, runtime: Runtime, seed: int, purpose: str) -> Iterator[torch.Tensor]:
     """Yield z as it is sent, in batches (B, c, h, w); the same seed and purpose give the same draws."""
     noise = runtime.generator(seed, purpose)
-    return (pairs.release(part, noise) for part in pairs.z.split(BATCH))
+    return (pairs.sent(pairs.z[start : start + BATCH], noise) for start in range(0, len(pairs.x), BATCH))
 
 
 def _entropy_and_dependence(
@@ -101,7 +107,7 @@ def _entropy_and_dependence(
     quantizer = Quantizer.fit(fit_z(), settings.levels)
     bits, counts = entropy(quantizer, fit_z(), test_z(), settings.smoothing, settings.deflate_images)
     first = test.first(settings.dependence_images)
-    z = torch.cat(list(released(first, runtime, seed, "dependence")))
+    z = joined(released(first, runtime, seed, "dependence"), len(first.x))
     arrays = {"counts": counts.int(), "low": quantizer.low, "high": quantizer.high}
     histograms = {name: array.cpu().numpy() for name, array in arrays.items()}
     dependent = dependence(first.x, z, shuffled(len(z), settings, runtime, seed))

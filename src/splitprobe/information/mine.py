@@ -115,23 +115,33 @@ class Mine:
             values.append(value.detach())
         return torch.stack(values).mean().item()
 
+    def embedded(self, pairs: Pairs, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What the calibrated critic's towers make of all pairs, whose x and z are let go part by part."""
+        found = []
+        for x, z in pairs.parts(noise):
+            with self.runtime.autocast():  # not around the parts: z is computed as anywhere else
+                found.append(self.critic.embed(x, z))
+        from_x, from_z = zip(*found, strict=True)
+        return torch.cat(from_x), torch.cat(from_z)
+
     def batch(self, pairs: Pairs) -> int:
         """The batch size: that of the settings, or the number of pairs where they are fewer."""
         return min(self.settings.batch_size, len(pairs.x))
 
-    def readings(self, x: Tensor, z: Tensor, order: torch.Generator) -> dict[str, Tensor]:
-        """The bound on a held-out batch of x and released z, what chance does to it, and InfoNCE where there is one.
+    def readings(self, pairs: Pairs, noise: torch.Generator, order: torch.Generator) -> dict[str, Tensor]:
+        """The bound on held-out pairs as one batch, what chance does to it, and InfoNCE where there is one.
 
         InfoNCE needs the critic's scores of all pairs. Chance does the same to it: what it takes off depends on no
         partner.
         """
-        with self.runtime.autocast():
-            if not self.critic.counts_joint:
+        if not self.critic.counts_joint:
+            x, z = pairs.take(slice(None), noise)
+            with self.runtime.autocast():
                 joint, marginal = self.critic.both(x, z, order)
                 return {"nats": bound(joint, log_mean_exp(marginal), 0), "chance": chance(joint, marginal)}
-            a, b = self.critic.embed(x, z)
+        a, b = self.embedded(pairs, noise)
         sums, other = self.critic.sums(a, b), self.critic.aligned(a, b[partners(len(b), order)])
-        nats = bound(sums[0], off_diagonal(sums[1]), 1 / len(x))
+        nats = bound(sums[0], off_diagonal(sums[1]), 1 / len(a))
         return {"nats": nats, "infonce_nats": infonce(*sums), "chance": chance(sums[0], other)}
 
     @torch.no_grad()
@@ -144,7 +154,7 @@ class Mine:
         # generators of the same key in every epoch, hence the same noise and pairs
         noise, order = self.generator("held-out noise"), self.generator("held-out pairs")
         starts = range(0, len(pairs.x) - size + 1, size)
-        batches = [self.readings(*pairs.take(slice(start, start + size), noise), order) for start in starts]
+        batches = [self.readings(pairs.between(start, start + size), noise, order) for start in starts]
         read = {name: torch.stack([batch[name] for batch in batches]).mean().item() for name in batches[0]}
         # of as many independent batches
         return read | {"chance": read["chance"] / math.sqrt(len(batches))}
@@ -156,8 +166,8 @@ class Mine:
         Its cap is log n, however few these pairs are: a bound that ends at their own cap would look converged there.
         """
         self.critic.eval()
-        noise, order = self.generator("stopping noise"), self.generator("stopping pairs")
-        return self.value(*pairs.take(slice(None), noise), n, order).item()
+        joint, by_x, _ = self.critic.sums(*self.embedded(pairs, self.generator("stopping noise")))
+        return bound(joint, off_diagonal(by_x), 1 / n).item()
 
     def run(
         self, fit: Pairs, held: Pairs, rate: Rate, held_out_batch: int, label: str, stop: Pairs | None = None
@@ -221,7 +231,7 @@ def estimate_paper(
 
     def trained(fit: Pairs, held: Pairs, epochs: int, name: str) -> tuple[Mine, list[dict[str, float]]]:
         with runtime.seeded(seed, "mine paper"):
-            critic = runtime.place(PaperCritic(tuple(fit.x.shape[1:]), tuple(fit.z.shape[1:])))
+            critic = runtime.place(PaperCritic(tuple(fit.x.shape[1:]), tuple(fit.z[:1].shape[1:])))
         mine = Mine(critic, settings.paper, runtime, seed, name)
         # the authors halve the rate while the estimate improves; here it falls to zero, so that the last epochs agree
         rate = Falling(mine.optimizer, epochs, len(fit.x) // batch_size)
@@ -252,7 +262,7 @@ def estimate_calibrated(
     def trained(
         fit: Pairs, stop: Pairs, held: Pairs, budget: Converging, name: str
     ) -> tuple[UntilConverged, list[dict[str, float]]]:
-        like = fit.take(slice(LIKE), runtime.generator(seed, "mine statistics"))
+        like = fit.first(LIKE).parts(runtime.generator(seed, "mine statistics"))
         with runtime.seeded(seed, "mine calibrated"):
             critic = runtime.place(SeparableCritic(like, settings.critic.width, settings.critic.grid, limit))
         mine = Mine(critic, settings.calibrated, runtime, seed, name)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from splitprobe.learning.parts import exactly
+
 EPSILON = 1e-10  # under the root of a distance, as in the paper's code: keeps gradients of equal points finite
 NEGLIGIBLE = 1e-10  # a distance variance below this share of the mean squared distance is rounding, not variance
 
@@ -18,7 +20,7 @@ def pairwise_distances(points: Tensor) -> Tensor:
     Memory is O(B^2 + B D), through the Gram matrix.
     """
     # float32 even where networks run in bfloat16, in which small distances would be lost
-    with torch.autocast(points.device.type, enabled=False):
+    with exactly(points):
         flat = points.flatten(1).float()
         flat = flat - flat.mean(0)  # distances stay the same; the Gram form loses fewer digits
         squares = flat.square().sum(1)
@@ -57,7 +59,7 @@ def pearson(z: Tensor) -> Tensor:
     n = values.shape[2]
     if n < 2:
         return values.sum() * 0.0  # a zero with a gradient, as the caller's backward pass needs
-    with torch.autocast(z.device.type, enabled=False):
+    with exactly(z):
         values = values - values.mean(2, keepdim=True)
         covariance = values @ values.mT / n
         variance = covariance.diagonal(dim1=1, dim2=2) * n / (n - 1)

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from splitprobe.learning.parts import all_finite
+
 WINDOW = 7
 PAPER_BATCH = 32  # the paper's PSNR and SSIM are means over batches of this size
 CHUNK = 64  # images at once: few enough for the processor's cache
@@ -24,7 +26,7 @@ def unit(images: Tensor) -> Tensor:
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images of shape {tuple(images.shape)}: (N, C, H, W) with at least one image is needed")
     if images.dtype == torch.uint8:
-        return images.double() / 255
+        return images.double().div_(255)
     values = images.double()
     low, high = values.min().item(), values.max().item()
     if not (low >= 0 and high <= 1):
@@ -74,7 +76,7 @@ def scores(x: Tensor, x_hat: Tensor) -> dict[str, float]:
     ``psnr_db`` is the mean of the images' decibels, not the decibels of the mean error. A measure that is not defined
     is NaN or infinite. If any value of x_hat is not finite, all are NaN.
     """
-    if not torch.isfinite(x_hat).all():
+    if not all_finite(x_hat):
         return dict.fromkeys(SCORES, math.nan)
     error = mse(x, x_hat)
     decibels, similarity = psnr(error), ssim(x, x_hat)
@@ -100,11 +102,13 @@ def identified(x: Tensor, x_hat: Tensor) -> float:
     """
     if x.shape[1:] != x_hat.shape[1:] or len(x_hat) % len(x):
         raise ValueError(f"x is {tuple(x.shape)} and x_hat {tuple(x_hat.shape)}: each image is needed equally often")
-    if not torch.isfinite(x_hat).all():
+    if not all_finite(x_hat):
         return math.nan
-    originals, own_index, copies = unit(x).flatten(1).unique(dim=0, return_inverse=True, return_counts=True)
+    # before they are made float64: bytes of equal pixels are equal, and eight times fewer
+    originals, own_index, copies = x.unique(dim=0, return_inverse=True, return_counts=True)
+    originals = unit(originals).flatten(1)
     # |x_hat - x|^2 / 2 without |x_hat|^2 / 2, which is the same for every x
-    half_energy = originals.square().sum(1) / 2
+    half_energy = torch.cat([part.square().sum(1) for part in originals.split(CHUNK)]) / 2
     parts = (unit(part).flatten(1) for part in x_hat.split(CHUNK))
     nearest = torch.cat([(half_energy - part @ originals.T).argmin(1) for part in parts])
     own_index = own_index.repeat(len(x_hat) // len(x))
@@ -116,15 +120,15 @@ def blind(x: Tensor, auxiliary: Tensor) -> dict[str, Tensor]:
 
     The last is an oracle (it looks at x), a landmark and not an attack. ``auxiliary`` is (M, C, H, W), uint8 or float.
     """
-    values = unit(x).float()
+    color = torch.cat([unit(part).float().mean((2, 3), keepdim=True) for part in x.split(4096)]).clamp(0, 1)
     # in parts, weighted by size: all auxiliary images as floats would take four times their memory
     mean_image = torch.stack([part.float().mean(0) for part in auxiliary.split(4096)])
     weights = torch.tensor([len(part) for part in auxiliary.split(4096)], device=auxiliary.device) / len(auxiliary)
     mean_image = (mean_image * weights[:, None, None, None]).sum(0) / (255 if auxiliary.dtype == torch.uint8 else 1)
     return {
-        "gray": torch.full_like(values, 0.5),
-        "mean_image": mean_image.clamp(0, 1).expand_as(values),
-        "mean_color": values.mean((2, 3), keepdim=True).clamp(0, 1).expand_as(values),
+        "gray": color.new_tensor(0.5).expand(x.shape),
+        "mean_image": mean_image.clamp(0, 1).expand(x.shape),
+        "mean_color": color.expand(x.shape),
     }
 
 

@@ -15,6 +15,7 @@ of each channel by the noise level.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -73,12 +74,15 @@ class Denoiser(nn.Module):
             nn.init.zeros_(parameter)
 
     @torch.no_grad()
-    def standardize(self, images: Tensor) -> None:
-        """Take the mean of each channel, and the deviation around it, from uint8 images (N, C, H, W)."""
-        parts = [part.double() / 255 for part in images.split(1024)]
-        pixels = len(images) * images[0, 0].numel()
-        mean = sum(part.sum((0, 2, 3)) for part in parts) / pixels
-        square = sum((part - mean[:, None, None]).square().sum() for part in parts) / (pixels * images.shape[1])
+    def standardize(self, images: Tensor, chosen: Tensor) -> None:
+        """Take the mean of each channel, and the deviation around it, from chosen (k,) uint8 images of (N, C, H, W)."""
+
+        def parts() -> Iterator[Tensor]:
+            return (images[index].double() / 255 for index in chosen.split(1024))
+
+        pixels = len(chosen) * images[0, 0].numel()
+        mean = sum(part.sum((0, 2, 3)) for part in parts()) / pixels
+        square = sum((part - mean[:, None, None]).square().sum() for part in parts()) / (pixels * images.shape[1])
         self.mean.copy_(mean[None, :, None, None])
         self.deviation.copy_(square.sqrt().clamp_min(1e-3))  # images may all be equal
 

@@ -7,8 +7,12 @@ channels, so that the blocks work on small maps at every cut. About 5 million pa
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+
+from splitprobe.learning.parts import Moments
 
 SHARE = 4  # the blocks' maps are at most the image's side over this
 NARROWEST = 16  # least number of channels in the last layers
@@ -59,12 +63,15 @@ class ResidualDecoder(nn.Module):
         self.net = nn.Sequential(*layers, *normed(width, 4 * channels), nn.PixelShuffle(2), nn.Sigmoid())
 
     @torch.no_grad()
-    def standardize(self, z: Tensor) -> None:
-        """Take mean and deviation of each channel from features (N, *z_shape), for use in ``forward``.
+    def standardize(self, parts: Iterable[Tensor]) -> None:
+        """Take mean and deviation of each channel from features that come in parts (k, *z_shape), for ``forward``.
 
         A constant channel is only centered.
         """
-        deviation, mean = torch.std_mean(z.float(), (0, 2, 3), keepdim=True)
+        statistics = Moments()
+        for part in parts:
+            statistics.add(part)
+        deviation, mean = statistics.result()
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(deviation > 0, 1 / deviation, 1.0))
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from splitprobe.attacks.base import intercepted
 from splitprobe.attacks.generator import load_decoders
 from splitprobe.core.cells import Paths
 from splitprobe.core.params import Params
@@ -21,6 +20,6 @@ def train_mine(cell: str, params: Params, paths: Paths, runtime: Runtime) -> dic
     decoder = load_decoders(target, params.seed, paths)["strong"]
 
     def rebuild(images: Tensor) -> Tensor:
-        return decoder.reconstruct(next(intercepted(decoder, images)), tuple(images.shape[1:]))
+        return decoder.rebuild(images, 1)
 
     return measure_information(target, params, paths, rebuild)

@@ -72,7 +72,7 @@ def measure_knowledge(cell: str, params: Params, paths: Paths, runtime: Runtime)
         "cell": cell,
         "decoder": settings.decoder,
         "images": len(images),
-        "judge": judging.landmarks(judge, images.float() / 255, labels[: len(images)]),
+        "judge": judging.landmarks(judge, images, labels[: len(images)]),
         "shares": [{"share": share, **record} for share, record in zip(settings.shares, inside, strict=True)],
         "other": {**described, **outside},
         "query_free": blind,

@@ -70,7 +70,7 @@ def measure_releases(cell: str, params: Params, paths: Paths, runtime: Runtime) 
         "cell": cell,
         "network": scene.target.record["training"].get("reused_from") or cell,
         "images": len(images),
-        "judge": judging.landmarks(scene.judge, images.float() / 255, labels),
+        "judge": judging.landmarks(scene.judge, images, labels),
         "floors": floors,
         "points": points,
     }

@@ -267,7 +267,7 @@ def critic_work(x: tuple, z: tuple, size: information.Separable | None) -> tuple
             first = flops_of(lambda: critic.on_x(wide)) + flops_of(lambda: critic.on_padded_z(inner, x[1:]))
             rest = flops_of(lambda: critic.rest(torch.zeros(1, 64, *x[1:])))
         return first + 2 * rest, 0.0
-    critic = SeparableCritic(like, size.width, size.grid, 1.0).eval()
+    critic = SeparableCritic([like], size.width, size.grid, 1.0).eval()
     small, large = (
         flops_of(lambda n=n: critic(like[0][:n], like[1][:n], source)) for n in (PAIRS, 2 * PAIRS)
     )  # fmt: skip

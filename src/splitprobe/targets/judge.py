@@ -15,6 +15,7 @@ from torch import Tensor
 
 from splitprobe.core.cells import Paths
 from splitprobe.core.runtime import Runtime
+from splitprobe.learning.parts import all_finite, pixels
 from splitprobe.targets.target import QUERY, Target, load_target
 
 
@@ -28,14 +29,14 @@ def load_judge(paths: Paths, dataset: str, runtime: Runtime) -> Target:
 
 @torch.no_grad()
 def recognized(judge: Target, x_hat: Tensor, labels: Tensor) -> float:
-    """Share of x_hat (N, C, H, W), floats in [0, 1], that the judge gives their labels (N,).
+    """Share of x_hat (N, C, H, W), uint8 or floats in [0, 1], that the judge gives their labels (N,).
 
     NaN where x_hat has a value that is not finite, as the other scores of a diverged reconstruction.
     """
-    if not torch.isfinite(x_hat).all():
+    if not all_finite(x_hat):
         return math.nan
     pairs = zip(x_hat.split(QUERY), labels.split(QUERY), strict=True)
-    return torch.cat([judge.cloud(judge.edge(x)).argmax(1) == y for x, y in pairs]).double().mean().item()
+    return torch.cat([judge.cloud(judge.edge(pixels(x))).argmax(1) == y for x, y in pairs]).double().mean().item()
 
 
 def landmarks(judge: Target, x: Tensor, labels: Tensor) -> dict[str, float]:

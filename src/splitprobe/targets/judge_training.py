@@ -64,7 +64,7 @@ def train_judge(dataset: str, params: Params, paths: Paths, runtime: Runtime) ->
         history = list(trainer.fit(roles["train"], roles["validation"], cell.name))
     record = {"scale": params.scale, "seed": params.seed, "training": asdict(plan)}
     judge = Target(Blueprint.from_params(cell, shape, params), trainer.edge, trainer.cloud, runtime, record).freeze()
-    right = {role: recognized(judge, images.float() / 255, labels) for role, (images, labels) in roles.items()}
+    right = {role: recognized(judge, images, labels) for role, (images, labels) in roles.items()}
     result = {
         "provenance": provenance(params.scale, params.seed, runtime.name, cell.name),
         "dataset": summary["title"],

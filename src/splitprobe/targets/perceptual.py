@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from splitprobe.learning.parts import all_finite
 from splitprobe.models.layers import Block
 from splitprobe.targets.target import QUERY, Target
 
@@ -35,11 +36,21 @@ def perceptual(judge: Target, images: Tensor, x_hat: Tensor) -> float:
 
     NaN where x_hat has a value that is not finite.
     """
-    if not torch.isfinite(x_hat).all():
+    if not all_finite(x_hat):
         return math.nan
     total = torch.zeros((), dtype=torch.float64, device=x_hat.device)
     for parts in zip(images.split(QUERY), *(draw.split(QUERY) for draw in x_hat.split(len(images))), strict=True):
-        seen = directions(judge, torch.cat([parts[0].float() / 255, *parts[1:]]))
-        distances = [(maps[len(parts[0]) :] - maps[: len(parts[0])].repeat(len(parts) - 1, 1, 1, 1)) for maps in seen]
-        total += sum(d.square().sum(1).mean((1, 2)).double().sum() for d in distances) / len(distances)
+        sums = [*distances(judge, torch.cat([parts[0].float() / 255, *parts[1:]]), len(parts[0]))]
+        total += sum(sums) / len(sums)
     return (total / len(x_hat)).item()
+
+
+def distances(judge: Target, x: Tensor, originals: int) -> Iterator[Tensor]:
+    """Behind each block that gives maps, the squared distances of images from their originals, summed over all.
+
+    x (N, C, H, W) in [0, 1] begins with the originals, and goes on with their reconstructions, draw by draw.
+    """
+    draws = len(x) // originals - 1
+    for maps in directions(judge, x):  # one at a time: the maps of all blocks would fill the memory
+        away = maps[originals:] - maps[:originals].repeat(draws, 1, 1, 1)
+        yield away.square_().sum(1).mean((1, 2)).double().sum()

@@ -71,7 +71,10 @@ class Prior:
 
 
 class Training:
-    """The fit of a denoiser to uint8 images (N, C, H, W), and the running mean of its weights, ``mean``."""
+    """The fit of a denoiser to uint8 images (N, C, H, W), and the running mean of its weights, ``mean``.
+
+    ``fitted`` and ``held_out`` are the numbers of the images that it learns from, and of those that it does not.
+    """
 
     def __init__(self, images: Tensor, plan: Plan, flip: bool, runtime: Runtime, seed: int, *purpose: str) -> None:
         self.plan, self.flip, self.runtime = plan, flip, runtime
@@ -79,14 +82,14 @@ class Training:
         order = torch.randperm(len(images), device=images.device, generator=self.draws)
         # at least one image on either side
         held = min(max(1, round(len(images) * plan.holdout)), max(1, len(images) - 1))
-        self.held_out, fit = order[:held], order[held:] if len(images) > 1 else order
-        self.images, self.held = images[fit], images[self.held_out[:MOST_HELD]]
+        self.held_out, self.fitted = order[:held], order[held:] if len(images) > 1 else order
+        self.images, self.held = images, images[self.held_out[:MOST_HELD]]
         with runtime.seeded(seed, "prior", *purpose, "weights"):
             self.denoiser = runtime.place(Denoiser(images.shape[1], images.shape[2], plan.width))
-        self.denoiser.standardize(self.images)
+        self.denoiser.standardize(images, self.fitted)
         self.mean = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
         self.optimizer, self.steps = optimizers.Adam(self.denoiser.parameters(), plan.lr), 0
-        self.an_epoch = max(1, len(self.images) // plan.batch_size)
+        self.an_epoch = max(1, len(self.fitted) // plan.batch_size)
         epochs, patience = (math.ceil(steps / self.an_epoch) for steps in (plan.steps, plan.patience))
         self.rate = UntilConverged(self.optimizer, epochs, patience, plan.cooldown)
         shape = self.held.shape
@@ -132,8 +135,8 @@ class Training:
         """Train until the held-out error stops falling, as the plan says; returns :meth:`errors` of the last epoch."""
         bar = progress(range(self.rate.epochs), label)
         for _ in bar:
-            for index in batches(len(self.images), self.plan.batch_size, self.draws):
-                loss = self.step(self.images[index])
+            for index in batches(len(self.fitted), self.plan.batch_size, self.draws):
+                loss = self.step(self.images[self.fitted[index]])
             errors = self.errors()
             self.rate.step(sum(errors) / LEVELS)
             bar.set_postfix(loss=f"{loss.item():.3f}", held_out=f"{sum(errors) / LEVELS:.3f}")
@@ -159,7 +162,7 @@ def train_prior(dataset: str, params: Params, paths: Paths, runtime: Runtime) ->
         "dataset": summary["title"],
         "parameters": count.parameters(training.denoiser),
         "training": {**asdict(plan), "steps_run": training.steps, "still_improving": training.rate.still_falling},
-        "fit_images": len(training.images),
+        "fit_images": len(training.fitted),
         "holdout_images": len(training.held_out),
         # 1 is the error of the best pixel-by-pixel answer
         "relative_error": [

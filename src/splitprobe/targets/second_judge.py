@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from splitprobe.core.params import bounded
 from splitprobe.datasets.base import NO_CLASS
 from splitprobe.learning import optimizers
+from splitprobe.learning.parts import all_finite
 from splitprobe.learning.schedule import batches
 from splitprobe.targets.judge import recognized
 from splitprobe.targets.target import Target
@@ -80,24 +81,29 @@ class SecondJudge:
         return cls(second, dict(plain["facts"]), plain["reason"])
 
 
+def known(labels: Tensor) -> Tensor:
+    """Which images have a class, (N,)."""
+    return labels != NO_CLASS
+
+
 def adapt(judge: Target, x: Tensor, x_hat: Tensor, labels: Tensor, settings: Settings, seed: int) -> SecondJudge:
     """Fine-tune a copy of the judge on uint8 images x (N, C, H, W), their reconstructions in [0, 1] and labels (N,).
 
     Images without a class are left out. Where none has one, or where a reconstruction is not finite, there is no
     second judge.
     """
-    known = labels != NO_CLASS
-    if not known.any():
+    usable = known(labels).nonzero()[:, 0]
+    if not len(usable):
         return SecondJudge(None, {}, UNLABELLED)
-    if not torch.isfinite(x_hat).all():
+    if not all_finite(x_hat):
         return SecondJudge(None, {}, DIVERGED)
-    x, x_hat, labels = x[known], x_hat[known], labels[known]
     second, order, runtime = _copy(judge), judge.runtime.generator(seed, "second judge"), judge.runtime
     parameters = [p.requires_grad_() for half in (second.edge, second.cloud) for p in half.parameters()]
     optimizer = optimizers.Adam(parameters, settings.lr)
     made = 0
     while made < settings.steps:
-        for index in batches(len(x), settings.images, order):
+        for drawn in batches(len(usable), settings.images, order):
+            index = usable[drawn]
             both = torch.cat([x[index].float() / 255, x_hat[index]])
             # in evaluation mode: BatchNorm keeps the judge's statistics, which a batch of blurred images would move
             with runtime.autocast():
@@ -110,7 +116,7 @@ def adapt(judge: Target, x: Tensor, x_hat: Tensor, labels: Tensor, settings: Set
             optimizer.param_groups[0]["lr"] = settings.lr * (1 - made / settings.steps)
             if made == settings.steps:
                 break
-    return SecondJudge(second.freeze(), {"adapted_steps": made, "adapted_images": len(x)})
+    return SecondJudge(second.freeze(), {"adapted_steps": made, "adapted_images": len(usable)})
 
 
 def _copy(judge: Target) -> Target:

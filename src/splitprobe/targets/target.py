@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from splitprobe.core.registry import lookup
 from splitprobe.core.runtime import Runtime
 from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.base import Defense
+from splitprobe.learning.parts import joined
 from splitprobe.models import MODELS
 from splitprobe.models import split as splitting
 from splitprobe.models.split import Layout, Normalization, Shape
 
+log = logging.getLogger("splitprobe")
 QUERY = 256  # images per forward pass without gradients; changes memory, not results
 
 
@@ -115,13 +118,26 @@ class Target:
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """z (N, c, h, w) in float32, before release, of uint8 images (N, C, H, W)."""
-        return torch.cat([self.edge(part.float() / 255) for part in images.split(QUERY)])
+        """z (N, c, h, w), before release, of uint8 images (N, C, H, W)."""
+        return joined((self.edge(part.float() / 255) for part in images.split(QUERY)), len(images))
 
     @torch.no_grad()
     def logits(self, z: Tensor) -> Tensor:
         """The cloud's output (N, classes) for released features."""
-        return torch.cat([self.cloud(part).float() for part in z.split(QUERY)])
+        return joined((self.cloud(part).float() for part in z.split(QUERY)), len(z))
+
+    def one(self) -> Tensor:
+        """z (1, c, h, w) of a black image, for its shape and size."""
+        shape = self.blueprint.shape
+        black = torch.zeros(1, shape.channels, shape.side, shape.side, dtype=torch.uint8, device=self.runtime.device)
+        return self.features(black)
+
+    def keeps(self, images: int) -> bool:
+        """Whether z of so many images is kept on the device, as ``runtime.memory`` has it, or computed in batches."""
+        size = images * self.one().nbytes
+        kept = self.runtime.keeps(size)
+        log.info("  z of %d images: %.2f GiB, %s", images, size / 2**30, "kept" if kept else "computed for each batch")
+        return kept
 
     def save(self, path: Path) -> None:
         """Write the weights, the blueprint and the record."""
@@ -133,6 +149,59 @@ class Target:
             "record": self.record,
         }
         write_checkpoint(path, state)
+
+
+@dataclass(frozen=True)
+class Features:
+    """z of uint8 images (N, C, H, W) before release: kept on the device (``z``), or computed where it is asked for.
+
+    ``order`` are the images that are meant, one after the other; None: all as they stand. ``first`` and ``count`` are
+    the window on these. Either way the same numbers come out: a slice is computed in the same batches as the whole set.
+    """
+
+    target: Target
+    images: Tensor
+    order: Tensor | None
+    z: Tensor | None
+    first: int
+    count: int
+
+    @classmethod
+    def of(cls, target: Target, images: Tensor, order: Tensor | None = None, keep: bool = False) -> Features:
+        """Those of a whole set; ``keep``: computed now, batch by batch, and held."""
+        count = len(images if order is None else order)
+        streamed = cls(target, images, order, None, 0, count)
+        return replace(streamed, z=joined(streamed._blocks(0, count), count)) if keep else streamed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """z of some of them, by their numbers (k,) or by a slice in steps of 1."""
+        if isinstance(index, slice):
+            start, stop, _ = index.indices(self.count)
+            start, stop = self.first + start, self.first + stop
+            return self.z[start:stop] if self.z is not None else joined(self._blocks(start, stop), stop - start)
+        index = index + self.first
+        return self.z[index] if self.z is not None else self.target.features(self._images(index))
+
+    def window(self, start: int, stop: int) -> Features:
+        """Those from one number up to another, computed as in the whole."""
+        return replace(self, first=self.first + start, count=stop - start)
+
+    def parts(self, size: int) -> Iterator[Tensor]:
+        """Yield all z, in parts of ``size`` images."""
+        return (self[start : start + size] for start in range(0, self.count, size))
+
+    def _images(self, index: Tensor | slice) -> Tensor:
+        return self.images[index if self.order is None else self.order[index]]
+
+    def _blocks(self, start: int, stop: int) -> Iterator[Tensor]:
+        """z from one number of the whole set up to another, in the batches in which all are computed."""
+        # a convolution's last bits may depend on the batch that an image is in
+        for block in range(start - start % QUERY, stop, QUERY):
+            z = self.target.features(self._images(slice(block, block + QUERY)))
+            yield z[max(0, start - block) : stop - block]
 
 
 def load_target(path: Path, runtime: Runtime) -> Target:

@@ -19,11 +19,12 @@ from splitprobe.core.runtime import Runtime, derive, progress
 from splitprobe.datasets.base import Dataset, open_dataset
 from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.learning.augment import augment
-from splitprobe.learning.estimator import comparison
+from splitprobe.learning.estimator import Estimator, comparison
+from splitprobe.learning.parts import joined
 from splitprobe.learning.schedule import Adam, Course, Rate, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.split import Shape
-from splitprobe.targets.target import Blueprint, Target, load_target, with_defense
+from splitprobe.targets.target import QUERY, Blueprint, Features, Target, load_target, with_defense
 
 log = logging.getLogger("splitprobe")
 CURVE = ("epoch", "loss", "task", "dead_channels", "validation_loss", "validation_accuracy")
@@ -162,6 +163,7 @@ class Trainer:
         alive: Tensor | None = None
         batch, count = None, 0
         for index in self.draw():
+            batch = None  # the last step's activations are not held beside the next one's
             batch, terms = self.step(images[index], labels[index])
             with torch.no_grad():
                 for name, value in terms.items():
@@ -245,8 +247,11 @@ class Trainer:
         own.follow(*next(epoch()))
         steps = max(settings.estimator_steps, settings.estimator_share * own.steps)
         fresh.learn(epoch, steps, settings.estimator_again)
-        held = [part.float() / 255 for part in held_out.split(settings.batch_size)]
-        return comparison(*((one, one.mean_error(pairs(held))) for one in (own, fresh)), settings.estimator_ratio)
+
+        def error(one: Estimator) -> float:
+            return one.mean_error(pairs(part.float() / 255 for part in held_out.split(settings.batch_size)))
+
+        return comparison(*((one, error(one)) for one in (own, fresh)), settings.estimator_ratio)
 
     @torch.no_grad()
     def validate(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -270,11 +275,14 @@ def batch_channels(edge: nn.Sequential) -> int:
 
 def accuracy(target: Target, images: Tensor, labels: Tensor, draws: int, seed: int) -> float:
     """Top-1 accuracy in [0, 1] on uint8 images, averaged over ``draws`` passes where edge or cloud is stochastic."""
-    z, release = target.features(images), target.defense.release
-    noise = target.runtime.generator(seed, "accuracy")
+    z, noise = Features.of(target, images), target.runtime.generator(seed, "accuracy")
+
+    def one_pass() -> Tensor:
+        sent = target.defense.releases(z.parts(QUERY), len(images), 1, noise)
+        return (joined(map(target.logits, sent), len(images)).argmax(1) == labels).float().mean()
+
     with target.runtime.seeded(seed, "accuracy"):
-        passes = [target.logits(release(z, noise)) for _ in range(passes_needed(target.defense, draws))]
-    return torch.stack([(logits.argmax(1) == labels).float().mean() for logits in passes]).mean().item()
+        return torch.stack([one_pass() for _ in range(passes_needed(target.defense, draws))]).mean().item()
 
 
 def passes_needed(defense: Defense, draws: int) -> int:
@@ -294,6 +302,7 @@ def try_rates(
     seed, size = derive(params.seed, "trial"), len(roles["train"][0])
     tried = []
     for lr in plan.lr:
+        trainer = None  # one at a time
         blueprint = Blueprint.from_params(cell, shape, params)
         trainer = Trainer(blueprint, settings, trial.course(lr), runtime, seed, size)
         history: list[dict] = []
