@@ -8,6 +8,8 @@ import torch
 from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import read_csv
 from splitprobe.core.params import ParamsError
+from splitprobe.defenses.dpsgd import Dpsgd
+from splitprobe.defenses.nls import NegativeLabelSmoothing
 from splitprobe.learning.schedule import Course
 from splitprobe.report.frame import lines
 from splitprobe.targets.target import load_target
@@ -178,7 +180,9 @@ def test_a_step_is_recorded_anew_where_the_defense_s_schedule_moves(make_trainer
     assert renewed == [*moved, factors[-1]] and len(moved) > 2
 
 
-@pytest.mark.parametrize("name", ["siftfunnel", "infoscissors", "dpsgd"])
+@pytest.mark.parametrize(
+    "name", ["siftfunnel", *(pytest.param(name, marks=pytest.mark.slow) for name in ("infoscissors", "dpsgd"))]
+)
 def test_a_measured_precision_leaves_no_trace_in_the_training(
     params, paths, cpu, make_cell, tmp_path, monkeypatch, name
 ):
@@ -204,9 +208,12 @@ def test_a_measured_precision_leaves_no_trace_in_the_training(
         assert key.endswith(sizes)
 
 
-def test_dpsgd_trains_in_float32_whatever_is_asked_for(make_trainer, cpu):
-    assert make_trainer("dpsgd", place=cpu.at("bfloat16")).runtime.precision == "float32"
-    assert make_trainer("nls", place=cpu.at("bfloat16")).runtime.precision == "bfloat16"
+def test_a_defense_may_need_float32_whatever_is_asked_for(make_trainer, cpu, monkeypatch):
+    place = cpu.at("bfloat16")
+    assert Dpsgd.full_precision
+    assert make_trainer("nls", place=place).runtime is place
+    monkeypatch.setattr(NegativeLabelSmoothing, "full_precision", True)
+    assert make_trainer("nls", place=place).runtime.precision == "float32"
 
 
 def test_a_dead_edge_is_warned_about_and_stays_finite(make_trainer, caplog):

@@ -42,7 +42,7 @@ def _chroma(saturation: Tensor, angle: Tensor) -> Tensor:
     """RGB maps (B, 3, 3) that scale the chroma by ``saturation`` (B,) and turn it by ``angle`` (B,), in radians."""
     basis, back = _bases(angle.device)
     turned = torch.zeros(len(angle), 3, 3, device=angle.device)
-    turned[:, 0, 0] = 1
+    turned[:, 0, 0].fill_(1)
     turned[:, 1, 1] = turned[:, 2, 2] = saturation * angle.cos()
     turned[:, 2, 1] = saturation * angle.sin()
     turned[:, 1, 2] = -turned[:, 2, 1]
