@@ -9,12 +9,14 @@ import numpy as np
 import own_sources  # noqa: F401  before torch, as in every stage
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from splitprobe.attacks.base import assess
 from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import write_csv, write_json, write_npz
 from splitprobe.core.cells import Cell, Paths
 from splitprobe.core.params import Params
+from splitprobe.learning import optimizers
 from splitprobe.learning.schedule import Course
 from splitprobe.models.split import Shape
 from splitprobe.targets.prior import Prior, load_prior, train_prior
@@ -125,11 +127,40 @@ def make_blueprint(params: Params, make_cell):
 def make_trainer(params: Params, cpu: runtimes.Runtime, make_blueprint):
     """A trainer on 16 images, with the learning rate that stays the same."""
 
-    def make(defense: str, epochs: int = 1, lr: float = 1e-3, **how) -> Trainer:
+    def make(defense: str, epochs: int = 1, lr: float = 1e-3, place: runtimes.Runtime = cpu, **how) -> Trainer:
         settings, schedule = params.section("training", Settings), Course(epochs, lr, "constant", 0, 0.0)
-        return Trainer(make_blueprint(defense, **how), settings, schedule, cpu, 1, 16)
+        return Trainer(make_blueprint(defense, **how), settings, schedule, place, 1, 16)
 
     return make
+
+
+class Waits(TorchDispatchMode):
+    """Notes operations at which Python would wait for a GPU: a result becomes a number or a shape, or begins as one."""
+
+    NAMES = (
+        "_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "unique_dim",
+        "unique_consecutive", "bincount", "lift_fresh", "_linalg_check_errors",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.removeprefix("aten::")
+        index = args[1] if name.startswith(("index", "_index")) and isinstance(args[1], list | tuple) else ()
+        masked = any(isinstance(part, torch.Tensor) and part.dtype in (torch.bool, torch.uint8) for part in index)
+        if name in self.NAMES or masked:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def waits(monkeypatch) -> Waits:
+    """What is run under it; optimizers do nothing, because on a CPU Adam counts its steps with numbers."""
+    for kind in (optimizers.Adam, optimizers.AdamW, optimizers.SGD):
+        monkeypatch.setattr(kind, "step", lambda self: None)
+    return Waits()
 
 
 @pytest.fixture

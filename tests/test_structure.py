@@ -42,7 +42,8 @@ TOP_LEVEL = {
 # ---------------------------------------------------------------- what stages read
 
 SMALL = {  # as little work as the ranges allow
-    "runtime": {"device": "cpu", "precision": "float32", "channels_last": True, "threads": 1, "memory": "auto"},
+    "runtime": {"device": "cpu", "precision": "float32", "channels_last": True, "threads": 1}
+    | {"graphs": True, "repeatable": True, "memory": "auto"},
     "training.batch_size": 16,
     "defense.dpsgd.batch_size": 16,
     "attack.generator.batch_size": 16,

@@ -11,6 +11,7 @@ from splitprobe.attacks import ATTACKS, generator, hybrid, mle
 from splitprobe.attacks.base import DENOISER, Scene, assess, intercepted, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Trial, Tuned, TunedMle, decibels, total_variation
 from splitprobe.attacks.optimized import run_mle
+from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint, write_npz
 from splitprobe.core.params import ParamsError
 from splitprobe.core.registry import lookup
@@ -98,6 +99,76 @@ def test_the_cloud_side_attack_sees_the_widened_feature(make_target, params, ima
     assert torch.equal(seen, target.cloud[0](target.features(images[:4])))
     assert attack.access == "cloud-side"
     assert attack.reconstruct(seen, (3, 32, 32)).shape == (4, 3, 32, 32)
+
+
+@pytest.mark.parametrize("defense", ["unprotected", "vib", "dropout", "siftfunnel"])
+def test_a_decoder_s_step_in_bfloat16_is_nearly_that_in_float32(defense, make_target, params, images, cpu):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        target = replace(make_target(defense), runtime=cpu.at(precision))
+        for attack in build("generator", target, params, images)[0]:
+            z = attack.observe(target.features(images), attack.generator("release"))
+            attack.decoder.train()
+            losses[precision, attack.name] = [attack.step(z, images).item() for _ in range(2)]
+    names = {name for _, name in losses}
+    assert len(names) >= 2
+    for name in names:
+        plain = losses["float32", name]
+        assert plain[1] < plain[0]
+        assert losses["bfloat16", name] == pytest.approx(plain, rel=0.02), name
+
+
+def test_a_decoder_s_measured_precision_leaves_no_trace_in_its_fit(
+    make_target, params, images, cpu, tmp_path, monkeypatch
+):
+    measured = []
+
+    def step_seconds(place, step):
+        measured.append(step(place)().item())
+        return 1.0
+
+    monkeypatch.setattr(runtimes, "MACHINE", tmp_path / "machine.json")
+    monkeypatch.setattr(runtimes, "_step_seconds", step_seconds)
+    undecided, states = runtimes.Runtime(cpu.device, "auto", True, "GPU"), {}
+    for key, place in (("given", cpu), ("measured", undecided), ("noted", undecided)):
+        for name in ("gray_box", "strong"):
+            attack, _ = decoder(name, replace(make_target("siftfunnel"), runtime=place), params, images[:8])
+            attack.fit(images[8:])
+            assert attack.runtime.precision == "float32"
+            states[key, name] = attack.decoder.state_dict()
+    assert len(measured) == 4, "each decoder once in each precision"
+    for (_, name), state in states.items():
+        assert all(torch.equal(state[key], value) for key, value in states["given", name].items())
+
+
+@pytest.mark.parametrize("defense", ["unprotected", "dropout", "topk", "siftfunnel"])
+def test_steps_of_attacks_never_wait_for_the_device(defense, make_target, params, images, waits):
+    target = make_target(defense)
+    for attack in build("generator", target, params, images)[0]:
+        z = attack.observe(target.features(images), attack.generator("release"))
+        attack.step(z, images)
+        with waits:
+            attack.step(z, images)
+        assert not waits.found, attack.name
+    for attack in build("mle", target, params, images)[0]:
+        (z,) = intercepted(attack, images[:4])
+        x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        optimizer = attack.optimizer([x], [attack.chosen]) if attack.name == "tuned" else optimizers.SGD([x], 0.1)
+        step = attack.stepper([x], z, optimizer)
+        step()
+        with waits:
+            step()
+        assert not waits.found, attack.name
+
+
+def test_what_differs_from_step_to_step_is_not_recorded(make_target, params, images, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(mle, "Replay", lambda *arguments: asked.setdefault(name, arguments[-1]))
+    for name, family in (("paper", "mle"), ("tuned", "mle"), ("hybrid", "hybrid"), ("prior", "prior")):
+        built = build(family, make_target("siftfunnel"), params, images)[0]
+        attack = next(attack for attack in built if attack.name == name)
+        attack.stepper([torch.rand(1, 3, 32, 32)], None, None)
+    assert asked == {"paper": True, "tuned": True, "hybrid": True, "prior": False}
 
 
 def test_the_generator_learns_and_keeps_its_best_epoch(make_target, params, images):
@@ -388,10 +459,10 @@ def test_the_rate_falls_by_the_chosen_decay_over_the_most_steps(make_target, ima
     x = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
     optimizer = attack.optimizer([x], [Trial(0.1, 0.0, 0.01)])
     z = attack.target.features(images[:1])
-    rates = []
+    rates, step = [], attack.stepper([x], z, optimizer)
     for _ in range(11):
         rates.append(optimizer.param_groups[0]["lr"])
-        attack.step(x, z, optimizer)
+        step()
     assert rates == pytest.approx([0.1 * 0.01 ** (i / 10) for i in range(11)])
 
 
@@ -617,7 +688,7 @@ def test_the_hybrid_takes_the_steps_that_bring_auxiliary_images_nearest(beyond):
 
 def test_trials_end_where_nothing_improves_any_more(beyond, monkeypatch):
     taken = []
-    monkeypatch.setattr(hybrid.Hybrid, "iterate", counted(hybrid.Hybrid.iterate, taken))
+    monkeypatch.setattr(hybrid.Hybrid, "after", counted(hybrid.Hybrid.after, taken))
     attack, _ = beyond(1000, trial_steps=30)
     # the trials, then the finalists up to the first check that is late enough
     last = min(step for step in mle.checkpoints(1000) if step >= attack.steps + 30)

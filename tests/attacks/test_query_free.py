@@ -61,6 +61,16 @@ def settings(params):
     return params
 
 
+def test_a_substitute_in_bfloat16_comes_near_that_in_float32(make_target, params, cpu):
+    found, images = [], torch.randint(0, 256, (16, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.uint8)
+    for precision in ("float32", "bfloat16"):
+        attack = QueryFree(replace(make_target(), runtime=cpu.at(precision)), params, images[:8])
+        attack.fit(images[8:])
+        found.append(attack.mmd)
+    assert found[1] == pytest.approx(found[0], rel=0.05)
+
+
 def test_a_linear_edge_is_found_and_beats_the_mean_image(linear, settings):
     images, auxiliary = colored(160, 1), colored(160, 2)
     attack = QueryFree(linear, settings, images)

@@ -112,8 +112,7 @@ def attack_steps(params: Params, place: runtime.Runtime, images: torch.Tensor) -
         pixels = mle.start(z[:64], (3, 32, 32)).requires_grad_()
         optimizer = mle.optimizer([pixels], mle.trials)
 
-        def iterate(step: Callable = mle.step, arguments: tuple = (pixels, z[:64], optimizer)) -> None:
-            step(*arguments)
+        iterate = mle.stepper([pixels], z[:64], optimizer)
 
         def forward_backward(target: Target = target, z: torch.Tensor = z, pixels: torch.Tensor = pixels) -> None:
             torch.autograd.grad((target.edge(pixels) - z[:64]).square().sum(), pixels)

@@ -15,6 +15,12 @@ from splitprobe.core.params import ParamsError
 from splitprobe.engine.view import last_line
 
 
+def settings(**changes):
+    """The section ``runtime`` of a float32 CPU, and what is changed of it."""
+    plain = {"device": "cpu", "precision": "float32", "channels_last": True, "threads": 1}
+    return runtime.Settings(**{**plain, "graphs": True, "repeatable": True, "memory": "auto", **changes})
+
+
 def test_seeds_depend_on_seed_and_purpose_alone():
     assert runtime.derive(1, "a", 2) == runtime.derive(1, "a", 2)
     assert len({runtime.derive(s, name) for s in (0, 1) for name in ("a", "b")}) == 4
@@ -41,14 +47,14 @@ def test_resident_images_are_channels_last_and_stay_so_when_indexed(cpu):
 
 def test_float32_means_float32_on_a_gpu_too(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
-    runtime.start(runtime.Settings("cpu", "float32", True, 1, "auto"))
+    runtime.start(settings())
     assert not torch.backends.cudnn.allow_tf32
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_training_on_a_gpu_repeats():
-    place, ends = runtime.start(runtime.Settings("cuda", "float32", True, 1, "auto")), []
+    place, ends = runtime.start(settings(device="cuda")), []
     for _ in range(2):
         with place.seeded(1, "net"):
             layers = (torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
@@ -66,24 +72,80 @@ def test_an_absent_gpu_is_refused():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ParamsError, match=r"runtime\.device = 'cuda'"):
-        runtime.start(runtime.Settings("cuda", "float32", True, 1, "auto"))
+        runtime.start(settings(device="cuda"))
 
 
-def test_the_precision_is_measured_once_and_remembered(tmp_path, monkeypatch):
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_repeatable_kernels_are_asked_for_or_not(monkeypatch, repeatable):
+    for name in ("benchmark", "deterministic"):
+        monkeypatch.setattr(torch.backends.cudnn, name, repeatable if name == "benchmark" else not repeatable)
+    runtime.start(settings(repeatable=repeatable))
+    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (repeatable, not repeatable)
+
+
+def test_a_cpu_computes_in_float32_unless_bfloat16_is_asked_for(monkeypatch):
+    monkeypatch.setattr(runtime, "_faster_precision", lambda *_: pytest.fail("it was measured"))
+    names = {}
+    for asked in ("auto", "float32", "bfloat16"):
+        place = runtime.start(settings(precision=asked))
+        assert place.settled("work", None) is place
+        names[asked] = place.name.rpartition(", ")[2]
+    assert names == {"auto": "float32", "float32": "float32", "bfloat16": "bfloat16"}
+
+
+@pytest.fixture
+def undecided(tmp_path, monkeypatch) -> runtime.Runtime:
+    """As on a GPU, on a machine where nothing was measured yet."""
     monkeypatch.setattr(runtime, "MACHINE", tmp_path / "machine.json")
-    chosen = runtime.start(runtime.Settings("cpu", "auto", True, 1, "auto")).precision
-    assert chosen in ("float32", "bfloat16")
-    monkeypatch.setattr(runtime, "_step_seconds", lambda *_: pytest.fail("measured twice"))
-    assert runtime.start(runtime.Settings("cpu", "auto", True, 1, "auto")).precision == chosen
+    return runtime.Runtime(torch.device("cpu"), "auto", True, "GPU")
+
+
+def test_what_is_undecided_is_float32(undecided):
+    with undecided.autocast():
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.float32
+    with undecided.at("bfloat16").autocast():
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == torch.bfloat16
+    assert [undecided.at(p).name for p in ("auto", "float32", "bfloat16")] == ["GPU", "GPU, float32", "GPU, bfloat16"]
+    assert undecided.at("float32").at("bfloat16") == undecided.at("bfloat16")
+
+
+def test_the_precision_of_each_work_is_measured_once_and_remembered(undecided, monkeypatch):
+    made = []
+
+    def build(place):
+        torch.rand(3)  # as weights are drawn
+        return lambda: made.append(place.precision)
+
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    chosen = undecided.settled("training of a network", build)
+    assert torch.equal(before, torch.get_rng_state())
+    steps = runtime.WARM_UP + runtime.TIMED
+    assert made == ["float32"] * steps + ["bfloat16"] * steps
+    (key,) = read_json(runtime.MACHINE)
+    assert key.startswith(f"torch {torch.__version__}, ")
+    assert key.endswith("channels_last=True, graphs=False, repeatable=False, training of a network")
+    # the note decides, whatever a clock would say now
+    for seconds in ({"float32": 2.0, "bfloat16": 1.0}, {"float32": 1.0, "bfloat16": 2.0}):
+        monkeypatch.setattr(runtime, "_step_seconds", lambda place, _, seconds=seconds: seconds[place.precision])
+        assert undecided.settled("training of a network", build) == chosen
+        name = f"training of another, {seconds['float32']}"
+        assert undecided.settled(name, build).precision == min(seconds, key=seconds.get)
+    assert len(read_json(runtime.MACHINE)) == 3
+
+
+def test_a_small_gain_does_not_count(undecided, monkeypatch):
+    monkeypatch.setattr(runtime, "_step_seconds", lambda place, _: {"float32": 1.1, "bfloat16": 1.0}[place.precision])
+    assert undecided.settled("work", None).precision == "float32"
 
 
 def test_threads_are_those_of_the_params_unless_the_command_line_asks_for_others(monkeypatch):
     before = torch.get_num_threads()
     try:
-        runtime.start(runtime.Settings("cpu", "float32", True, 2, "auto"))
+        runtime.start(settings(threads=2))
         assert torch.get_num_threads() == 2
         monkeypatch.setenv("SPLITPROBE_THREADS", "3")
-        assert runtime.start(runtime.Settings("cpu", "float32", True, 2, "auto")).name == "CPU, 3 threads, float32"
+        assert runtime.start(settings(threads=2)).name == "CPU, 3 threads, float32"
     finally:
         torch.set_num_threads(before)
 
@@ -96,13 +158,12 @@ def test_progress_goes_where_another_program_reads_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"KEY": NaN}', '{"KEY": 3}', '{"KEY": {"precision": "float8"}}'])
-def test_a_damaged_note_of_the_precision_is_made_anew(tmp_path, monkeypatch, text):
-    monkeypatch.setattr(runtime, "MACHINE", tmp_path / "machine.json")
-    monkeypatch.setattr(runtime, "_step_seconds", lambda _, name, __: {"float32": 2.0, "bfloat16": 1.0}[name])
-    runtime.start(runtime.Settings("cpu", "auto", True, 1, "auto"))
+def test_a_damaged_note_of_the_precision_is_made_anew(undecided, monkeypatch, text):
+    monkeypatch.setattr(runtime, "_step_seconds", lambda place, _: {"float32": 2.0, "bfloat16": 1.0}[place.precision])
+    undecided.settled("work", None)
     (key,) = read_json(runtime.MACHINE)
     runtime.MACHINE.write_text(text.replace("KEY", key))
-    assert runtime.start(runtime.Settings("cpu", "auto", True, 1, "auto")).precision == "bfloat16"
+    assert undecided.settled("work", None).precision == "bfloat16"
     assert read_json(runtime.MACHINE) == {key: {"precision": "bfloat16", "bfloat16_speedup": 2.0}}
 
 

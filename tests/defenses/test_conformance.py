@@ -11,6 +11,7 @@ from splitprobe.core.params import Params, ParamsError
 from splitprobe.core.registry import lookup
 from splitprobe.defenses import DEFENSES
 from splitprobe.defenses.base import Batch, Defense
+from splitprobe.targets import training
 from splitprobe.targets.target import Target, load_target
 
 SLOW = {"dpsgd"}  # opacus wraps every layer
@@ -37,6 +38,9 @@ OTHERS = {  # where a network needs settings of its own
     ("siftfunnel", "vgg16"): "siftfunnel_vgg16",
     ("mid", "resnet18"): "mid_resnet18",
 }
+
+
+FORMS = {"ae": "ae_adversarial", "infoscissors": "infoscissors_encoder", "bido": "bido_cka"}  # that run other code
 
 
 @pytest.fixture
@@ -71,6 +75,48 @@ def test_every_gradient_is_finite_and_reaches_the_edge(name, make_trainer, batch
     gradients = [p.grad for p in trainer.net.parameters()]
     assert all(g is not None and torch.isfinite(g).all() for g in gradients)
     assert any(g.abs().max() > 0 for g in (p.grad for p in trainer.edge.parameters()))
+
+
+def test_steps_in_bfloat16_are_nearly_those_in_float32(name, make_trainer, batch, cpu):
+    for variant in ("none", *([FORMS[name]] if name in FORMS else [])):
+        rows = {}
+        for precision in ("float32", "bfloat16"):
+            trainer = make_trainer(name, epochs=2, place=cpu.at(precision), variant=variant)
+            with cpu.seeded(1, "layers"):
+                for epoch in (1, 2):
+                    trainer.defense.begin_epoch(epoch)
+                    rows[precision] = trainer.epoch(*batch)
+        for key, value in rows["float32"].items():
+            assert rows["bfloat16"][key] == pytest.approx(value, rel=0.05, abs=0.02), f"{variant}: {key}"
+
+
+def test_a_step_never_waits_for_the_device(name, make_trainer, batch, waits):
+    """On a GPU each wait costs more than a small network's kernels, and a CUDA graph allows none."""
+    if name == "dpsgd":
+        pytest.skip("opacus' optimizer does, and draws its batches on the CPU")
+    for variant in ("none", *([FORMS[name]] if name in FORMS else [])):
+        trainer = make_trainer(name, epochs=2, variant=variant)
+        trainer.net.train()
+        for epoch in (1, 2):  # some terms begin with the second epoch
+            trainer.defense.begin_epoch(epoch)
+            trainer.step(*batch)
+        with waits:
+            trainer.step(*batch)
+        assert not waits.found, variant
+
+
+def test_a_step_may_be_recorded_where_python_keeps_nothing_of_it(name, make_trainer, batch, monkeypatch):
+    def held():
+        return {key: len(v) if isinstance(v, list) else id(v) for key, v in vars(trainer.defense).items()}
+
+    asked = []
+    monkeypatch.setattr(training, "Replay", lambda *arguments: asked.append(arguments[-1]))
+    trainer = make_trainer(name, epochs=2)
+    assert asked == [name not in ("dpsgd", "cem")]
+    before = held()
+    trainer._step(*batch)
+    if name != "dpsgd":  # whose optimizer keeps something
+        assert (held() == before) == asked[0]
 
 
 def test_the_same_seed_gives_the_same_weights(name, make_trainer, batch):

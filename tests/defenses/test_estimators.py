@@ -51,6 +51,12 @@ def test_the_kernel_matches_the_slow_form(pair):
         assert torch.allclose(bido.gaussian_kernel(points, 5.0), slow_kernel(points, 5.0), atol=1e-6)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_what_is_off_the_diagonal_comes_row_by_row(n):
+    values = torch.arange(float(n * n)).view(n, n)
+    assert torch.equal(bido.off_diagonal(values), values[~torch.eye(n, dtype=torch.bool)])
+
+
 @pytest.mark.parametrize("epsilon", [1e-5, 1e-3])
 def test_nocco_matches_the_one_sided_trace(pair, epsilon):
     a, b = (bido.gaussian_kernel(points, 5.0) for points in pair)

@@ -139,10 +139,12 @@ def test_cem_s_term_is_that_of_its_formula(make_cem, reach):
     generator = torch.Generator().manual_seed(0)
     z = torch.rand(12, 2, 3, 3, generator=generator)
     y = torch.tensor([0, 1, 2] * 4)
+    mixtures = {}
     for label in (0, 1):
         members = torch.tensor([30.0, 10.0, 5.0])
         centers = torch.rand(3, 18, generator=generator)
-        defense.mixtures[label] = cem.Mixture(centers, members, torch.tensor([0.3, 0.001, 0.02]))
+        mixtures[label] = cem.Mixture(centers, members, torch.tensor([0.3, 0.001, 0.02]))
+    defense.adopt(mixtures)
     flat = z.flatten(1)
     # the third class has no clusters yet: it adds nothing, and counts in the mean
     expected = sum(slow_excess(flat[y == c], defense.mixtures[c], defense.settings) for c in (0, 1)) / 3
@@ -150,10 +152,44 @@ def test_cem_s_term_is_that_of_its_formula(make_cem, reach):
     assert defense.penalty(Batch(z, y, z, z, ()))["cem"].item() == pytest.approx(2 * expected, rel=1e-5)
 
 
+def by_class(defense, z, y):
+    """The term, class after class, as the method's authors compute it."""
+    settings, terms = defense.settings, []
+    floor = torch.tensor(settings.threshold * settings.sigma**2 + settings.ridge)
+    for label in (label for label in y.unique().tolist() if label in defense.mixtures):
+        mixture, points = defense.mixtures[label], z[y == label]
+        groups = cem.nearest(points.detach(), mixture.centers)
+        own, sizes = cem.grouped((points - mixture.centers[groups]).square().mean(1), groups, len(mixture.centers))
+        trust = (settings.reach * sizes / mixture.members.clamp_min(1)).clamp_max(settings.most)
+        variances = trust * own + (1 - trust) * mixture.variances
+        logarithms = ((variances + settings.ridge).log() - floor.log()).relu()
+        terms.append((mixture.members / mixture.members.sum() * logarithms * (sizes > 0)).sum())
+    return defense.share * settings.weight * sum(terms, z.sum() * 0.0) / len(y.unique())
+
+
+def test_cem_s_classes_at_once_are_those_one_by_one_to_the_last_bit(make_cem):
+    defense, source = make_cem(weight=2.0, ramp=[1.0], components=5), torch.Generator().manual_seed(0)
+    seen, labels = torch.rand(200, 64, generator=source), torch.arange(200) % 9
+    mixtures = {}
+    for label in (7, 2, 0, 5, 8, 1):
+        points = seen[labels == label]
+        mixtures[label] = cem.clustered(points, cem.first_centers(points, 5, source), 20)
+    defense.adopt(mixtures)
+    y = torch.randint(0, 8, (48,), generator=source)  # two of them without clusters, one with clusters is not there
+    found = []
+    for term in (lambda z: by_class(defense, z, y), lambda z: defense.penalty(Batch(z, y, z, z, ()))["cem"]):
+        z = torch.rand(48, 64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        value = term(z)
+        value.backward()
+        found.append((value.detach(), z.grad))
+    assert found[0][0] > 0.1
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_cem_s_term_has_its_value_by_hand(make_cem):
     """One cluster at 0, a batch of z = 0.5 and a last variance of 0.05: v = .99 * .25 + .01 * .05."""
     defense = make_cem(weight=1.0, ramp=[1.0], sigma=0.2, threshold=0.25, ridge=0.01, reach=10.0)
-    defense.mixtures[0] = cem.Mixture(torch.zeros(1, 4), torch.tensor([8.0]), torch.tensor([0.05]))
+    defense.adopt({0: cem.Mixture(torch.zeros(1, 4), torch.tensor([8.0]), torch.tensor([0.05]))})
     z = torch.full((8, 1, 2, 2), 0.5, requires_grad=True)
     term = defense.penalty(Batch(z, torch.zeros(8).long(), z, z, ()))["cem"]
     assert term.item() == pytest.approx(math.log((0.2475 + 0.0005 + 0.01) / (0.25 * 0.04 + 0.01)), rel=1e-5)
@@ -163,7 +199,7 @@ def test_cem_s_term_has_its_value_by_hand(make_cem):
 
 def test_a_cluster_narrower_than_the_noise_costs_nothing(make_cem):
     defense = make_cem(weight=1.0, ramp=[1.0], sigma=1.0, threshold=1.0)
-    defense.mixtures[0] = cem.Mixture(torch.zeros(1, 4), torch.tensor([8.0]), torch.tensor([0.5]))
+    defense.adopt({0: cem.Mixture(torch.zeros(1, 4), torch.tensor([8.0]), torch.tensor([0.5]))})
     z = torch.full((8, 1, 2, 2), 0.5)
     assert defense.penalty(Batch(z, torch.zeros(8).long(), z, z, ()))["cem"].item() == 0
 

@@ -29,7 +29,7 @@ PARAMS = """\
 # a remark that stays
 scale: small                    # the only one
 seed: 1                         # >= 0
-runtime: {device: cpu, precision: float32, channels_last: true, threads: 1}
+runtime: {device: cpu, precision: float32, channels_last: true, threads: 1, graphs: true, repeatable: true}
 scales:
   names: [small]
   model:

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import math
@@ -6,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import read_csv, read_npz
 from splitprobe.information import mine
 from splitprobe.information.critics import log_mean_exp
@@ -179,6 +181,66 @@ def test_the_bound_that_decides_is_not_capped_by_its_few_images(params, cpu):
     estimator = Mine(critic, params.section("mine", Settings).calibrated, cpu, 1, "t")
     pairs = Pairs(x, x, as_it_is, nn.Identity())
     assert estimator.stopping(pairs, 5000) == pytest.approx(math.log(5000), abs=1e-3)
+
+
+def estimators(params, x, z):
+    """Both estimators, on some images and features."""
+    settings = params.section("mine", Settings)
+    with runtimes.Runtime(torch.device("cpu"), "float32", True, "").seeded(1, "critics"):
+        critics = (mine.PaperCritic(x.shape[1:], z.shape[1:]), mine.SeparableCritic((x, z), 8, 8, 3.0))
+    return [
+        lambda place, critic=critic, own=own: Mine(copy.deepcopy(critic), own, place, 1, "t")
+        for critic, own in zip(critics, (settings.paper, settings.calibrated), strict=True)
+    ]
+
+
+@pytest.fixture
+def images_and_features():
+    source = torch.Generator().manual_seed(0)
+    x = torch.rand(32, 3, 16, 16, generator=source)
+    return x, nn.functional.avg_pool2d(x, 2) + 0.1 * torch.rand(32, 3, 8, 8, generator=source)
+
+
+def test_a_step_of_mine_never_waits_for_the_device(params, cpu, images_and_features, waits):
+    x, z = images_and_features
+    for make in estimators(params, x, z):
+        estimator, order = make(cpu), cpu.generator(0)
+        pairs = Pairs((255 * x).to(torch.uint8), z, as_it_is, nn.Identity()).shuffled(order)
+        part = torch.arange(16)
+        estimator.step(*pairs.take(part, order), 32, order)
+        with waits:
+            estimator.step(*pairs.take(part, order), 32, order)
+        assert not waits.found, type(estimator.critic).__name__
+
+
+def test_steps_of_mine_in_bfloat16_are_nearly_those_in_float32(params, cpu, images_and_features):
+    x, z = images_and_features
+    for make in estimators(params, x, z):
+        values = []
+        for precision in ("float32", "bfloat16"):
+            estimator, order = make(cpu.at(precision)), cpu.generator(0)
+            values.append([estimator.step(x, z, 32, order).item() for _ in range(3)])
+        assert values[0][2] > values[0][0]
+        assert values[1] == pytest.approx(values[0], rel=0.05, abs=0.02), type(estimator.critic).__name__
+
+
+def test_a_measured_precision_leaves_no_trace_in_an_estimate(params, cpu, images_and_features, tmp_path, monkeypatch):
+    x, z = images_and_features
+    measured = []
+
+    def step_seconds(place, build):
+        measured.append(build(place)().item())
+        return 1.0
+
+    monkeypatch.setattr(runtimes, "MACHINE", tmp_path / "machine.json")
+    monkeypatch.setattr(runtimes, "_step_seconds", step_seconds)
+    pairs, found = Pairs(x, z, as_it_is, nn.Identity()), []
+    settings = params.section("mine", Settings)
+    undecided = runtimes.Runtime(cpu.device, "auto", True, "GPU")
+    for place in (cpu, undecided, undecided):
+        found.append(estimate_paper(pairs, pairs, settings, Budget(2, 0, 1, 32, 32), place, 1, ""))
+    assert found[0] == found[1] == found[2]
+    assert len(measured) == 2
 
 
 def test_the_papers_estimate_stays_under_its_cap_for_identical_pairs(params, cpu):

@@ -2,12 +2,19 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
-from splitprobe.learning.augment import TO_YIQ, _chroma, augment
+from splitprobe.learning.augment import TO_YIQ, _bases, _chroma, augment
 
 
 @pytest.fixture
 def x():
     return torch.rand(64, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.3
+
+
+def test_the_bases_are_made_once_and_undo_each_other(cpu):
+    to, back = _bases(cpu.device)
+    assert _bases(cpu.device)[0] is to
+    assert torch.equal(to, torch.tensor(TO_YIQ))
+    assert torch.allclose(to @ back, torch.eye(3), atol=1e-6)
 
 
 def test_nothing_asked_nothing_done(x, cpu):

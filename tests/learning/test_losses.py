@@ -39,6 +39,11 @@ def pair():
     return x, (x[:, :2, ::2, ::2] ** 2 + torch.randn(9, 2, 3, 3, generator=generator))
 
 
+def test_one_hot_is_torch_s():
+    y = torch.tensor([3, 0, 0, 4])
+    assert torch.equal(losses.one_hot(y, 6), F.one_hot(y, 6).float())
+
+
 def test_distances_match_the_explicit_form(pair):
     x = pair[0] + 100  # an offset must not cost digits
     slow = ((x[:, None].double() - x[None].double()).flatten(2).square().sum(2) + 1e-10).sqrt()

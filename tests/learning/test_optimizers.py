@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +27,22 @@ def descend(kind, settings):
         optimizer.step()
         scheduler.step()
     return weights.detach()
+
+
+def test_on_a_gpu_adam_s_step_is_one_kernel_that_a_graph_may_hold():
+    on_gpu, on_cpu = SimpleNamespace(is_cuda=True), torch.ones(1)
+    whole = {"fused": True, "capturable": True}
+    for kind in (torch.optim.Adam, torch.optim.AdamW):
+        assert optimizers.suited(kind, [on_gpu]) == optimizers.suited(kind, [{"params": [on_gpu]}]) == whole
+        assert optimizers.suited(kind, [on_cpu]) == optimizers.suited(kind, [{"params": [on_gpu, on_cpu]}]) == {}
+    assert optimizers.suited(torch.optim.SGD, [on_gpu]) == {}
+
+
+def test_what_suits_the_device_reaches_torch(monkeypatch):
+    monkeypatch.setattr(optimizers, "suited", lambda *_: {"maximize": True})
+    for kind in (optimizers.Adam, optimizers.AdamW, optimizers.SGD):
+        (group,) = kind(iter([torch.ones(1, requires_grad=True)]), 0.25).param_groups
+        assert (group["maximize"], group["lr"]) == (True, 0.25)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import DamagedFile, write_checkpoint
 from splitprobe.core.params import ParamsError, typed
 from splitprobe.datasets.base import open_dataset
@@ -84,6 +85,31 @@ def test_flips_and_held_out_images(plan, cpu, monkeypatch):
         used, held = {*x.amin((1, 2, 3)).round().int().tolist()}, {*training.held_out.tolist()}
         assert len(held) == 8 and not used & held, "the gray value of an image is its place"
         seen.clear()
+
+
+def test_steps_in_bfloat16_are_nearly_those_in_float32(plan, cpu):
+    found = []
+    for precision in ("float32", "bfloat16"):
+        training = Training(flat(40), plan, False, cpu.at(precision), 1)
+        found.append([training.step(training.images).item() for _ in range(3)])
+    assert found[1] == pytest.approx(found[0], rel=0.05)
+
+
+def test_a_measured_precision_leaves_no_trace(params, paths, cpu, tmp_path, monkeypatch):
+    measured = []
+
+    def step_seconds(place, build):
+        measured.append(build(place)().item())
+        return 1.0
+
+    monkeypatch.setattr(runtimes, "MACHINE", tmp_path / "machine.json")
+    monkeypatch.setattr(runtimes, "_step_seconds", step_seconds)
+    undecided, states = runtimes.Runtime(cpu.device, "auto", True, "GPU"), []
+    for place in (cpu, undecided, undecided):
+        train_prior("objects", params, paths, place)
+        states.append(load_prior(paths, "objects", cpu).denoiser.state_dict())
+    assert all(torch.equal(state[key], value) for state in states[1:] for key, value in states[0].items())
+    assert len(measured) == 2
 
 
 def test_the_stage_writes_and_repeats(params, paths, cpu):

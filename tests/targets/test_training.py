@@ -8,6 +8,8 @@ import torch
 from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import read_csv
 from splitprobe.core.params import ParamsError
+from splitprobe.defenses.dpsgd import Dpsgd
+from splitprobe.defenses.nls import NegativeLabelSmoothing
 from splitprobe.learning.schedule import Course
 from splitprobe.report.frame import lines
 from splitprobe.targets.target import load_target
@@ -151,6 +153,69 @@ def test_only_steps_that_are_made_count_for_the_warm_up(params, make_blueprint, 
     trainer.epoch(images, labels)
     assert trainer.rate.steps == 4
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(4 / 100)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: torch.tensor(1.0), lambda x: bool(x.sum() > 0),
+        lambda x: x.unique(), lambda x: torch.linalg.inv(x), lambda x: x.nonzero(),
+    ],
+)  # fmt: skip
+def test_waits_are_noticed(waits, wait):
+    x = torch.eye(3)
+    with waits:
+        (x + 1).square().sum(0)
+        assert not waits.found
+        wait(x)
+    assert waits.found
+
+
+def test_a_step_is_recorded_anew_where_the_defense_s_schedule_moves(make_trainer, monkeypatch):
+    trainer, renewed = make_trainer("nls", epochs=5), []
+    monkeypatch.setattr(trainer.replay, "renew", lambda: renewed.append(trainer.defense.factor))
+    images, labels = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8), torch.arange(16) % 4
+    rows = list(trainer.fit((images, labels), (images, labels), "ramp"))
+    factors = [row["smoothing_factor"] for row in rows]
+    # at its first value, wherever it moves, and at the end, where the memory is given back
+    moved = [factor for last, factor in zip([None, *factors], factors, strict=False) if factor != last]
+    assert renewed == [*moved, factors[-1]] and len(moved) > 2
+
+
+@pytest.mark.parametrize(
+    "name", ["siftfunnel", *(pytest.param(name, marks=pytest.mark.slow) for name in ("infoscissors", "dpsgd"))]
+)
+def test_a_measured_precision_leaves_no_trace_in_the_training(
+    params, paths, cpu, make_cell, tmp_path, monkeypatch, name
+):
+    seconds, steps = {"float32": 1.0, "bfloat16": 1.0}, []
+
+    def step_seconds(place, build):
+        steps.append(build(place)())
+        return seconds[place.precision]
+
+    monkeypatch.setattr(runtimes, "MACHINE", tmp_path / "machine.json")
+    monkeypatch.setattr(runtimes, "_step_seconds", step_seconds)
+    undecided, states = runtimes.Runtime(cpu.device, "auto", True, "GPU"), []
+    for place in (cpu.at("float32"), undecided, undecided):
+        result = train_target(make_cell(name), params, paths, place)
+        states.append(load_target(paths.target(f"cnn/{name}"), cpu).edge.state_dict())
+        assert result["provenance"]["device"].endswith("float32" if place is undecided else "test")
+    for state in states[1:]:
+        assert all(torch.equal(state[key], value) for key, value in states[0].items())
+    assert len(steps) == (0 if name == "dpsgd" else 2), "once in each precision, or never where it must be float32"
+    if steps:
+        (key,) = json.loads(runtimes.MACHINE.read_text())
+        sizes = f"training of cnn 8 wide cut at 2, unprotected, {name}, none, none, 3x32x32, 4 classes, batch 16"
+        assert key.endswith(sizes)
+
+
+def test_a_defense_may_need_float32_whatever_is_asked_for(make_trainer, cpu, monkeypatch):
+    place = cpu.at("bfloat16")
+    assert Dpsgd.full_precision
+    assert make_trainer("nls", place=place).runtime is place
+    monkeypatch.setattr(NegativeLabelSmoothing, "full_precision", True)
+    assert make_trainer("nls", place=place).runtime.precision == "float32"
 
 
 def test_a_dead_edge_is_warned_about_and_stays_finite(make_trainer, caplog):

@@ -35,6 +35,7 @@ from splitprobe.core.params import Params, ParamsError, bounded, typed
 from splitprobe.core.runtime import Runtime, progress
 from splitprobe.learning.augment import augment
 from splitprobe.learning.parts import joined
+from splitprobe.learning.replay import Replay
 from splitprobe.learning.schedule import Adam, Patience, Rate, Schedule, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.layers import ChannelExpand
@@ -159,7 +160,7 @@ class Generator(Decoder):
     ) -> None:
         super().__init__(name, target, seed, network, settings)
         self.plan, self.flip = plan, flip
-        self.optimizer = settings.optimizer(self.decoder.parameters(), plan.lr)
+        self.use(target.runtime)
         self.best_epoch, self.holdout_mse, self.sizes = 0, float("inf"), (0, 0)
         self.rate: Rate | None = None
 
@@ -171,9 +172,37 @@ class Generator(Decoder):
         self.plan = plan.on(self.sizes[0], size)
         return Rate(self.optimizer, self.plan, self.settings)
 
+    def use(self, runtime: Runtime) -> None:
+        """Begin anew with the optimizer, under a runtime."""
+        self.runtime, self.optimizer = runtime, self.settings.optimizer(self.decoder.parameters(), self.plan.lr)
+        self.replay = Replay(self._step, runtime, self.optimizer)
+
+    def settle(self, images: Tensor) -> None:
+        """Decide the precision, where it is open, by steps of a copy on a batch of uint8 images (N, C, H, W)."""
+        target = self.target
+
+        def build(place: Runtime) -> Callable[[], Tensor]:
+            one = copy.copy(self)
+            one.decoder = copy.deepcopy(self.decoder).train()
+            one.use(place)
+            z = self.observe(target.features(images), self.generator("precision"))
+            return lambda: one.step(z, images)
+
+        layout = target.blueprint.layout(target.edge)
+        work = f"{self.name} decoder of {count.parameters(self.decoder)} parameters, {layout}, {tuple(images.shape)}"
+        runtime = target.runtime.settled(work, build)
+        if runtime is not self.runtime:
+            self.use(runtime)
+
     def step(self, z: Tensor, images: Tensor) -> Tensor:
-        """One optimizer step on observed z and uint8 images (N, C, H, W); returns the loss."""
-        with self.target.runtime.autocast():
+        """One optimizer step on observed z and uint8 images (N, C, H, W); returns the loss.
+
+        On a GPU the next step may overwrite it.
+        """
+        return self.replay(z, images)
+
+    def _step(self, z: Tensor, images: Tensor) -> Tensor:
+        with self.runtime.autocast():
             x_hat = self.decoder(z)
         loss = F.mse_loss(x_hat.float(), images.float() / 255)
         self.optimizer.zero_grad(set_to_none=True)
@@ -183,6 +212,7 @@ class Generator(Decoder):
 
     def fit(self, auxiliary: Tensor) -> None:
         """Train on auxiliary images (uint8, N, C, H, W) and keep the epoch that is best on their held-out part."""
+        self.settle(auxiliary[: self.settings.batch_size])
         chosen = self.shuffled(torch.arange(len(auxiliary), device=auxiliary.device))
         held_size = self.held(len(auxiliary))
         fit_size = len(auxiliary) - held_size
@@ -217,6 +247,7 @@ class Generator(Decoder):
             bar.set_postfix(loss=f"{loss.item():.4f}", held_out=f"{error:.4f}")
             if self.rate.done:
                 break
+        self.replay.renew()  # gives its memory back
         if best is not None:  # None when every epoch diverged, which the scores then show
             self.decoder.load_state_dict(best)
         # what only the fit needs goes: other decoders follow

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from splitprobe.attacks.base import Attack, intercepted
 from splitprobe.core.params import Params, bounded
 from splitprobe.core.runtime import progress
 from splitprobe.learning import measures, optimizers
+from splitprobe.learning.replay import Replay
 from splitprobe.targets.target import Target
 
 CURVE_POINTS = 50  # rows of the curve, about; each costs a PSNR of all images
@@ -115,6 +117,7 @@ class Mle(Attack):
     """
 
     family, kind, access = "mle", "variants", "white-box"
+    replayable: ClassVar[bool] = True  # whether steps may be recorded as a CUDA graph
 
     def __init__(self, name: str, target: Target, seed: int, plan: Plan, truth: Tensor) -> None:
         super().__init__(name, target, seed)
@@ -124,13 +127,30 @@ class Mle(Attack):
         """The scalar to minimize, for candidates x (N, C, H, W) and observed z (N, c, h, w)."""
         raise NotImplementedError
 
-    def step(self, x: Tensor, z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One optimizer step on the pixels x; returns the loss before it."""
-        loss = self.loss(x, z)
+    def stepper(self, parts: list[Tensor], z: Tensor, optimizer: torch.optim.Optimizer) -> Callable[[], Tensor]:
+        """A function that makes the next optimizer step on a batch of images that lies in several tensors.
+
+        It returns the loss before the step, which the next one may overwrite on a GPU.
+        """
+        replay = Replay(partial(self.update, parts, z, optimizer), self.target.runtime, optimizer, (), self.replayable)
+
+        def step() -> Tensor:
+            loss = replay()
+            self.after(optimizer)
+            return loss
+
+        return step
+
+    def update(self, parts: list[Tensor], z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        """The part of a step that is the same each time, and runs on the device alone."""
+        loss = self.loss(torch.cat(parts), z)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         return loss
+
+    def after(self, optimizer: torch.optim.Optimizer) -> None:
+        """End a step: what Python has to do."""
 
     def descend(self, x: Tensor, z: Tensor, optimizer: torch.optim.Optimizer, steps: int) -> Tensor:
         """Run ``steps`` steps on the pixels x; returns x_hat (N, C, H, W) in [0, 1].
@@ -139,11 +159,11 @@ class Mle(Attack):
         """
         interval = max(1, steps // CURVE_POINTS)
         bar = progress(range(steps), f"{self.target.cell.name} MLE {self.name}", "step")
-        self.start_psnr_db = self._psnr(x)
+        self.start_psnr_db, step = self._psnr(x), self.stepper([x], z, optimizer)
         for i in bar:
             # taken before the step, which changes x in place
             psnr_db = self._psnr(x) if i % interval == 0 else None
-            loss = self.step(x, z, optimizer)
+            loss = step()
             if psnr_db is not None:
                 row = {"step": i, f"{self.name}_psnr_db": psnr_db, f"{self.name}_loss": loss.item()}
                 self.curve.append(row)
@@ -225,25 +245,18 @@ class TunedMle(Mle):
         groups = zip(pixels, trials, fall, strict=True)
         return optimizers.Adam([{"params": [x], "lr": trial.lr, "fall": by} for x, trial, by in groups])
 
-    def step(self, x: Tensor, z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One optimizer step, with x then clamped to [0, 1]; returns the loss before it."""
-        return self.iterate([x], z, optimizer)
-
-    def iterate(self, parts: list[Tensor], z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-        """One optimizer step on a batch of images that lies in several tensors, ``parts``; returns the loss before it.
-
-        Clamps the parts to [0, 1] afterwards, and lowers the learning rates.
-        """
-        loss = self.loss(torch.cat(parts), z)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        for group in optimizer.param_groups:
-            group["lr"] *= group["fall"]
+    def update(self, parts: list[Tensor], z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        """One optimizer step, with the images then clamped to [0, 1]."""
+        loss = super().update(parts, z, optimizer)
         with torch.no_grad():
             for part in parts:  # in place, on the leaves that the optimizer holds
                 part.clamp_(0, 1)
         return loss
+
+    def after(self, optimizer: torch.optim.Optimizer) -> None:
+        """Lower the learning rates."""
+        for group in optimizer.param_groups:
+            group["lr"] *= group["fall"]
 
     def start(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Gray images (N, *shape) with a little noise, the same at every call."""
@@ -284,7 +297,7 @@ class TunedMle(Mle):
         parts = [start.clone().requires_grad_() for _ in trials]
         optimizer = self.optimizer(parts, trials)
         self.weigh(trials, len(images), z.device)
-        repeated_z, curves = z.repeat(len(trials), 1, 1, 1), {}
+        step, curves = self.stepper(parts, z.repeat(len(trials), 1, 1, 1), optimizer), {}
         checks = checkpoints(steps)
         for i in progress(range(steps + 1), f"{self.target.cell.name} MLE trials", "step"):
             if i in checks:
@@ -295,7 +308,7 @@ class TunedMle(Mle):
                 if i >= max(2 * top, top + self.plan.trial_steps):
                     break
             if i < steps:
-                self.iterate(parts, repeated_z, optimizer)
+                step()
         return curves
 
     def reconstruct(self, z: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -75,6 +75,8 @@ class PriorTrial(Trial):
 class PriorMle(Hybrid):
     """The hybrid attack with the denoiser's term; ``hybrid`` is that attack on the same target, fitted before."""
 
+    replayable = False  # the noise level is another one in each step
+
     def __init__(
         self,
         target: Target,
@@ -103,11 +105,10 @@ class PriorMle(Hybrid):
         fall = self.own.low / self.own.high
         return self.own.high * fall ** min(1.0, self.taken / max(1, self.plan.most_steps - 1))
 
-    def iterate(self, parts: list[Tensor], z: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
-        """As :meth:`TunedMle.iterate`, at the next noise level."""
-        loss = super().iterate(parts, z, optimizer)
+    def after(self, optimizer: torch.optim.Optimizer) -> None:
+        """Lower the learning rates and the noise level."""
+        super().after(optimizer)
         self.taken += 1
-        return loss
 
     def weigh(self, trials: list[Trial], images: int, device: torch.device) -> None:
         """Take the weights of several trials, each with so many images in a batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import hashlib
 import logging
 import math
@@ -13,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ AUTO, SIZE = "auto", re.compile(r"(\d+(?:\.\d+)?) ?GiB")  # values of runtime.me
 SHARE = 0.5  # of the memory that features may take; networks and batches have the rest
 PLACES = "SPLITPROBE_PLACES"  # in the environment: how many stages share a device, as `splitprobe run` sets it
 GAIN = 1.2  # the other precision must be this much faster to be chosen, so that noise never flips the choice
+WARM_UP, TIMED = 6, 5  # steps before the clock starts, in which a CUDA graph is recorded too, and timed steps
+# gives a function that makes one training step under a runtime
+Build = Callable[["Runtime"], Callable[[], object]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Settings:
     precision: str = bounded(choices=("auto", "float32", "bfloat16"))
     channels_last: bool
     threads: int = bounded(1, 1024)
+    graphs: bool
+    repeatable: bool
     memory: str
 
     def __post_init__(self) -> None:
@@ -58,12 +64,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device with the precision that networks are trained in. Losses and distances are float32 everywhere."""
+    """A device with the precision that networks are trained in. Losses and distances are float32 everywhere.
+
+    ``precision`` is "auto" until :meth:`settled` has decided it; what is not decided is float32. ``graphs`` says that
+    training steps may be replayed as CUDA graphs (learning/replay.py).
+    """
 
     device: torch.device
     precision: str
     channels_last: bool
     name: str
+    graphs: bool = False
     memory: int | None = None  # bytes of the device that a stage may use; None: what is free
 
     def keeps(self, size: int) -> bool:
@@ -71,12 +82,26 @@ class Runtime:
         return size <= SHARE * (free(self.device) if self.memory is None else self.memory)
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """The autocast context for forward passes; does nothing in float32."""
+        """The autocast context for forward passes; does nothing but in bfloat16."""
         import torch
 
-        if self.precision == "float32":
+        if self.precision != "bfloat16":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
+
+    def at(self, precision: str) -> Runtime:
+        """The same device in a given precision."""
+        if precision == self.precision:
+            return self
+        return replace(self, precision=precision, name=f"{self.name.removesuffix(f', {self.precision}')}, {precision}")
+
+    def settled(self, work: str, build: Build) -> Runtime:
+        """This runtime with its precision decided, where it is "auto": the faster one, measured by steps of ``build``.
+
+        The choice is noted in data/machine.json and never measured again there. The key is torch's version, the
+        processor, what of the section ``runtime`` changes speed, and ``work``: what is trained, with all sizes.
+        """
+        return self if self.precision != "auto" else self.at(_faster_precision(self, work, build))
 
     def place(self, module: torch.nn.Module) -> torch.nn.Module:
         """Move a network to the device, in the chosen memory format."""
@@ -128,20 +153,15 @@ def start(settings: Settings) -> Runtime:
     if settings.device == "cuda" and not cuda:
         raise ParamsError("runtime.device = 'cuda': no GPU is usable here; set it to auto or cpu")
     device = torch.device("cuda" if cuda and settings.device != "cpu" else "cpu")
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # matrix products repeat with this alone
-        torch.use_deterministic_algorithms(True, warn_only=True)  # a kernel that has no such form says so
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a kernel per tensor
+    repeat(settings.repeatable, device)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False  # on by default: a GPU's convolutions would keep 10 bits of float32's 23
     threads = torch.get_num_threads()
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {threads} thread{'s' * (threads > 1)}"
-    precision = settings.precision
-    if precision == "auto":
-        precision = _faster_precision(device, settings.channels_last)
-    return Runtime(device, precision, settings.channels_last, f"{name}, {precision}", settings.most)
+    undecided = Runtime(device, "auto", settings.channels_last, name, settings.graphs, settings.most)
+    if settings.precision == "auto" and device.type == "cpu":
+        return undecided.at("float32")  # a clock must not decide the digits of results that any CPU can make again
+    return undecided.at(settings.precision)
 
 
 def free(device: torch.device) -> float:
@@ -159,11 +179,21 @@ def free(device: torch.device) -> float:
     return math.inf
 
 
-def _faster_precision(device: torch.device, channels_last: bool) -> str:
-    """The faster precision on this machine, measured once and remembered, so that later stages agree."""
+def repeat(repeatable: bool, device: torch.device) -> None:
+    """Ask a GPU for kernels that give the same digits in each run, or for the fastest ones; a CPU's always repeat."""
     import torch
 
-    key = f"torch {torch.__version__}, {_processor(device)}, {torch.get_num_threads()} threads, {channels_last=}"
+    torch.backends.cudnn.benchmark = not repeatable
+    torch.backends.cudnn.deterministic = repeatable
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # matrix products repeat with this alone
+        torch.use_deterministic_algorithms(repeatable, warn_only=True)  # a kernel that has no such form says so
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a kernel per tensor
+
+
+def _faster_precision(runtime: Runtime, work: str, build: Build) -> str:
+    """The faster precision of some work on this machine, measured once and remembered, so that later stages agree."""
+    key = f"{_machine(runtime)}, {work}"
     with _other_processes_wait():  # stages that start together must not choose differently
         try:
             known = dict(read_json(MACHINE))
@@ -171,10 +201,12 @@ def _faster_precision(device: torch.device, channels_last: bool) -> str:
             known = {}
         noted = known.get(key)
         if not isinstance(noted, dict) or noted.get("precision") not in ("float32", "bfloat16"):
-            seconds = {name: _step_seconds(device, name, channels_last) for name in ("float32", "bfloat16")}
+            with runtime.seeded(0, "precision"):  # what is trained next must not depend on whether this was measured
+                seconds = {name: _step_seconds(runtime.at(name), build) for name in ("float32", "bfloat16")}
+            gc.collect()  # networks that were measured, and recorded steps, may hold one another in a GPU's memory
             ratio = seconds["float32"] / seconds["bfloat16"]
             known[key] = {"precision": "bfloat16" if ratio > GAIN else "float32", "bfloat16_speedup": ratio}
-            log.info("precision: bfloat16 runs at %.2fx the speed of float32 here: %s", ratio, known[key]["precision"])
+            log.info("%s: bfloat16 runs at %.2fx the speed of float32 here: %s", work, ratio, known[key]["precision"])
             write_json(MACHINE, known)
     return known[key]["precision"]
 
@@ -188,23 +220,28 @@ def _other_processes_wait() -> Iterator[None]:
         yield
 
 
-def _step_seconds(device: torch.device, precision: str, channels_last: bool) -> float:
-    """Best of three training steps of a small convolutional block."""
+def _step_seconds(runtime: Runtime, build: Build) -> float:
+    """The best time of a training step."""
     import torch
 
-    runtime = Runtime(device, precision, channels_last, "")
-    with runtime.seeded(0, "precision"):
-        net = runtime.place(torch.nn.Sequential(*(torch.nn.Conv2d(32, 32, 3, padding=1) for _ in range(3))))
-        x = torch.rand(32, 32, 16, 16, device=device)
-    best = float("inf")
-    for _ in range(4):
+    step, best = build(runtime), float("inf")
+    for i in range(WARM_UP + TIMED):
         begin = time.perf_counter()
-        with runtime.autocast():
-            loss = net(x).float().square().mean()
-        loss.backward()
-        loss.item()
-        best = min(best, time.perf_counter() - begin)
+        step()
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize()
+        if i >= WARM_UP:
+            best = min(best, time.perf_counter() - begin)
     return best
+
+
+def _machine(runtime: Runtime) -> str:
+    """What a step's time depends on beside the work."""
+    import torch
+
+    repeatable = torch.are_deterministic_algorithms_enabled()
+    here = f"torch {torch.__version__}, {_processor(runtime.device)}, {torch.get_num_threads()} threads"
+    return f"{here}, channels_last={runtime.channels_last}, graphs={runtime.graphs}, {repeatable=}"
 
 
 def _processor(device: torch.device) -> str:

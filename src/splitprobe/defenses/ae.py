@@ -68,8 +68,8 @@ class Coder(nn.Module):
 
 def sobel(images: Tensor) -> Tensor:
     """Horizontal and vertical Sobel gradients of images (B, C, H, W), as (2, B, C, H - 2, W - 2)."""
-    smooth = images.new_tensor([1.0, 2.0, 1.0])
-    across = images.new_tensor([-1.0, 0.0, 1.0])
+    across = torch.arange(-1, 2, dtype=images.dtype, device=images.device)
+    smooth = 2 - across.abs()  # 1, 2, 1; made on the device, so that Python does not wait for it
     channels = images.shape[1]
     kernels = [torch.outer(a, b).expand(channels, 1, 3, 3) for a, b in ((smooth, across), (across, smooth))]
     # one group for each channel: the gradients of colors stay apart

@@ -75,7 +75,8 @@ class Defense:
     says whether the cloud does, in evaluation too. ``masks`` says that entries may be missing from a release, which
     then has zeros in their places that mean nothing: strong decoders are told what came through. ``estimator`` is what
     the defense trains beside the network to know what z says about x; training tells afterwards whether the edge outran
-    it.
+    it. ``full_precision`` says that training must be in float32. ``replayable`` says that steps may be recorded as a
+    CUDA graph: they have the same shapes, and what Python holds changes between epochs alone.
     """
 
     title: ClassVar[str] = "Unprotected"
@@ -83,6 +84,8 @@ class Defense:
     stochastic: ClassVar[bool] = False
     stochastic_cloud: ClassVar[bool] = False
     masks: ClassVar[bool] = False
+    full_precision: ClassVar[bool] = False
+    replayable: ClassVar[bool] = True
     estimator: Estimator | None = None
 
     def __init__(self, settings: Any) -> None:
@@ -175,7 +178,10 @@ class Defense:
         """Called before training: build what is trained beside the network (an estimator, an adversary)."""
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:
-        """Called before each epoch, counted from 1: move a schedule. Returns values for the training curve."""
+        """Called before each epoch, counted from 1: move a schedule. Returns values for the training curve.
+
+        They are all numbers that steps are made with and that are not the same in each epoch.
+        """
         return {}
 
     @property

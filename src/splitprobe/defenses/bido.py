@@ -19,11 +19,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
-from splitprobe.learning.losses import pairwise_distances
+from splitprobe.learning.losses import one_hot, pairwise_distances
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,15 @@ def gaussian_kernel(points: Tensor, bandwidth: float | None) -> Tensor:
     if bandwidth is not None:
         return torch.exp(-distances.square() / (2 * bandwidth**2 * points[0].numel()))
     # detached: the bandwidth is a constant of the batch, through which no gradient flows
-    off_diagonal = distances.detach()[~torch.eye(len(points), dtype=torch.bool, device=points.device)]
-    median = off_diagonal.median() if len(off_diagonal) else off_diagonal.new_tensor(0.0)
+    median = off_diagonal(distances.detach()).median()  # NaN for a single point
     scale = torch.where(median > 1e-4, median, 1.0)  # pairwise_distances puts 1e-5 between equal points
     return torch.exp(-(distances / scale).square() / 2)
+
+
+def off_diagonal(values: Tensor) -> Tensor:
+    """All values (n, n) but those on the diagonal, (n^2 - n,), row by row; a mask would make Python wait for a GPU."""
+    n = len(values)
+    return values.flatten()[1:].view(n - 1, n + 1)[:, :n].flatten()
 
 
 def centered(kernel: Tensor) -> Tensor:
@@ -118,7 +122,7 @@ class Bido(Defense):
 
         The kernel of the labels is linear on one-hot vectors, as in BiDO's code.
         """
-        classes = F.one_hot(batch.y, batch.logits.shape[1]).double()
+        classes = one_hot(batch.y, batch.logits.shape[1]).double()
         # the last activation is the logits, which is no hidden feature
         hidden = batch.activations[:-1] if self.settings.features == "all" else (batch.z,)
         # dependence is linear in the matrix of each feature, so their sum is compared once with x and once with y

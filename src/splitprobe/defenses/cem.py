@@ -35,6 +35,8 @@ from splitprobe.defenses.base import Batch, Noisy, Site
 from splitprobe.models.layers import bottleneck, deconv_tanh
 from splitprobe.models.split import Layout
 
+EXACT = "donot_use_mm_for_euclid_dist"  # differences are taken before squares, as cdist does it for few points
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -58,7 +60,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The clusters of one class: centers (k, D), members (k,), and variances (k,), each a mean over entries."""
+    """The clusters of one class: centers (k, D), members (k,), and variances (k,), each a mean over entries.
+
+    Those of several classes have one dimension more in front.
+    """
 
     centers: Tensor
     members: Tensor
@@ -72,7 +77,7 @@ def nearest(points: Tensor, centers: Tensor) -> Tensor:
 
 def grouped(values: Tensor, groups: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The mean of values (N, ...) in each of ``count`` groups (N,), and the groups' sizes; a mean of none is 0."""
-    sizes = torch.bincount(groups, minlength=count).to(values.dtype)
+    sizes = values.new_zeros(count).index_add(0, groups, values.new_ones(len(groups)))
     sums = values.new_zeros((count, *values.shape[1:])).index_add(0, groups, values)
     return sums / sizes.clamp_min(1).view(-1, *[1] * (values.ndim - 1)), sizes
 
@@ -107,12 +112,13 @@ class Cem(Noisy):
 
     title = "CEM"
     Settings = Settings
+    replayable = False  # keeps the features of each step
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.epochs, self.share = 1, settings.ramp[-1]
-        self.mixtures: dict[int, Mixture] = {}
         self.seen: list[tuple[Tensor, Tensor]] = []
+        self.adopt({})
 
     def modify(self, edge: nn.Sequential, cloud: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential]:
         """Narrow z to ``channels`` values in (0, 1) at the edge's end, widen it in the cloud."""
@@ -120,7 +126,8 @@ class Cem(Noisy):
 
     def prepare(self, site: Site) -> None:
         """Note the number of epochs, and begin without clusters."""
-        self.epochs, self.mixtures, self.seen = site.epochs, {}, []
+        self.epochs, self.seen = site.epochs, []
+        self.adopt({})
         self.generator = site.runtime.generator(site.seed, "mixture")
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:
@@ -145,13 +152,22 @@ class Cem(Noisy):
             return
         z, y = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
         self.seen = []
-        count, iterations = self.settings.components, self.settings.iterations
+        count, iterations, mixtures = self.settings.components, self.settings.iterations, dict(self.mixtures)
         for label in y.unique().tolist():
             points = z[y == label]
             if len(points) > count:
-                known = self.mixtures.get(label)
+                known = mixtures.get(label)
                 centers = known.centers if known else first_centers(points, count, self.generator)
-                self.mixtures[label] = clustered(points, centers, iterations)
+                mixtures[label] = clustered(points, centers, iterations)
+        self.adopt(mixtures)
+
+    def adopt(self, mixtures: dict[int, Mixture]) -> None:
+        """Take these clusters, by class; they are laid side by side, so that a step treats all classes at once."""
+        self.mixtures = dict(sorted(mixtures.items()))
+        if mixtures:
+            parts = ("centers", "members", "variances")
+            self.stacked = Mixture(*(torch.stack([getattr(m, part) for m in self.mixtures.values()]) for part in parts))
+            self.labels = torch.tensor(list(self.mixtures), device=self.stacked.centers.device)
 
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:
         """Keep the batch's features for the clusters of the next epoch; returns nothing."""
@@ -159,25 +175,33 @@ class Cem(Noisy):
             self.seen.append((batch.z.detach().flatten(1).float(), batch.y))
         return {}
 
-    def excess(self, z: Tensor, mixture: Mixture) -> Tensor:
-        """The term of one class, a scalar, from its features z (N, D) in the batch."""
-        settings, count = self.settings, len(mixture.centers)
-        groups = nearest(z.detach(), mixture.centers)
-        own, sizes = grouped((z - mixture.centers[groups]).square().mean(1), groups, count)
-        trust = (settings.reach * sizes / mixture.members.clamp_min(1)).clamp_max(settings.most)
-        variances = trust * own + (1 - trust) * mixture.variances
-        floor = torch.tensor(settings.threshold * settings.sigma**2 + settings.ridge, device=z.device)
+    def excess(self, z: Tensor, y: Tensor) -> Tensor:
+        """The term of each class that has clusters, (classes,), for features z (B, D) with labels y (B,)."""
+        # without masks, lists of labels and the like: Python would wait for a GPU's answer in the middle of a step
+        settings, (classes, count) = self.settings, self.stacked.members.shape
+        match = y[:, None] == self.labels
+        place = match.int().argmax(1)
+        centers = self.stacked.centers[place]
+        inner = torch.cdist(z.detach()[:, None], centers, compute_mode=EXACT).squeeze(1).argmin(1)
+        # one group more, for images of a class without clusters
+        groups = torch.where(match.any(1), place * count + inner, classes * count)
+        distances = (z - centers.gather(1, inner[:, None, None].expand(-1, 1, z.shape[1])).squeeze(1)).square().mean(1)
+        own, sizes = (part[:-1].view(classes, count) for part in grouped(distances, groups, classes * count + 1))
+        trust = (settings.reach * sizes / self.stacked.members.clamp_min(1)).clamp_max(settings.most)
+        variances = trust * own + (1 - trust) * self.stacked.variances
+        floor = z.new_full((), settings.threshold * settings.sigma**2 + settings.ridge)
         logarithms = ((variances + settings.ridge).log() - floor.log()).relu()
-        shares = mixture.members / mixture.members.sum()
+        shares = self.stacked.members / self.stacked.members.sum(1, keepdim=True)
         # a cluster that the batch does not hold has no gradient and, as published, no value
-        return (shares * logarithms * (sizes > 0)).sum()
+        return (shares * logarithms * (sizes > 0)).sum(1)
 
     def penalty(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted mean of the term over the classes in the batch; 0 before there are clusters."""
-        z, labels = batch.z.flatten(1).float(), batch.y.unique().tolist()
-        terms = [self.excess(z[batch.y == label], self.mixtures[label]) for label in labels if label in self.mixtures]
+        z, y = batch.z.flatten(1).float(), batch.y.sort().values
+        terms = self.excess(z, batch.y).unbind() if self.mixtures else ()
         # a zero with a gradient, where there is no term
-        return {"cem": self.share * self.settings.weight * sum(terms, z.sum() * 0.0) / len(labels)}
+        total = self.share * self.settings.weight * sum(terms, z.sum() * 0.0)
+        return {"cem": total / (1 + (y[1:] != y[:-1]).sum())}
 
     def gray_box_decoder(self, layout: Layout) -> nn.Module | None:
         """A convolution that undoes the bottleneck, then the plain decoder of the network's family."""

@@ -65,6 +65,7 @@ class Dpsgd(Defense):
 
     title = "DP-SGD"
     Settings = Settings
+    full_precision = True  # a norm in bfloat16 is not the one that the accounting takes for granted
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

@@ -60,7 +60,7 @@ class FeatureDropout(Defense):
         square of the values that came through. Squared, the mismatch is -2 d^2 times its logarithm: u^2 without masks,
         and never above -2 d^2 log(hidden). So a zero says little where masks are many.
         """
-        seen, hidden = observed != 0, observed.new_tensor(self.settings.rate**queries)
+        seen, hidden = observed != 0, observed.new_full((), self.settings.rate**queries)
         energy = observed.square().sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp_min(1)
         variance = (self.settings.near_zero**2 * energy.clamp_min(1e-12))[:, None, None, None]
         likelihood = torch.logaddexp(hidden.log(), torch.log1p(-hidden) - z_hat.square() / (2 * variance))

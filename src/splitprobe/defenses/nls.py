@@ -10,13 +10,11 @@ against attacks on features. Expected: z leaks as much as unprotected.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Defense, Site
-from splitprobe.learning.losses import soft_cross_entropy
+from splitprobe.learning.losses import one_hot, soft_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -65,5 +63,4 @@ class NegativeLabelSmoothing(Defense):
     def task_loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy to the smoothed labels, a scalar; unlike torch's own, it counts negative shares."""
         classes = logits.shape[1]
-        one_hot = F.one_hot(y, classes).to(torch.float32)
-        return soft_cross_entropy(logits, (1 - self.factor) * one_hot + self.factor / classes)
+        return soft_cross_entropy(logits, (1 - self.factor) * one_hot(y, classes) + self.factor / classes)

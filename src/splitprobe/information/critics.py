@@ -185,7 +185,7 @@ class SeparableCritic(nn.Module):
         for rows, a_part in zip(columns.split(CHUNK), a.split(CHUNK), strict=True):
             values = self.scores(a_part, b)
             is_joint = columns[None, :] == rows[:, None]
-            joint.append(values[is_joint])
+            joint.append(values.gather(1, rows[:, None]).squeeze(1))
             # exp(-inf) = 0: the joint pair drops out of both sums
             values = values.masked_fill(is_joint, -math.inf)
             by_x.append(torch.logsumexp(values, 1))

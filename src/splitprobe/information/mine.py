@@ -21,7 +21,9 @@ the densities, is best for InfoNCE too.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +37,7 @@ from splitprobe.information.pairs import Pairs, partners
 from splitprobe.information.settings import Budget, Converging, Optimizer, Settings
 from splitprobe.learning import optimizers
 from splitprobe.learning.schedule import Rate, UntilConverged, enough
+from splitprobe.models import count
 
 LIKE = 2048  # fit images whose statistics standardize x and z
 
@@ -99,6 +102,27 @@ class Mine:
             joint, log_marginal = self.critic(x, z, generator)
         return bound(joint, log_marginal, 1 / n if self.critic.counts_joint else 0)
 
+    def step(self, x: Tensor, z: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """One optimizer step on a batch from a set of n images; returns the bound before it."""
+        value = self.value(x, z, n, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        (-value).backward()  # the bound is maximized
+        self.optimizer.step()
+        return value.detach()
+
+    def settle(self, fit: Pairs) -> None:
+        """Decide the precision, where it is open, by steps of a copy on some of the fit pairs."""
+
+        def build(place: Runtime) -> Callable[[], Tensor]:
+            one = Mine(copy.deepcopy(self.critic), self.settings, place, self.seed, self.name)
+            draws = one.generator("precision")
+            x, z = fit.take(slice(self.batch(fit)), draws)
+            return lambda: one.step(x, z, len(fit.x), draws)
+
+        shapes = f"{tuple(fit.x.shape[1:])} and {tuple(fit.z.shape[1:])}"
+        work = f"{type(self.critic).__name__} of {count.parameters(self.critic)} parameters on {shapes}"
+        self.runtime = self.runtime.settled(f"{work}, batch {self.batch(fit)}", build)
+
     def epoch(self, fit: Pairs, order: torch.Generator, noise: torch.Generator, rate: Rate) -> float:
         """Train for one pass over the fit pairs; returns the mean of the batches' bounds, each before its own step."""
         self.critic.train()
@@ -107,12 +131,8 @@ class Mine:
         values = []
         # full batches only: what a batch can certify depends on its size
         for part in index[: len(index) - len(index) % batch_size].split(batch_size):
-            value = self.value(*fit.take(part, noise), len(fit.x), order)
-            self.optimizer.zero_grad(set_to_none=True)
-            (-value).backward()  # the bound is maximized
-            self.optimizer.step()
+            values.append(self.step(*fit.take(part, noise), len(fit.x), order))
             rate.batch()
-            values.append(value.detach())
         return torch.stack(values).mean().item()
 
     def embedded(self, pairs: Pairs, noise: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -176,6 +196,7 @@ class Mine:
 
         Returns a row for each: fit and held-out nats, what chance does to these, and InfoNCE where the critic gives it.
         """
+        self.settle(fit)
         order, noise, rows = self.generator("order"), self.generator("noise"), []
         bar = progress(range(1, rate.epochs + 1), label)
         for epoch in bar:

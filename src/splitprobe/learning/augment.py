@@ -1,5 +1,6 @@
 """Flips and color jitter of a whole batch at once, on the device, with separate draws for each image."""
 
+import functools
 import math
 
 import torch
@@ -30,7 +31,7 @@ def augment(x: Tensor, flip: bool, jitter: float, generator: torch.Generator) ->
         matrix = _chroma(saturation, 2 * math.pi * jitter * draws[3])
     # contrast pulls toward the image's mean luma, which the chroma map leaves unchanged
     means = x.mean((2, 3)) * brightness[:, None]
-    luma = means if x.shape[1] == 1 else means @ means.new_tensor(TO_YIQ[0])[:, None]
+    luma = means if x.shape[1] == 1 else means @ _bases(x.device)[0][0, :, None]
     offset = (1 - contrast)[:, None] * luma
     matrix = matrix * (brightness * contrast)[:, None, None]
     mixed = torch.einsum("boc,bchw->bohw", matrix, x) + offset[:, :, None, None]
@@ -39,10 +40,17 @@ def augment(x: Tensor, flip: bool, jitter: float, generator: torch.Generator) ->
 
 def _chroma(saturation: Tensor, angle: Tensor) -> Tensor:
     """RGB maps (B, 3, 3) that scale the chroma by ``saturation`` (B,) and turn it by ``angle`` (B,), in radians."""
-    basis = torch.tensor(TO_YIQ, device=angle.device)
+    basis, back = _bases(angle.device)
     turned = torch.zeros(len(angle), 3, 3, device=angle.device)
-    turned[:, 0, 0] = 1
+    turned[:, 0, 0].fill_(1)
     turned[:, 1, 1] = turned[:, 2, 2] = saturation * angle.cos()
     turned[:, 2, 1] = saturation * angle.sin()
     turned[:, 1, 2] = -turned[:, 2, 1]
-    return torch.linalg.inv(basis) @ turned @ basis
+    return back @ turned @ basis
+
+
+@functools.lru_cache
+def _bases(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The map of colors to YIQ and the map back, (3, 3) each, made once: Python would wait for them at each step."""
+    basis = torch.tensor(TO_YIQ)
+    return basis.to(device), torch.linalg.inv(basis).to(device)

@@ -21,7 +21,7 @@ Measure = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 class Estimator:
-    """A network with its own Adam, which makes ``pace`` steps for each step of the edge; ``steps`` counts them.
+    """A network with its own Adam, which makes ``pace`` steps for each step of the edge.
 
     ``loss`` is what it is fitted by; ``error``, which must not be negative, is what two of them are compared by.
     Outside of these its weights take no gradient, so that the edge's loss cannot change them.
@@ -29,8 +29,13 @@ class Estimator:
 
     def __init__(self, net: nn.Module, lr: float, pace: int, loss: Measure, error: Measure) -> None:
         self.net, self.lr, self.pace, self.loss, self.error = net.requires_grad_(False), lr, pace, loss, error
-        self.steps = 0
         self.optimizer = optimizers.Adam(net.parameters(), lr)
+
+    @property
+    def steps(self) -> int:
+        """The steps made so far, as Adam counts them: Python does not see those of a replayed CUDA graph."""
+        states = list(self.optimizer.state.values())
+        return int(states[0]["step"]) if states else 0
 
     def follow(self, x: Tensor, z: Tensor) -> Tensor:
         """Make the steps between two of the edge on one batch of images (B, C, H, W) and features (B, c, h, w).
@@ -48,7 +53,6 @@ class Estimator:
             loss.backward()
             self.optimizer.step()
         self.net.requires_grad_(False)
-        self.steps += steps
         return loss.detach()
 
     def fresh(self) -> Estimator:

@@ -69,6 +69,11 @@ def pearson(z: Tensor) -> Tensor:
         return correlation.square().mean()
 
 
+def one_hot(y: Tensor, classes: int) -> Tensor:
+    """1 for the true class and 0 for the others, (B, classes); torch's own looks at the labels first."""
+    return (y[:, None] == torch.arange(classes, device=y.device)).float()
+
+
 def smoothed_labels(y: Tensor, classes: int, smoothing: float) -> Tensor:
     """Targets (B, classes): 1 - smoothing for the true class, the rest shared equally; equation (14)."""
     targets = torch.full((len(y), classes), smoothing / (classes - 1), device=y.device)

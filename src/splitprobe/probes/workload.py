@@ -295,6 +295,7 @@ def measured_rate(study: Study, place: runtimes.Runtime) -> float:
     settings, course = params.section("training", training.Settings), Course(1, 1e-4, "constant", 0, 0.0)
     fast = place.device.type != "cpu"
     size = settings.batch_size if fast else max(2, min(settings.batch_size, int(BENCH / (STEP * (edge + cloud)))))
+    place = training.settled(blueprint, settings, course, place, size)
     trainer = training.Trainer(blueprint, settings, course, place, 0, size)
     images = torch.randint(0, 256, (size, source.channels, source.side, source.side), device=place.device)
     images, labels = images.to(torch.uint8), torch.arange(size, device=place.device) % CLASSES

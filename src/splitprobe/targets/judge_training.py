@@ -58,6 +58,7 @@ def train_judge(dataset: str, params: Params, paths: Paths, runtime: Runtime) ->
     shape = Shape(summary["channels"], summary["side"], len(summary["classes"]), plan.width)
     # a seed of its own: a target of the same architecture shares neither its first weights nor its order of images
     seed = derive(params.seed, "judge", dataset)
+    runtime = training.settled(Blueprint.from_params(cell, shape, params), shared, plan, runtime, images)
     trainer = training.Trainer(Blueprint.from_params(cell, shape, params), shared, plan, runtime, seed, images)
     log.info("%s: %d epochs on %d images, %s", cell.name, plan.epochs, images, runtime.name)
     with runtime.seeded(seed, "layers"):  # nn.Dropout draws from torch's global generator

@@ -13,6 +13,7 @@ import copy
 import logging
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -153,6 +154,11 @@ def train_prior(dataset: str, params: Params, paths: Paths, runtime: Runtime) ->
     plan, flip = params.scaled("prior", Plan), params.raw("training.flip")
     prepared, summary = open_dataset(paths, dataset)
     images = runtime.images(prepared.role("auxiliary")[0])
+    batch = min(plan.batch_size, len(images))
+    runtime = runtime.settled(
+        f"denoiser {plan.width} wide of {tuple(images.shape[1:])}, batch {batch}",
+        lambda place: partial(Training(images[:batch], plan, flip, place, 0).step, images[:batch]),
+    )
     training = Training(images, plan, flip, runtime, params.seed, dataset)
     log.info("prior/%s: at most %d epochs on %d images, %s", dataset, training.rate.epochs, len(images), runtime.name)
     errors = training.fit(f"prior/{dataset}")

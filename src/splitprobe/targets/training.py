@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from splitprobe.defenses.base import Batch, Defense, Site
 from splitprobe.learning.augment import augment
 from splitprobe.learning.estimator import Estimator, comparison
 from splitprobe.learning.parts import joined
+from splitprobe.learning.replay import Replay
 from splitprobe.learning.schedule import Adam, Course, Rate, batches, renew_statistics
 from splitprobe.models import count
 from splitprobe.models.split import Shape
@@ -95,8 +96,9 @@ class Trainer:
     def __init__(
         self, blueprint: Blueprint, settings: Settings, schedule: Course, runtime: Runtime, seed: int, size: int
     ) -> None:
-        self.settings, self.schedule, self.runtime, self.seed = settings, schedule, runtime, seed
         self.defense: Defense = blueprint.defense
+        runtime = runtime.at("float32") if self.defense.full_precision else runtime
+        self.settings, self.schedule, self.runtime, self.seed = settings, schedule, runtime, seed
         # one seed for every cell: two defenses that share layers start from the same weights
         with runtime.seeded(seed, "weights"):
             self.edge, self.cloud = (runtime.place(half) for half in blueprint.build())
@@ -120,6 +122,9 @@ class Trainer:
         private = self.defense.make_private(self.net, self.optimizer, site)
         if private is not None:
             self.optimizer, self.draw = private
+        static = private is None and self.defense.replayable
+        self.replay = Replay(self._step, runtime, self.optimizer, (self.views, self.noise), static)
+        self.scheduled: dict[str, float] = {}  # the values that this epoch's steps are made with
 
     def forward(self, x: Tensor, y: Tensor) -> Batch:
         """One forward pass in training mode."""
@@ -140,7 +145,17 @@ class Trainer:
         return {"task": self.defense.task_loss(batch.logits, batch.y), **self.defense.penalty(batch)}
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Batch, dict[str, Tensor]]:
-        """One optimizer step on uint8 images: the batch, and the loss, its terms and the defense's own readings."""
+        """One optimizer step on uint8 images: the batch, and the loss, its terms and the defense's own readings.
+
+        On a GPU the next step may overwrite what this one returned.
+        """
+        # a private batch that is too large for the memory comes in parts, and only the last one's step is made
+        if not getattr(self.optimizer, "_is_last_step_skipped", False):
+            self.rate.begin_step()
+        return self.replay(images, labels)
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Batch, dict[str, Tensor]]:
+        """The part of a step that is the same each time, and runs on the device alone."""
         x = augment(images.float() / 255, self.settings.flip, self.settings.jitter, self.views)
         batch = self.forward(x, labels)
         readings = self.defense.inner_step(batch)
@@ -148,9 +163,6 @@ class Trainer:
         loss = sum(terms.values())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        # a private batch that is too large for the memory comes in parts, and only the last one's step is made
-        if not getattr(self.optimizer, "_is_last_step_skipped", False):
-            self.rate.begin_step()
         self.optimizer.step()
         return batch, {"loss": loss, **terms, **readings}
 
@@ -190,6 +202,9 @@ class Trainer:
         bar = progress(range(1, self.schedule.epochs + 1), label)
         for epoch in bar:
             scheduled = self.defense.begin_epoch(epoch)
+            if scheduled != self.scheduled:
+                self.scheduled = scheduled
+                self.replay.renew()
             row = {"epoch": epoch, **self.epoch(*train), **scheduled}
             if not math.isfinite(row["loss"]):
                 log.warning("%s, epoch %d: the loss is %g, training stops here", label, epoch, row["loss"])
@@ -207,6 +222,7 @@ class Trainer:
             row |= {"validation_loss": loss, "validation_accuracy": accuracy}
             bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if k != "epoch"})
             yield row
+        self.replay.renew()  # gives its memory back
         self.kept.load_state_dict(best)
 
     def renew_statistics(self, images: Tensor) -> None:
@@ -266,6 +282,29 @@ class Trainer:
                 loss += self.defense.task_loss(logits, y).item() * len(y)
                 correct += (logits.argmax(1) == y).sum().item()
         return loss / len(labels), correct / len(labels)
+
+
+def settled(blueprint: Blueprint, settings: Settings, schedule: Course, runtime: Runtime, size: int) -> Runtime:
+    """The runtime with its precision decided, where it is open, by training steps of a copy of these networks.
+
+    They see noise, in batches as a set of ``size`` images has, under the defense as its last epoch has it.
+    """
+    cell, shape, defense = blueprint.cell, blueprint.shape, blueprint.defense
+    if defense.full_precision:
+        return runtime.at("float32")
+    batch = min(defense.batch_size or settings.batch_size, size)
+
+    def build(place: Runtime) -> Callable[[], object]:
+        trainer = Trainer(copy.deepcopy(blueprint), settings, schedule, place, 0, size)
+        trainer.defense.begin_epoch(schedule.epochs)
+        trainer.net.train()
+        noise = torch.randint(0, 256, (batch, shape.side, shape.side, shape.channels), dtype=torch.uint8)
+        images, labels = place.images(noise), torch.arange(batch, device=place.device) % shape.classes
+        return lambda: trainer.step(images, labels)
+
+    names = f"{cell.model} {shape.width} wide cut at {cell.cut}, {cell.architecture}, {cell.defense}"
+    sizes = f"{shape.channels}x{shape.side}x{shape.side}, {shape.classes} classes, batch {batch}"
+    return runtime.settled(f"training of {names}, {cell.variant}, {cell.ablation}, {sizes}", build)
 
 
 def batch_channels(edge: nn.Sequential) -> int:
@@ -349,6 +388,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
         target = with_defense(source, blueprint)
         training = {**source.record["training"], "reused_from": source.cell.name}
     else:
+        runtime = settled(blueprint, settings, plan.course(plan.lr[0]), runtime, len(roles["train"][0]))
         trials = try_rates(cell, shape, params, plan, runtime, paths, roles) if len(plan.lr) > 1 else []
         schedule = plan.course(best_rate(trials) if trials else plan.lr[0])
         trainer = Trainer(blueprint, settings, schedule, runtime, params.seed, len(roles["train"][0]))
