@@ -96,8 +96,8 @@ def test_a_missing_key_is_named_but_for_one_that_may_be_null():
 def test_a_scale_has_its_own_values_and_those_of_all():
     value = {"side": 3, "raw": {"b": "x"}, "net": {"width": {"a": 1, "b": 2}, "betas": [1, 2]}, "none": {}}
     shared = {"side": 3, "none": {}}
-    assert at_scale(value, "a", ("a", "b")) == {**shared, "net": {"width": 1, "betas": [1, 2]}}
-    assert at_scale(value, "b", ("a", "b")) == {**shared, "net": {"width": 2, "betas": [1, 2]}, "raw": "x"}
+    assert at_scale(value, ["a"], ("a", "b")) == {**shared, "net": {"width": 1, "betas": [1, 2]}}
+    assert at_scale(value, ["b"], ("a", "b")) == {**shared, "net": {"width": 2, "betas": [1, 2]}, "raw": "x"}
 
 
 def test_another_scale_can_be_asked_for(tmp_path: Path):
@@ -136,6 +136,9 @@ def test_quoted_exponents_are_refused(tmp_path: Path):
         ("scales", 3, "scales = 3: a section is needed here; its keys: names"),
         ("scales", {"names": 3}, r"scales.names = \[3\]: names are needed, separated by spaces"),
         ("scales", {"names": ["../demo"]}, r"scales.names = \['../demo'\]: names are needed"),
+        ("scales", {"names": "tiny demo", "like": {"x": "demo"}}, r"scales.like.x = 'demo': unknown key"),
+        ("scales", {"names": "tiny demo", "like": {"tiny": "x"}}, r"scales.like.tiny = 'x': a scale of scales.names"),
+        ("scales", {"names": "tiny demo", "like": {"tiny": "tiny"}}, r"scales.like.tiny = 'tiny': a scale of scales.na"),
         ("seed", -1, "seed = -1"),
         ("seed", "x", "seed = 'x'"),
         ("los", {}, "los = {}: unknown key"),
@@ -225,5 +228,18 @@ def test_what_is_read_is_recorded(params: Params):
 
 def test_a_value_for_the_other_scales():
     tree = {"lr": {"a": 1, "else": 2}, "width": {"else": 3}, "raw": {"a": "x"}}
-    assert at_scale(tree, "a", ["a", "b"]) == {"lr": 1, "width": 3, "raw": "x"}
-    assert at_scale(tree, "b", ["a", "b"]) == {"lr": 2, "width": 3}
+    assert at_scale(tree, ["a"], ["a", "b"]) == {"lr": 1, "width": 3, "raw": "x"}
+    assert at_scale(tree, ["b"], ["a", "b"]) == {"lr": 2, "width": 3}
+
+
+def test_a_scale_like_another_has_its_values_where_it_has_none_of_its_own(tree):
+    tree["scales"] |= {"names": "tiny demo own", "like": {"own": "demo"}}
+    tree["scales"]["strong"] = {"steps": {"demo": 2, "own": 3}, "lr": {"tiny": 1, "demo": 5, "else": 4}, "width": 7}
+    tree["scales"]["prior"] = {"steps": {"tiny": 2}, "lr": {"else": 9}}
+    tree["variants"] = {"x": {"title": "X", "loss": {"alpha_kl": {"tiny": 0.25, "demo": 0.5}}}}
+    own = Params({**tree, "scale": "own"})
+    assert own.raw("scales.strong") == {"steps": 3, "lr": 5, "width": 7}
+    assert own.raw("scales.prior") == {"lr": 9}
+    assert own.scales("demo")["strong"] == {"steps": 2, "lr": 5, "width": 7}
+    assert own.scales("own")["like"] == {"own": "demo"}
+    assert own.varied("variants.x").raw("loss.alpha_kl") == 0.5

@@ -187,7 +187,7 @@ def estimators(params, x, z):
     """Both estimators, on some images and features."""
     settings = params.section("mine", Settings)
     with runtimes.Runtime(torch.device("cpu"), "float32", True, "").seeded(1, "critics"):
-        critics = (mine.PaperCritic(x.shape[1:], z.shape[1:]), mine.SeparableCritic((x, z), 8, 8, 3.0))
+        critics = (mine.PaperCritic(x.shape[1:], z.shape[1:]), mine.SeparableCritic([(x, z)], 8, 8, 3.0))
     return [
         lambda place, critic=critic, own=own: Mine(copy.deepcopy(critic), own, place, 1, "t")
         for critic, own in zip(critics, (settings.paper, settings.calibrated), strict=True)

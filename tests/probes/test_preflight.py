@@ -99,7 +99,7 @@ def test_every_section_is_read():
     assert set(TOP_LEVEL) - known == {
         "scale", "seed", "scales", "model", "defense", "variants", "ablation", "attack", "rows", "sweeps",
     }  # fmt: skip
-    assert set(PER_SCALE) - SCALED.keys() == {"names", "repeats", "left_out", "data", "model", "target"}
+    assert set(PER_SCALE) - SCALED.keys() == {"names", "like", "repeats", "left_out", "data", "model", "target"}
     assert TREE.keys() == set(TOP_LEVEL)
 
 

@@ -24,7 +24,7 @@ TOP_LEVEL = (
     "releases", "cost", "leaderboard", "criterion", "rows", "sweeps",
 )  # fmt: skip
 PER_SCALE = (
-    "names", "repeats", "left_out", "data", "model", "target", "judge", "second_judge", "mine", "generator", "strong",
+    "names", "like", "repeats", "left_out", "data", "model", "target", "judge", "second_judge", "mine", "generator", "strong",
     "prior", "mle", "query_free",
 )  # fmt: skip
 VARIED = ("defense", "loss", "training", "target")  # what a variant may change; data and networks stay equal for all
@@ -210,15 +210,16 @@ def _merged(tree: Mapping, changes: Mapping, key: str) -> dict:
     return merged
 
 
-def at_scale(value: Any, scale: str, names: Sequence[str]) -> Any:
+def at_scale(value: Any, scale: Sequence[str], names: Sequence[str]) -> Any:
     """A part of ``scales`` as one scale has it: where a mapping has a value for each scale, that of the scale alone.
 
-    The value under OTHERS is that of scales which it does not name. A key without a value for this scale is left out.
+    ``scale`` is its name, followed by the name of the scale whose values it has where it has none of its own. The value
+    under OTHERS is that of scales which a mapping does not name. A key without a value for this scale is left out.
     """
     if not isinstance(value, Mapping):
         return value
     if value and all(key in (*names, OTHERS) for key in value):
-        return value.get(scale, value.get(OTHERS, MISSING))
+        return next((value[name] for name in (*scale, OTHERS) if name in value), MISSING)
     chosen = {key: at_scale(item, scale, names) for key, item in value.items()}
     return {key: item for key, item in chosen.items() if item is not MISSING}
 
@@ -278,13 +279,25 @@ class Params:
             raise ParamsError(f"scales.names = {shown(self.names)}: names are needed, separated by spaces")
         if self.scale not in self.names:
             raise ParamsError(f"scale = {shown(self.scale)}: choose one of {', '.join(self.names)}")
+        self.like: Mapping[str, str] = self._scales.get("like", {})
+        refuse_unknown(self.like, self.names, "scales.like")
+        for name, other in self.like.items():
+            if other not in self.names or other in self.like:
+                why = "a scale of scales.names is needed, which is like no other"
+                raise ParamsError(f"scales.like.{name} = {shown(other)}: {why}")
         if "scales" in tree:
             self.tree["scales"] = self.scales(self.scale)
         self.seed: int = _whole(tree.get("seed", 0), "seed")
 
     def scales(self, scale: str) -> Mapping:
         """The section ``scales`` as one of the scales has it."""
-        return at_scale(self._scales, scale, self.names)
+        kept = {key: self._scales[key] for key in ("names", "like") if key in self._scales}
+        return {**self.at(self._scales, scale), **kept}
+
+    def at(self, value: Any, scale: str) -> Any:
+        """A section whose values may differ by scale, as one of the scales has it."""
+        line = (scale, self.like[scale]) if scale in self.like else (scale,)
+        return at_scale(value, line, self.names)
 
     @classmethod
     def load(cls, path: Path | str | IO[str] = "params.yaml", scale: str | None = None) -> "Params":
@@ -311,7 +324,7 @@ class Params:
         left alone without a model. Raises ParamsError for a section that is absent or changes what it may not.
         """
         self.read.add(key)
-        changes = at_scale(self._variant(key), self.scale, self.names)
+        changes = self.at(self._variant(key), self.scale)
         changes.pop("title", None)
         target = changes.pop("target", {})
         other = copy.copy(self)

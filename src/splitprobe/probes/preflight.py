@@ -21,7 +21,7 @@ from splitprobe.attacks import APART, ATTACKS, generator, mle, query_free
 from splitprobe.attacks import prior as attack_prior
 from splitprobe.core import runtime
 from splitprobe.core.cells import Cell
-from splitprobe.core.params import Params, ParamsError, at_scale, check, refuse_unknown, shown, typed
+from splitprobe.core.params import Params, ParamsError, check, refuse_unknown, shown, typed
 from splitprobe.core.recipe import CELLS, Study, checked_repeats, left_out, listed
 from splitprobe.core.registry import lookup
 from splitprobe.datasets import SOURCES, sections
@@ -115,7 +115,7 @@ def _read_methods(params: Params) -> None:
 def _read_training(params: Params, key: str) -> None:
     """What a section of ``variants`` or ``ablation`` changes of the training, at each scale."""
     for name in params.names:
-        changes = at_scale(params.raw(key), name, params.names)
+        changes = params.at(params.raw(key), name)
         check(training.Settings, changes.get("training", {}), f"{key}.training")
         check(training.Plan, changes.get("target", {}), f"{key}.target")
         if "flip" in changes.get("training", {}):

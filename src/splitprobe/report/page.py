@@ -105,7 +105,7 @@ def _settings(params: Params) -> str:
     for name in names:
         value, opened, title = params.raw(name), "", name
         if name == "scales":
-            value = {key: item for key, item in value.items() if key != "names"}  # of the other scales
+            value = {key: item for key, item in value.items() if key not in ("names", "like")}  # of the other scales
             opened, title = " open", f"scale {params.scale}"
         tree = _tree(value if isinstance(value, Mapping) else {name: value})
         shown.append(f"<details{opened}><summary>{title}</summary><pre>{tree}</pre></details>")
