@@ -233,13 +233,12 @@ def test_a_value_for_the_other_scales():
 
 
 def test_a_scale_like_another_has_its_values_where_it_has_none_of_its_own(tree):
-    tree["scales"] |= {"names": "tiny demo own", "like": {"own": "demo"}}
-    tree["scales"]["strong"] = {"steps": {"demo": 2, "own": 3}, "lr": {"tiny": 1, "demo": 5, "else": 4}, "width": 7}
-    tree["scales"]["prior"] = {"steps": {"tiny": 2}, "lr": {"else": 9}}
-    tree["variants"] = {"x": {"title": "X", "loss": {"alpha_kl": {"tiny": 0.25, "demo": 0.5}}}}
-    own = Params({**tree, "scale": "own"})
+    strong = {"steps": {"demo": 2, "own": 3}, "lr": {"tiny": 1, "demo": 5, "else": 4}, "width": 7}
+    scales = {"names": "tiny demo own", "like": {"own": "demo"}, "strong": strong, "prior": {"steps": {"tiny": 2}}}
+    variant = {"title": "X", "loss": {"alpha_kl": {"tiny": 0.25, "demo": 0.5}}}
+    own = Params({**tree, "scale": "own", "scales": scales, "variants": {"x": variant}})
     assert own.raw("scales.strong") == {"steps": 3, "lr": 5, "width": 7}
-    assert own.raw("scales.prior") == {"lr": 9}
+    assert own.raw("scales.prior") == {}
     assert own.scales("demo")["strong"] == {"steps": 2, "lr": 5, "width": 7}
     assert own.scales("own")["like"] == {"own": "demo"}
     assert own.varied("variants.x").raw("loss.alpha_kl") == 0.5

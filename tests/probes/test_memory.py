@@ -122,7 +122,7 @@ def test_results_are_the_same_with_features_kept_and_streamed(defense, saved, pa
 
 
 def test_what_is_kept_is_decided_by_the_setting(monkeypatch):
-    place = Runtime(torch.device("cpu"), "float32", True, "", round(2 * GIB))
+    place = Runtime(torch.device("cpu"), "float32", True, "", memory=round(2 * GIB))
     assert (place.keeps(round(2 * SHARE * GIB)), place.keeps(round(2 * SHARE * GIB) + 1)) == (True, False)
     monkeypatch.setattr("splitprobe.core.runtime.free", lambda device: 8 * GIB)
     assert replace(place, memory=None).keeps(round(8 * SHARE * GIB))
@@ -142,12 +142,15 @@ def test_stages_that_share_a_device_share_what_it_has_free(monkeypatch, tmp_path
 
 
 def test_the_setting_needs_a_unit():
-    assert Settings("cpu", "float32", True, 1, "1.5 GiB").most == 1.5 * GIB
-    assert Settings("cpu", "float32", True, 1, "24GiB").most == 24 * GIB
-    assert Settings("cpu", "float32", True, 1, "auto").most is None
+    def of_size(memory):
+        return Settings("cpu", "float32", True, 1, True, True, memory)
+
+    assert of_size("1.5 GiB").most == 1.5 * GIB
+    assert of_size("24GiB").most == 24 * GIB
+    assert of_size("auto").most is None
     for wrong in ("24", "24 GB", "lots", "-1 GiB"):
         with pytest.raises(ParamsError, match=rf"runtime\.memory = '{wrong}': write auto or a size such as '24 GiB'"):
-            Settings("cpu", "float32", True, 1, wrong)
+            of_size(wrong)
 
 
 def test_kept_features_are_those_of_all_images_that_a_stage_reads(stages):

@@ -141,7 +141,7 @@ def test_every_section_is_read():
         ("knowledge/other", "x-ray", r"knowledge\.other = 'x-ray': choose one of objects, faces, xray"),
         ("knowledge/other", "objects", r"knowledge\.other = 'objects': the data set of cnn/unprotected itself"),
         ("knowledge/shares", [], r"knowledge\.shares = \[\]: at least 1 items are needed"),
-        ("scales/mlee", {}, r"scales\.mlee = {}: unknown key; known here: names, repeats, left_out, data"),
+        ("scales/mlee", {}, r"scales\.mlee = {}: unknown key; known here: names, like, repeats, left_out, data"),
         ("scales/mle/steps", {"tinny": 3, "demo": 4}, r"scales\.mle\.steps = .*: int is needed.* of scales\.names"),
         ("scales/mle/steps", {"tiny": 3}, r"scales\.mle\.steps: missing; scales\.mle needs images, steps"),
         ("scales/data/object", {}, r"scales\.data\.object = {}: unknown key; known here: objects, faces, xray"),

@@ -172,7 +172,7 @@ class Shapes(Runtime):
         return torch.Generator()
 
 
-PLACE = Shapes(META, "float32", True, "shapes", 0)
+PLACE = Shapes(META, "float32", True, "shapes", memory=0)
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -378,7 +378,7 @@ class Stages:
         x, z = empty(count, *self.x_shape).requires_grad_(), self.released(count)
         optimizer = tuned.optimizer([x], tuned.trials[:1])
         tuned.weigh(tuned.trials[:1], count, META)
-        step = trained(lambda: tuned.iterate([x], z, optimizer), [self.target.edge], [optimizer])
+        step = trained(tuned.stepper([x], z, optimizer), [self.target.edge], [optimizer])
         phases = [step.beside(x.nbytes + z.nbytes)]
         for net in extra:
             noisy, sigma = empty(count, *self.x_shape), empty(count)

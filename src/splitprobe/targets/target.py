@@ -176,6 +176,11 @@ class Features:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def shape(self) -> torch.Size:
+        """(N, c, h, w)."""
+        return torch.Size((self.count, *self.target.one().shape[1:]))
+
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         """z of some of them, by their numbers (k,) or by a slice in steps of 1."""
         if isinstance(index, slice):
