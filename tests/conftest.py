@@ -41,6 +41,7 @@ TINY = {
             "warmup": 0.0,
             "trial_epochs": 1,
             "select_after": 0,
+            "estimator_steps": 2,
         }
     },
     "judge": {"width": 8, "epochs": 1, "lr": 3e-3, "schedule": "cosine", "least_steps": 0, "warmup": 0.0},

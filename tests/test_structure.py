@@ -262,11 +262,14 @@ def test_every_recipe_can_be_read_at_every_scale(scale, monkeypatch):
 
 
 def test_what_differs_between_scales_has_a_value_for_each():
+    like = PARAMS["scales"]["like"]
+
     def check(tree: dict, above: str) -> None:
         for key, value in tree.items():
-            if isinstance(value, dict) and set(value) <= {*SCALES, "else"}:
+            if key != "like" and isinstance(value, dict) and set(value) <= {*SCALES, "else"}:
+                there = {scale for scale in SCALES if {scale, like.get(scale)} & set(value)}
                 optional = key in ("raw", "classes", "left_out") or key.startswith("auxiliary_") or "/" in key
-                assert optional or "else" in value or set(value) == set(SCALES), f"{above}{key}"
+                assert optional or "else" in value or there == set(SCALES), f"{above}{key}"
             elif isinstance(value, dict):
                 check(value, f"{above}{key}.")
 

@@ -138,7 +138,7 @@ def test_quoted_exponents_are_refused(tmp_path: Path):
         ("scales", {"names": ["../demo"]}, r"scales.names = \['../demo'\]: names are needed"),
         ("scales", {"names": "tiny demo", "like": {"x": "demo"}}, r"scales.like.x = 'demo': unknown key"),
         ("scales", {"names": "tiny demo", "like": {"tiny": "x"}}, r"scales.like.tiny = 'x': a scale of scales.names"),
-        ("scales", {"names": "tiny demo", "like": {"tiny": "tiny"}}, r"scales.like.tiny = 'tiny': a scale of scales.na"),
+        ("scales", {"names": "tiny demo", "like": {"tiny": "tiny"}}, r"scales.like.tiny = 'tiny': a scale of scale"),
         ("seed", -1, "seed = -1"),
         ("seed", "x", "seed = 'x'"),
         ("los", {}, "los = {}: unknown key"),

@@ -239,7 +239,8 @@ def test_an_estimator_is_compared_with_a_fresh_one(params, paths, cpu, make_cell
         "inner_steps": 1,
         "lr": 1e-6,
     }  # one that learns nothing
-    params.tree["training"] |= {"estimator_share": 3.0, "estimator_steps": 1, "estimator_ratio": 1.0}
+    params.tree["training"] |= {"estimator_share": 3.0, "estimator_ratio": 1.0}
+    params.tree["scales"]["target"]["cnn"]["estimator_steps"] = 1
     result = train_target(make_cell(name), params, paths, cpu)["estimator"]
     assert result["steps"] == 2 * 4 + 1  # two epochs of 64 images in batches of 16, and one to follow the last
     assert result["fresh_steps"] == 40  # 27 are asked for; an epoch has 4 batches with 5 steps on each
@@ -265,14 +266,13 @@ def test_the_estimator_of_the_chosen_epoch_is_kept(make_trainer):
 @pytest.mark.parametrize(("name", "changes"), [("infoscissors", {}), ("ae", {"adversary": 1.0})])
 def test_an_estimator_learns_from_features_in_bfloat16(params, make_blueprint, name, changes):
     params.tree["defense"][name] |= changes
-    params.tree["training"]["estimator_steps"] = 1
     runtime = runtimes.Runtime(torch.device("cpu"), "bfloat16", True, "bfloat16")
     settings, schedule = params.section("training", Settings), params.scaled("target.cnn", Plan).course(1e-3)
     trainer = Trainer(make_blueprint(name), settings, schedule, runtime, 1, 16)
     images, labels = torch.randint(0, 256, (16, 3, 32, 32)).to(torch.uint8), torch.arange(16) % 4
     trainer.defense.begin_epoch(2)
     assert math.isfinite(trainer.epoch(images, labels)["loss"])
-    assert math.isfinite(trainer.compare_estimator(images, images)["ratio"])
+    assert math.isfinite(trainer.compare_estimator(images, images, 1)["ratio"])
 
 
 def test_bfloat16_agrees_with_float32_within_what_two_seeds_differ_by(params, make_blueprint):

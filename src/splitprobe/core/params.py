@@ -24,8 +24,8 @@ TOP_LEVEL = (
     "releases", "cost", "leaderboard", "criterion", "rows", "sweeps",
 )  # fmt: skip
 PER_SCALE = (
-    "names", "like", "repeats", "left_out", "data", "model", "target", "judge", "second_judge", "mine", "generator", "strong",
-    "prior", "mle", "query_free",
+    "names", "like", "repeats", "left_out", "data", "model", "target", "judge", "second_judge", "mine", "generator",
+    "strong", "prior", "mle", "query_free",
 )  # fmt: skip
 VARIED = ("defense", "loss", "training", "target")  # what a variant may change; data and networks stay equal for all
 OTHERS = "else"  # in place of a scale's name

@@ -47,7 +47,6 @@ class Settings(Adam):
     jitter: float = bounded(0.0, 0.5)
     draws: int = bounded(1, 1000)
     estimator_share: float = bounded(0.0, 10.0)
-    estimator_steps: int = bounded(1, 10_000_000)
     estimator_again: int = bounded(1, 1000)
     estimator_ratio: float = bounded(1.0, 100.0)
 
@@ -57,12 +56,14 @@ class Plan(Course):
     """The section ``scales.target.<model>``: how a network is trained, the same for every defense.
 
     Of several rates in ``lr`` each cell tries each for ``trial_epochs`` of its own, and takes the one with the best
-    validation accuracy. The epoch whose weights are kept is chosen among those after ``select_after``.
+    validation accuracy. The epoch whose weights are kept is chosen among those after ``select_after``. A defense's own
+    estimator is compared with a fresh one of at least ``estimator_steps`` steps.
     """
 
     lr: tuple[float, ...] = bounded(1e-7, 1.0, items=(1, 20), distinct=True)
     trial_epochs: int = bounded(1, 100_000)
     select_after: int = bounded(0, 100_000)
+    estimator_steps: int = bounded(1, 10_000_000)
 
     def check(self) -> None:
         """Raise ParamsError where no epoch could be chosen."""
@@ -236,11 +237,12 @@ class Trainer:
 
         renew_statistics(self.net, run, (part.float() / 255 for part in parts))
 
-    def compare_estimator(self, images: Tensor, held_out: Tensor) -> dict[str, Any]:
+    def compare_estimator(self, images: Tensor, held_out: Tensor, least_steps: int) -> dict[str, Any]:
         """How the defense's own estimator compares with a fresh one of the edge as it is; empty where it has none.
 
-        The fresh one learns from training images as the other did; both are judged by held-out ones (uint8, N, C, H,
-        W). The penalty never sees an estimator before it has followed the edge's last step, so it does that first.
+        The fresh one learns from training images as the other did, for at least ``least_steps`` steps; both are judged
+        by held-out ones (uint8, N, C, H, W). The penalty never sees an estimator before it has followed the edge's last
+        step, so it does that first.
         """
         own, settings = self.defense.estimator, self.settings
         if own is None:
@@ -261,7 +263,7 @@ class Trainer:
         with self.runtime.seeded(self.seed, "fresh estimator"):
             fresh = own.fresh()
         own.follow(*next(epoch()))
-        steps = max(settings.estimator_steps, settings.estimator_share * own.steps)
+        steps = max(least_steps, settings.estimator_share * own.steps)
         fresh.learn(epoch, steps, settings.estimator_again)
 
         def error(one: Estimator) -> float:
@@ -395,7 +397,7 @@ def train_target(cell: Cell, params: Params, paths: Paths, runtime: Runtime) -> 
         log.info("%s: %d epochs on %d images, %s", cell.name, schedule.epochs, len(roles["train"][0]), runtime.name)
         with runtime.seeded(params.seed, "layers"):  # nn.Dropout draws from torch's global generator
             history = list(trainer.fit(roles["train"], roles["validation"], cell.name, plan.select_after))
-        compared = trainer.compare_estimator(roles["train"][0], roles["validation"][0])
+        compared = trainer.compare_estimator(roles["train"][0], roles["validation"][0], plan.estimator_steps)
         if compared.get("outrun"):
             log.warning("%s: %s", cell.name, compared["ratio_reason"])
         training = {
