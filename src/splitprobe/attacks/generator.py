@@ -218,8 +218,7 @@ class Generator(Decoder):
         fit_size = len(auxiliary) - held_size
         self.sizes = (fit_size, held_size)
         # the edge is fixed, only the release is drawn anew; flipped images have features of their own at each step
-        keep = not self.flip and self.target.keeps(len(auxiliary))
-        z = Features.of(self.target, auxiliary, chosen, keep)
+        z = Features.of(self.target, auxiliary, chosen, self.target.keeps(len(auxiliary)))
         fit_z, held_z, held_out = z.window(0, fit_size), z.window(fit_size, len(z)), auxiliary[chosen[fit_size:]]
         noise, order, views = (self.generator(purpose) for purpose in ("release", "order", "views"))
         # several defenses shrink z by orders of magnitude, which stalls a decoder of the raw feature

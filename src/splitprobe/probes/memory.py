@@ -331,7 +331,7 @@ class Stages:
         attacks, attacked = self.decoders
         base = (source.auxiliary + source.test) * self.image + self.networks + size(weights(judge.edge, judge.cloud))
         base += sum(size(weights(attack.decoder)) for attack in attacks)
-        phases, flipped, other = [], [], [self.second_judge(judge)]
+        phases, other = [], [self.second_judge(judge)]
         for attack in attacks:
             held, own = attack.held(source.auxiliary), size(weights(attack.decoder))
             batch = min(attack.settings.batch_size, source.auxiliary - held)
@@ -345,13 +345,14 @@ class Stages:
 
             passes = self.observed(min(PART, source.auxiliary), decode, attack.decoder, self.target.cloud)
             moments = (4 if attack.settings.amsgrad else 3) * size(attack.decoder.parameters())  # and gradients
-            fit = largest([reduced, passes.beside(moments + 5 * held * self.image)]).beside(own)  # the best weights
-            # of flipped images z is computed at each step in any case
-            (flipped if attack.flip else phases).append(fit)
+            if attack.flip:  # z of flipped images is computed at each step in any case
+                reduced = largest([reduced, self.observed(batch, attack.view)])
+            fit = largest([reduced, passes.beside(moments + 5 * held * self.image)])
+            phases.append(fit.beside(own))  # the best weights
             other.append(passes.beside(4 * attack.draws * attacked * self.image))
             attack.optimizer.state.clear()
         draws = max(attack.draws for attack in attacks)
-        other = [one for one in (*flipped, *other, self.scoring(judge, attacked, draws)) if one]
+        other = [one for one in (*other, self.scoring(judge, attacked, draws)) if one]
         kept = [phase.beside(self.keeps("train_generator")) for phase in phases]
         return tuple(largest([*own, *other]).beside(base) for own in (phases, kept))
 
