@@ -83,7 +83,8 @@ def build_table(name: str, params: Params, paths: Paths) -> Path:
     absent = left_out(params, paths, name)
     # emptied first: a row that is no longer listed must not live on in its old file
     shutil.rmtree(paths.table(name), ignore_errors=True)
-    for row, record in table.rows.items():
+    # a table without rows has a file too: Git keeps no empty folder, and DVC would miss it in a fresh clone
+    for row, record in (table.rows or {"none": {"rows": 0}}).items():
         write_json(paths.table(name) / f"{row}.json", small(record))
     lines = [plain(line) for line in table.lines]
     write_csv(paths.table(name, "csv"), lines, list(dict.fromkeys(key for line in lines for key in line)))
