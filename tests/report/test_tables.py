@@ -229,6 +229,14 @@ def test_rows_decide_order_and_ghost_rows_are_removed(repository):
     assert [line["row"] for line in lines[:3]] == ["cnn/siftfunnel", "cnn/siftfunnel", "cnn/unprotected"]
 
 
+def test_a_table_whose_rows_are_all_left_out_says_so_and_has_a_file(repository):
+    repository.rows["table4"] = ["faces/unprotected"]
+    repository.values["faces"] = {("faces/unprotected", -1, "cell", "left_out"): (1, "", "")}
+    page, lines, rows = build(repository, "table4")
+    assert "table4 is left out at scale demo" in page and "Left out at this scale: faces/unprotected." in page
+    assert (lines, rows) == ([], {"none": {"rows": 0}})
+
+
 def test_absent_values_show_their_reason(repository):
     repository.set("cnn/gaussian_noise", "generator black_box", psnr_db=(None, "not finite (nan)"), failed=True)
     repository.set("cnn/gaussian_noise", "target", accuracy=(None, "training diverged"))
