@@ -87,6 +87,7 @@ def test_needs_of_phases_are_the_largest_and_those_of_what_lies_beside_are_added
     assert Need(3, 9).beside(2) == Need(5, 11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defense", CELLS)
 def test_stages_take_little_more_than_must_be_resident(defense, saved, stages, params, paths, cpu):
     cell, found = saved(defense), stages(defense)
@@ -186,6 +187,7 @@ def study(scale: str, *cells: str) -> Study:
     return other
 
 
+@pytest.mark.slow
 def test_the_committed_table_is_what_the_code_computes():
     computed = memory.table(memory.lines(study("paper", "cnn/siftfunnel")), "paper", 24 * GIB).splitlines()
     committed = (ROOT / "metrics/paper/memory.md").read_text().splitlines()

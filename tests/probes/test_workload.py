@@ -16,7 +16,7 @@ from splitprobe.models import count
 from splitprobe.probes import workload
 from splitprobe.probes.workload import Cells, Estimate, critic_work, estimates, flops, flops_of
 
-EDGE = 2 * (3 * 16 * 9 * 32 * 32 + 16 * 32 * 9 * 16 * 16)  # the demo's CNN, cut behind its second block
+EDGE = 2 * (3 * 16 * 9 * 32 * 32 + 16 * 32 * 9 * 16 * 16)  # a CNN 16 wide, cut behind its second block
 CLOUD = 2 * (32 * 64 * 9 * 8 * 8 + 64 * 128 * 9 * 4 * 4 + 128 * 2 * 2 * 50 + 50 * 10)
 
 
@@ -30,6 +30,7 @@ def study(whole):
     other = copy.copy(whole)
     other.params = copy.deepcopy(whole.params)
     scales = other.params.tree["scales"]
+    scales["model"]["cnn"]["width"] = 16
     scales["target"]["cnn"] |= {"epochs": 4, "lr": 1e-3, "least_steps": 0, "trial_epochs": 1}
     scales["data"]["objects"] |= {"train": 1000, "validation": 100, "test": 200, "auxiliary": 500}
     return other
