@@ -165,6 +165,20 @@ def waits(monkeypatch) -> Waits:
 
 
 @pytest.fixture
+def undecided(cpu: runtimes.Runtime, tmp_path: Path, monkeypatch) -> tuple[runtimes.Runtime, list]:
+    """A runtime as on a GPU, where both precisions are as fast, and the result of each step that was measured."""
+    measured = []
+
+    def step_seconds(place: runtimes.Runtime, build: runtimes.Build) -> float:
+        measured.append(build(place)().item())
+        return 1.0
+
+    monkeypatch.setattr(runtimes, "MACHINE", tmp_path / "machine.json")
+    monkeypatch.setattr(runtimes, "_step_seconds", step_seconds)
+    return runtimes.Runtime(cpu.device, "auto", True, "GPU"), measured
+
+
+@pytest.fixture
 def make_target(cpu: runtimes.Runtime, make_blueprint):
     """An untrained target of a defense, frozen."""
 

@@ -11,7 +11,6 @@ from splitprobe.attacks import ATTACKS, generator, hybrid, mle
 from splitprobe.attacks.base import DENOISER, Scene, assess, intercepted, scored
 from splitprobe.attacks.mle import Paper, PaperMle, Plan, Trial, Tuned, TunedMle, decibels, total_variation
 from splitprobe.attacks.optimized import run_mle
-from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import DamagedFile, read_csv, read_npz, strict, write_checkpoint, write_npz
 from splitprobe.core.params import ParamsError
 from splitprobe.core.registry import lookup
@@ -118,18 +117,8 @@ def test_a_decoder_s_step_in_bfloat16_is_nearly_that_in_float32(defense, make_ta
         assert losses["bfloat16", name] == pytest.approx(plain, rel=0.02), name
 
 
-def test_a_decoder_s_measured_precision_leaves_no_trace_in_its_fit(
-    make_target, params, images, cpu, tmp_path, monkeypatch
-):
-    measured = []
-
-    def step_seconds(place, step):
-        measured.append(step(place)().item())
-        return 1.0
-
-    monkeypatch.setattr(runtimes, "MACHINE", tmp_path / "machine.json")
-    monkeypatch.setattr(runtimes, "_step_seconds", step_seconds)
-    undecided, states = runtimes.Runtime(cpu.device, "auto", True, "GPU"), {}
+def test_a_decoder_s_measured_precision_leaves_no_trace_in_its_fit(make_target, params, images, cpu, undecided):
+    (undecided, measured), states = undecided, {}
     for key, place in (("given", cpu), ("measured", undecided), ("noted", undecided)):
         for name in ("gray_box", "strong"):
             attack, _ = decoder(name, replace(make_target("siftfunnel"), runtime=place), params, images[:8])

@@ -92,14 +92,13 @@ def test_a_setting_reaches_what_uses_it(definition, sources, before, key):
     assert changed - {"build_report"} == of_cells(before, chosen, scripts) | set(more)
 
 
-READ = ("calibrate_information",)  # pairs of features know targets, and with these every registry
 SOURCES = {  # scripts, cells; and further instances
-    "defenses/dropout.py": ((*EACH, "sweep", "measure_releases"), lambda c: c["defense"] == "dropout", READ),
+    "defenses/dropout.py": ((*EACH, "sweep", "measure_releases"), lambda c: c["defense"] == "dropout", ()),
     "defenses/siftfunnel.py": (
         (*EACH, "sweep", "measure_cost", "measure_knowledge"),
-        lambda c: "siftfunnel" in (c["architecture"], c["defense"]), READ,
+        lambda c: "siftfunnel" in (c["architecture"], c["defense"]), (),
     ),
-    "models/vgg16.py": (EACH, lambda c: c["model"] == "vgg16", READ),
+    "models/vgg16.py": (EACH, lambda c: c["model"] == "vgg16", ()),
     "attacks/mle.py": (MLE, lambda c: True, ()),
     "attacks/generator.py": (("train_mine", "measure_releases", *ATTACKS), lambda c: True, ()),
     "information/mine.py": (("train_mine",), lambda c: True, ("calibrate_information",)),

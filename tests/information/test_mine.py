@@ -224,19 +224,10 @@ def test_steps_of_mine_in_bfloat16_are_nearly_those_in_float32(params, cpu, imag
         assert values[1] == pytest.approx(values[0], rel=0.05, abs=0.02), type(estimator.critic).__name__
 
 
-def test_a_measured_precision_leaves_no_trace_in_an_estimate(params, cpu, images_and_features, tmp_path, monkeypatch):
-    x, z = images_and_features
-    measured = []
-
-    def step_seconds(place, build):
-        measured.append(build(place)().item())
-        return 1.0
-
-    monkeypatch.setattr(runtimes, "MACHINE", tmp_path / "machine.json")
-    monkeypatch.setattr(runtimes, "_step_seconds", step_seconds)
+def test_a_measured_precision_leaves_no_trace_in_an_estimate(params, cpu, images_and_features, undecided):
+    (x, z), (undecided, measured) = images_and_features, undecided
     pairs, found = Pairs(x, z, as_it_is, nn.Identity()), []
     settings = params.section("mine", Settings)
-    undecided = runtimes.Runtime(cpu.device, "auto", True, "GPU")
     for place in (cpu, undecided, undecided):
         found.append(estimate_paper(pairs, pairs, settings, Budget(2, 0, 1, 32, 32), place, 1, ""))
     assert found[0] == found[1] == found[2]

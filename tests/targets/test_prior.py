@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from splitprobe.core import runtime as runtimes
 from splitprobe.core.artifacts import DamagedFile, write_checkpoint
 from splitprobe.core.params import ParamsError, typed
 from splitprobe.datasets.base import open_dataset
@@ -95,16 +94,8 @@ def test_steps_in_bfloat16_are_nearly_those_in_float32(plan, cpu):
     assert found[1] == pytest.approx(found[0], rel=0.05)
 
 
-def test_a_measured_precision_leaves_no_trace(params, paths, cpu, tmp_path, monkeypatch):
-    measured = []
-
-    def step_seconds(place, build):
-        measured.append(build(place)().item())
-        return 1.0
-
-    monkeypatch.setattr(runtimes, "MACHINE", tmp_path / "machine.json")
-    monkeypatch.setattr(runtimes, "_step_seconds", step_seconds)
-    undecided, states = runtimes.Runtime(cpu.device, "auto", True, "GPU"), []
+def test_a_measured_precision_leaves_no_trace(params, paths, cpu, undecided):
+    (undecided, measured), states = undecided, []
     for place in (cpu, undecided, undecided):
         train_prior("objects", params, paths, place)
         states.append(load_prior(paths, "objects", cpu).denoiser.state_dict())

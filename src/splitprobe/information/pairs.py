@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from splitprobe.learning.parts import pixels
-from splitprobe.targets.target import Features
+
+if TYPE_CHECKING:  # the calibration, which has pairs of its own, then depends on no target
+    from splitprobe.targets.target import Features
 
 PART = 1024  # pairs at a time of a whole set; changes memory, not results
 # what is sent of n images, whose z comes in parts (k, c, h, w), part by part
@@ -48,7 +51,7 @@ class Pairs:
         """The pairs from one number up to another."""
         if self.partner is not None:
             return replace(self, x=self.x[start:stop], partner=self.partner[start:stop])
-        z = self.z.window(start, stop) if isinstance(self.z, Features) else self.z[start:stop]
+        z = self.z[start:stop] if isinstance(self.z, Tensor) else self.z.window(start, stop)
         return replace(self, x=self.x[start:stop], z=z)
 
     def first(self, n: int) -> Pairs:
