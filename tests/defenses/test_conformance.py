@@ -113,6 +113,7 @@ def test_a_step_may_be_recorded_where_python_keeps_nothing_of_it(name, make_trai
     monkeypatch.setattr(training, "Replay", lambda *arguments: asked.append(arguments[-1]))
     trainer = make_trainer(name, epochs=2)
     assert asked == [name not in ("dpsgd", "cem")]
+    trainer.net.train()  # as an epoch does; opacus hooks no layer in evaluation mode
     before = held()
     trainer._step(*batch)
     if name != "dpsgd":  # whose optimizer keeps something

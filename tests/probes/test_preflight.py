@@ -217,8 +217,9 @@ def test_the_stage_writes_nothing_where_there_is_a_mistake(tmp_path):
     for name in ("src", "stages"):
         (tmp_path / name).symlink_to(ROOT / name)
     text = (ROOT / "params.yaml").read_text()
+    names = ", ".join(Params(TREE).names)
     for change, message in (
-        (("scale: demo", "scale: tinny"), "error: scale = 'tinny': choose one of tiny, demo, small, full, paper"),
+        (("scale: demo", "scale: tinny"), f"error: scale = 'tinny': choose one of {names}\n"),
         (
             ("nopeek:\n    weight: 3.0", "nopeek:\n    wait: 3.0"),
             "error: defense.nopeek.wait = 3.0: unknown key; known ",
