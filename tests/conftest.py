@@ -77,10 +77,16 @@ SHAPE = Shape(3, 32, 4, 8)
 COUNTS = {"train": 64, "validation": 32, "test": 32, "auxiliary": 64}
 
 
+def pytest_collection() -> None:
+    """Torch and all test modules are a million objects, which stay: none is looked at while they are made."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Leave torch and all test modules out of every garbage collection: a million objects that stay anyway."""
+    """Nor is any of them in the collections that follow."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
