@@ -227,7 +227,7 @@ def paths(tmp_path: Path) -> Paths:
 @pytest.fixture
 def judge(paths: Paths, make_target) -> Target:
     """An untrained judge of the tiny data set, where the stages look for it."""
-    judge = make_target(model="resnet18", cut=1)
+    judge = make_target(cut=1)
     judge.save(paths.judge("objects"))
     return judge
 
