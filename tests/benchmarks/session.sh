@@ -4,9 +4,9 @@
 #   tests/benchmarks/session.sh plan NUMBER     here, with the scale in params.yaml: plans for two rows each, of those below
 #                                               that are not done
 #   tests/benchmarks/session.sh bench [...]     there, in a copy of this folder: the benchmark, at most 3 minutes
-#   tests/benchmarks/session.sh work MINUTES [PER_GPU]   there: plan by plan
+#   tests/benchmarks/session.sh work SECONDS [PER_GPU]   there: plan by plan
 #   tests/benchmarks/session.sh pack FOLDER     there: what is new in session/done, as files of at most 15 MB
-#   cat FOLDER/*.tar.* | tar x; splitprobe adopt session/done    here; `plan` then leaves out what is there
+#   cat FOLDER/*.tgz.* | tar xz; splitprobe adopt session/done    here; `plan` then leaves out what is there
 #
 # What is finished when the time is over is kept, and the next session goes on from there. Prepared images are large and
 # do not travel: they are made again there, and the plan's digests tell whether they are the same.
@@ -35,7 +35,7 @@ case "${1:-}" in
     timeout 180 python tests/benchmarks/gpu.py "${@:2}" > session/done/gpu.txt 2>&1 || echo "stopped early" >> session/done/gpu.txt
     ;;
   work)
-    end=$((SECONDS + 60 * ${2:?minutes}))
+    end=$((SECONDS + ${2:?seconds}))
     if [ ! -e "$prepared/images.npz" ]; then
       python stages/write_recipes.py
       python stages/prepare.py objects
@@ -52,7 +52,7 @@ case "${1:-}" in
     since=(-newer session/packed)
     [ -e session/packed ] || since=()
     touch session/packing
-    find session/done -type f "${since[@]}" -print0 | tar c --null -T - | split -b 15M - "${2:?folder}/done.tar."
+    find session/done -type f "${since[@]}" -print0 | tar cz --null -T - | split -b 15M - "${2:?folder}/$(date +%s).tgz."
     mv session/packing session/packed
     ;;
   *)
