@@ -173,7 +173,7 @@ def distances(bench: Bench) -> None:
     bench.row("distance correlation", fast, bench.milliseconds(lambda: correlation(explicit)), "its B x B x D form")
     settings = bench.params.section("mine", information.Settings).critic
     maps = torch.rand(bench.size, 12, bench.side // 4, bench.side // 4, device=x.device)
-    critic = bench.place.place(SeparableCritic((x, maps), settings.width, settings.grid, 5.0))
+    critic = bench.place.place(SeparableCritic([(x, maps)], settings.width, settings.grid, 5.0))
     a, b = critic.embed(x, maps)
 
     def pairs() -> Tensor:
@@ -255,7 +255,7 @@ def mine(bench: Bench) -> None:
     shapes = tuple(x.shape[1:]), tuple(z.shape[1:])
     critics = {
         "paper": (PaperCritic(*shapes), settings.paper),
-        "calibrated": (SeparableCritic((x.cpu(), z.cpu()), settings.critic.width, settings.critic.grid, 9.0),
+        "calibrated": (SeparableCritic([(x.cpu(), z.cpu())], settings.critic.width, settings.critic.grid, 9.0),
                        settings.calibrated),
     }  # fmt: skip
     for name, (critic, own) in critics.items():

@@ -35,8 +35,11 @@ class _Product(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             for_x = torch.nn.grad.conv2d_input(x.shape, weight, gradient, padding=ctx.padding)
         if ctx.needs_input_grad[1]:
-            patches = F.unfold(x, weight.shape[2:], padding=ctx.padding)  # (B, c k k, h w)
-            products = gradient.flatten(2) @ patches.mT  # (B, o, c k k)
+            # not by unfold(), which starts a kernel for each image
+            (above, beside), (high, wide) = ctx.padding, weight.shape[2:]
+            patches = F.pad(x, (beside, beside, above, above)).unfold(2, high, 1).unfold(3, wide, 1)
+            patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(len(x), -1, weight[0].numel())  # (B, h w, c k k)
+            products = gradient.flatten(2) @ patches  # (B, o, c k k)
             for_weight = products.sum(0, dtype=torch.float32).to(weight.dtype).view_as(weight)
         return for_x, for_weight, None
 
