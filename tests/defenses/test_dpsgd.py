@@ -4,11 +4,8 @@ import math
 import warnings
 from dataclasses import replace
 
-import opacus.accountants.utils
 import pytest
 import torch
-from opacus.accountants import RDPAccountant
-from opacus.validators import ModuleValidator
 from torch import nn
 
 from splitprobe.core.params import ParamsError
@@ -121,6 +118,8 @@ def test_each_gradient_is_clipped(make_private, images):
 
 
 def test_layers_are_replaced_as_opacus_would(make_target):
+    from opacus.validators import ModuleValidator  # seconds of imports that only those who need it pay
+
     plain = make_target("unprotected")
     own = make_target("dpsgd")
     for mine, theirs in ((own.edge, plain.edge), (own.cloud, plain.cloud)):
@@ -173,6 +172,8 @@ def test_a_delta_that_one_published_image_meets_is_refused(params):
 
 @pytest.mark.parametrize("delta", [1e-9, 1e-5, 1e-2])
 def test_the_least_epsilon_is_opacus_own_for_endless_noise(delta):
+    from opacus.accountants import RDPAccountant
+
     accountant = RDPAccountant()
     accountant.history = [(1e5, 0.1, 1)]
     with warnings.catch_warnings():
@@ -195,6 +196,6 @@ def test_what_opacus_refuses_is_named_too(make_private, monkeypatch):
     def refuse(**_):
         raise ValueError("The privacy budget is too low.")
 
-    monkeypatch.setattr(opacus.accountants.utils, "get_noise_multiplier", refuse)
+    monkeypatch.setattr("opacus.accountants.utils.get_noise_multiplier", refuse)
     with pytest.raises(ParamsError, match=r"defense\.dpsgd\.epsilon = 3: out of reach"):
         make_private(epsilon=3.0)

@@ -1,25 +1,36 @@
+import copy
 import json
 import math
 
 import pytest
 
+from splitprobe.core.cells import Paths
+from splitprobe.core.params import Params
 from splitprobe.information.calibrate import calibrate_information
 from splitprobe.information.gaussian import mutual_information
 from splitprobe.information.settings import Plan
 
 
-@pytest.fixture
-def small(params):
+@pytest.fixture(scope="module")
+def small(tree):
     """Two correlations, two widths, few numbers."""
+    params = Params(copy.deepcopy(tree))
     params.tree["calibration"] |= {"side": 4, "rho": [0.0, 0.9], "images": 32, "widths": [1.0, 20.0]}
     mine = params.tree["scales"]["mine"]
     mine["calibrated"] |= {"fit_images": 1000, "held_out_images": 400, "steps": 42, "patience": 42, "null_steps": 14}
     return params
 
 
-def test_estimates_stand_beside_the_truth(small, paths, cpu):
-    found = calibrate_information(small, paths, cpu)
-    assert json.loads(paths.calibration.read_text()) == json.loads(json.dumps(found))
+@pytest.fixture(scope="module")
+def calibrated(small, cpu, tmp_path_factory):
+    """What the stage gives, and what it has written."""
+    paths = Paths("demo", tmp_path_factory.mktemp("calibrated"))
+    return calibrate_information(small, paths, cpu), json.loads(paths.calibration.read_text())
+
+
+def test_estimates_stand_beside_the_truth(calibrated):
+    found, written = calibrated
+    assert written == json.loads(json.dumps(found))
     nothing, much = found["mutual_information"]
     truth = mutual_information(0.9, 16)
     assert (nothing["truth_nats"], much["truth_nats"]) == (0, pytest.approx(truth))
@@ -35,8 +46,8 @@ def test_estimates_stand_beside_the_truth(small, paths, cpu):
     assert much["paper"]["mi_nats"] < 0.98
 
 
-def test_entropy_and_dependence_meet_their_closed_forms(small, paths, cpu):
-    found = calibrate_information(small, paths, cpu)
+def test_entropy_and_dependence_meet_their_closed_forms(small, calibrated):
+    found, _ = calibrated
     for record in found["entropy"]:
         assert record["coded_bits"] == pytest.approx(record["truth_bits"], abs=0.03)
         assert record["deflate_bits"] > record["truth_bits"]
@@ -47,5 +58,5 @@ def test_entropy_and_dependence_meet_their_closed_forms(small, paths, cpu):
         assert record["images"] == small.scaled("mine", Plan).calibrated.held_out_images
 
 
-def test_the_same_seed_gives_the_same_file(small, paths, cpu):
-    assert calibrate_information(small, paths, cpu) == calibrate_information(small, paths, cpu)
+def test_the_same_seed_gives_the_same_file(small, calibrated, paths, cpu):
+    assert (calibrate_information(small, paths, cpu), json.loads(paths.calibration.read_text())) == calibrated

@@ -34,7 +34,7 @@ def test_the_papers_cap(batch, cap):
     assert paper_cap(batch) == pytest.approx(cap, abs=5e-5)
 
 
-@pytest.mark.parametrize("n", [2, 3, 7, 64])
+@pytest.mark.parametrize("n", [2, 3, 7, 14])
 def test_marginal_pairs_are_all_pairs_but_the_joint_ones(n, monkeypatch):
     monkeypatch.setattr(critics, "CHUNK", 5)  # several blocks, the last one short
     x, z = torch.rand(n, 3, 8, 8), torch.rand(n, 2, 4, 4)

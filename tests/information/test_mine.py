@@ -56,7 +56,7 @@ def test_calibrated_mine_and_infonce_on_correlated_gaussians(shape, nats, cpu):
     # its own settings: the accuracy promised here must not hang on what a study chooses in params.yaml
     how = Optimizer(5e-3, (0.8, 0.99), 0.01, 128)
     settings = Settings(3, 0.1, how, how, Separable(64, 8))
-    budget = Converging(steps=400, patience=130, cooldown=0.4, null_steps=40, fit_images=6000, held_out_images=2000)
+    budget = Converging(steps=200, patience=65, cooldown=0.4, null_steps=40, fit_images=6000, held_out_images=2000)
     found, _ = estimate_calibrated(fit, held, settings, budget, cpu, 1, "")
     # the stated error: 0.1 nats and a tenth; from below, since a critic in training gives a lower bound
     assert found.keys() == {"calibrated", "infonce"}
@@ -108,7 +108,7 @@ def test_the_papers_null_is_near_zero_for_identical_pairs(params, cpu):
     fit, held = (Pairs(part, part, as_it_is, nn.Identity()) for part in (x[:64], x[64:]))
     settings = params.section("mine", Settings)
     settings = dataclasses.replace(settings, paper=dataclasses.replace(settings.paper, lr=0.05))
-    found, _ = estimate_paper(fit, held, settings, Budget(40, 0, 3, 64, 32), cpu, 1, "")
+    found, _ = estimate_paper(fit, held, settings, Budget(20, 0, 3, 64, 32), cpu, 1, "")
     assert found["null_epochs"] == 3
     assert abs(found["null_nats"]) < 0.01
     assert found["mi_nats"] > found["null_nats"] + 3 * found["null_nats_std"]
@@ -197,8 +197,8 @@ def estimators(params, x, z):
 @pytest.fixture
 def images_and_features():
     source = torch.Generator().manual_seed(0)
-    x = torch.rand(32, 3, 16, 16, generator=source)
-    return x, nn.functional.avg_pool2d(x, 2) + 0.1 * torch.rand(32, 3, 8, 8, generator=source)
+    x = torch.rand(16, 3, 16, 16, generator=source)
+    return x, nn.functional.avg_pool2d(x, 2) + 0.1 * torch.rand(16, 3, 8, 8, generator=source)
 
 
 def test_a_step_of_mine_never_waits_for_the_device(params, cpu, images_and_features, waits):
@@ -206,10 +206,10 @@ def test_a_step_of_mine_never_waits_for_the_device(params, cpu, images_and_featu
     for make in estimators(params, x, z):
         estimator, order = make(cpu), cpu.generator(0)
         pairs = Pairs((255 * x).to(torch.uint8), z, as_it_is, nn.Identity()).shuffled(order)
-        part = torch.arange(16)
-        estimator.step(*pairs.take(part, order), 32, order)
+        part = torch.arange(8)
+        estimator.step(*pairs.take(part, order), 16, order)
         with waits:
-            estimator.step(*pairs.take(part, order), 32, order)
+            estimator.step(*pairs.take(part, order), 16, order)
         assert not waits.found, type(estimator.critic).__name__
 
 
@@ -219,7 +219,7 @@ def test_steps_of_mine_in_bfloat16_are_nearly_those_in_float32(params, cpu, imag
         values = []
         for precision in ("float32", "bfloat16"):
             estimator, order = make(cpu.at(precision)), cpu.generator(0)
-            values.append([estimator.step(x, z, 32, order).item() for _ in range(3)])
+            values.append([estimator.step(x, z, 16, order).item() for _ in range(3)])
         assert values[0][2] > values[0][0]
         assert values[1] == pytest.approx(values[0], rel=0.05, abs=0.02), type(estimator.critic).__name__
 
@@ -229,7 +229,7 @@ def test_a_measured_precision_leaves_no_trace_in_an_estimate(params, cpu, images
     pairs, found = Pairs(x, z, as_it_is, nn.Identity()), []
     settings = params.section("mine", Settings)
     for place in (cpu, undecided, undecided):
-        found.append(estimate_paper(pairs, pairs, settings, Budget(2, 0, 1, 32, 32), place, 1, ""))
+        found.append(estimate_paper(pairs, pairs, settings, Budget(2, 0, 1, 16, 16), place, 1, ""))
     assert found[0] == found[1] == found[2]
     assert len(measured) == 2
 
@@ -400,8 +400,9 @@ def test_effective_information_by_hand():
 def test_results_and_curve_are_written(defense, params, paths, make_target):
     name = f"cnn/{defense}"
     target = make_target(defense)
-    first, again = (measure_information(target, params, paths, lambda x: x.float() / 255) for _ in range(2))
-    assert again == first
+    first = measure_information(target, params, paths, lambda x: x.float() / 255)
+    if target.defense.stochastic:
+        assert measure_information(target, params, paths, lambda x: x.float() / 255) == first
     bound = first["mine"]["decoder"]
     assert bound["mi_nats"] == pytest.approx(bound["cap_nats"])  # x_hat is x
     stored = json.loads(paths.result(name, "information.json").read_text())

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from torchvision.transforms import functional as reference
 
 from splitprobe.learning.augment import TO_YIQ, _bases, _chroma, augment
 
@@ -31,6 +30,8 @@ def test_flips_are_mirror_images_of_about_half(x, cpu):
 
 @pytest.mark.parametrize("draws", [(0.5, 0, 0, 0), (0, -1.0, 0, 0), (0, 0, 0.7, 0)])
 def test_each_factor_is_torchvisions(x, draws, monkeypatch):
+    from torchvision.transforms import functional as reference  # seconds of imports that only this test needs
+
     fixed = torch.tensor(draws)[:, None].expand(4, len(x))
     monkeypatch.setattr(torch, "rand", lambda *size, **options: (fixed + 1) / 2)
     ours = augment(x, False, 0.2, None)

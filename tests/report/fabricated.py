@@ -16,6 +16,8 @@ from splitprobe.report.pictures import pictures_file, read_pictures
 
 __all__ = ["FACTS", "FLOOR", "GRID", "ORDER", "OTHERS", "Repository", "scores"]
 
+WRITTEN: dict[tuple, bytes] = {}  # the files of parts, most of which are the same in many tests
+
 
 class Repository:
     """The numbers of some cells, seed by seed, and what lies below a folder; ``rows`` is params.yaml's section.
@@ -36,9 +38,13 @@ class Repository:
     def params(self) -> Params:
         """Write the parts, then give the params."""
         for part, values in self.values.items():
-            listed = [(*key, *value) for key, value in values.items()]
-            table = pd.DataFrame(listed, columns=[*frames.COLUMNS[1:]]).astype({"value": float})
-            frames.write(table, self.paths.numbers(part))
+            listed, file = tuple((*key, *value) for key, value in values.items()), self.paths.numbers(part)
+            if listed not in WRITTEN:
+                table = pd.DataFrame([*listed], columns=[*frames.COLUMNS[1:]]).astype({"value": float})
+                frames.write(table, file)
+                WRITTEN[listed] = file.read_bytes()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(WRITTEN[listed])
         criterion = {"resamples": 200, "level": 0.95, "seed": 1, "least": 8}
         sections = {"rows": self.rows, "leaderboard": self.leaderboard, "criterion": criterion}
         return Params({"scale": "demo", "seed": 0, **sections})

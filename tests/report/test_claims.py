@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ BY_NAME = {claim.name: claim for claim in CLAIMS}
 PRINTED = Source.printed()
 
 
-def claims(whole) -> dict[str, dict]:
-    """The table's CSV lines by claim."""
+def claims(whole, *groups: str) -> dict[str, dict]:
+    """The table's CSV lines by claim; with groups of cells, of a study that has no others."""
+    if groups:
+        whole.rows["claims"] = [row for row in whole.rows["claims"] if row.partition("/")[0] in groups]
     return {line["claim"]: line for line in build(whole, "claims")[1]}
 
 
@@ -76,9 +79,9 @@ UNDECIDED = {
 SIZES = {"table2_small_edge", "table4_small_edge"}  # the same whatever was trained
 
 
-def judged(source: Source) -> dict[str, str]:
-    """The verdict on each claim that rests on a training."""
-    return {claim.name: claim.judge(source)[1] for claim in CLAIMS if claim.name not in SIZES}
+def judged(source: Source, names: Iterable[str] = BY_NAME) -> dict[str, str]:
+    """The verdict on each claim that rests on a training, or on some of them."""
+    return {name: BY_NAME[name].judge(source)[1] for name in names if name not in SIZES}
 
 
 def test_no_rule_is_certain_or_impossible():
@@ -106,7 +109,7 @@ def test_a_defense_at_its_floor_can_be_the_best_one(floor, monkeypatch):
         for cell, facts in study.items():
             psnr = floor + (left if cell.endswith("/siftfunnel") else 5.0)
             facts["decoders"] = dict.fromkeys(facts["decoders"], psnr)
-        found = judged(simulated.source(study, 1))
+        found = judged(simulated.source(study, 1), rules)
         assert {found[name] == REPRODUCED for name in rules} == {verdict == REPRODUCED}
 
 
@@ -204,7 +207,7 @@ def test_the_page_counts_and_marks(whole):
 
 def test_a_failed_decoder_supports_nothing(whole):
     whole.set("resnet18/siftfunnel", "generator gray_box", **scores(11.0), failed=True)
-    judged = claims(whole)
+    judged = claims(whole, "resnet18", "ablation")
     assert judged["table5_no_dcor"]["verdict"] == OPEN
     assert judged["table5_no_dcor"]["reason"].startswith("the decoder of resnet18/siftfunnel failed")
     # the black-box decoder is the row's strongest now, and did not fail
@@ -230,7 +233,7 @@ def test_missing_cells_and_values_are_named(whole):
 def test_trends_leave_out_failed_cuts_and_tie_saturated_estimates(whole):
     for cut in (3, 4):
         whole.set(f"depth_cnn/cut{cut}", "generator black_box", **scores(12.0), failed=True)
-    reason = claims(whole)["figure2_cnn_generator_nonzero"]["reason"]
+    reason = claims(whole, "depth_cnn", "depth_resnet18")["figure2_cnn_generator_nonzero"]["reason"]
     assert reason == "depth_cnn: 2 of 4 cuts have both values, 4 are needed"
     # cuts 1 and 2 at the cap, one above the other by chance: they tie
     for cut, nats in ((1, 5.95), (2, 5.96), (3, 3.0), (4, 2.0), (5, 1.0)):
@@ -249,14 +252,14 @@ def test_trends_leave_out_failed_cuts_and_tie_saturated_estimates(whole):
 
 def test_a_ratio_to_nothing_is_not_judged(whole):
     whole.set("cnn/siftfunnel", "effective", nonzero_per_image=0.0)
-    line = claims(whole)["table2_fewest_nonzero"]
+    line = claims(whole, "cnn")["table2_fewest_nonzero"]
     assert (line["verdict"], line["reason"]) == (OPEN, "what it is divided by is zero")
 
 
 def test_values_are_means_over_seeds(whole):
     whole.reseed("cnn/siftfunnel", 0, 1)
     whole.set("cnn/siftfunnel", "target", seed=1, accuracy=0.748)
-    line = claims(whole)["table2_siftfunnel_cheap"]
+    line = claims(whole, "cnn")["table2_siftfunnel_cheap"]
     assert float(line["ours"]) == pytest.approx(77.5 - (76.8 + 74.8) / 2)
     assert line["verdict"] == OPEN  # two seeds that are 2 points apart: t is 6.3
 
@@ -266,7 +269,7 @@ def test_estimates_that_are_not_above_their_null_order_nothing(whole):
     for cut, nats, null in ((1, 0.37, 0.2), (2, 0.36, 0.2), (3, 0.16, -5.0), (4, 0.1, 0.0)):
         told = {"mi_nats": nats, "null_nats": null, "null_nats_std": 0.1, "cap_nats": 6.0}
         whole.set(f"depth_cnn/cut{cut}", "mi calibrated", **told)
-    line = claims(whole)["figure2_cnn_mi_calibrated_cut"]
+    line = claims(whole, "depth_cnn")["figure2_cnn_mi_calibrated_cut"]
     assert (line["verdict"], line["ours"]) == (OPEN, "")
     assert line["reason"] == "depth_cnn: 1 of 4 estimates are above their null, 3 are needed"
 
@@ -278,7 +281,7 @@ def test_estimates_at_their_null_tie_below_all_others(whole):
     for cut, nats in ((1, 3.0), (2, 2.0), (3, 1.0), (4, 0.05), (5, 0.06)):
         told = {"mi_nats": nats, "null_nats": -0.02, "null_nats_std": 0.05, "cap_nats": 6.0}
         whole.set(f"depth_resnet18/cut{cut}", "mi calibrated", **told)
-    line = claims(whole)["figure2_resnet18_mi_calibrated_cut"]
+    line = claims(whole, "depth_resnet18")["figure2_resnet18_mi_calibrated_cut"]
     assert float(line["ours"]) == pytest.approx(-math.sqrt(0.95))
     assert line["verdict"] == REPRODUCED
 
@@ -292,6 +295,5 @@ def test_estimates_of_nothing_hold_no_trend():
         study = simulated.printed()
         for cell in study:
             study[cell]["mi"] = 0.0
-        verdicts = judged(simulated.source(study, 1, rng))
-        found.update(verdicts[name] for name in rules)
+        found.update(judged(simulated.source(study, 1, rng), rules).values())
     assert found == {OPEN: 4 * len(rules)}

@@ -12,6 +12,7 @@ import reprlib
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -97,12 +98,15 @@ def _below(key: str, name: Any) -> str:
     return (f"{key}." if key else "") + (name if plain else shown(name))
 
 
+_hints = cache(get_type_hints)  # of a dataclass; they are texts, and compiled each time
+
+
 def _read(cls: type, values: Any, key: str, whole: bool) -> dict[str, Any]:
     """The checked values of the dataclass ``cls`` by name: all of them where the section must be ``whole``."""
     assert all(f.default is MISSING and f.default_factory is MISSING for f in fields(cls)), f"{cls} has a default"
     names = [f.name for f in fields(cls)]
     refuse_unknown(values, names, key)
-    hints, read = get_type_hints(cls), {}
+    hints, read = _hints(cls), {}
     for item in fields(cls):
         own = f"{key}.{item.name}"
         if item.name in values:

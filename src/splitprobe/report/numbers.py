@@ -9,8 +9,9 @@ what the same attack has on all images that it was given.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean, stdev
 
 import numpy as np
@@ -186,9 +187,29 @@ class Numbers:
 
     def by_seed(self, cell: str, item: str, quantity: str) -> dict[int, float | None]:
         """A quantity of each seed that has a line of it; None where it is absent there."""
-        place = ["ours", cell, item, quantity]
-        own = self.frame[(self.frame[["who", "cell", "item", "quantity"]] == place).all(axis=1)]
-        return dict(zip(own.seed.tolist(), own.value.astype(object).where(own.value.notna(), None), strict=True))
+        return dict(self._single.get((cell, item, quantity), {}))
+
+    @cached_property
+    def _single(self) -> dict[tuple[str, str, str], dict[int, float | None]]:
+        """Our lines by cell, item and quantity: seed to value. To look through the table for each is slow."""
+        found: dict[tuple[str, str, str], dict[int, float | None]] = {}
+        own = self.frame[self.frame.who == "ours"]
+        for cell, item, quantity, seed, value in _columns(own, "cell", "item", "quantity", "seed", "value"):
+            found.setdefault((cell, item, quantity), {})[seed] = None if value != value else value
+        return found
+
+    def shown(self, quantity: str) -> list[tuple[str, float | str]]:
+        """(item, value or text) of each line of a quantity, cell by cell in the order shown."""
+        return self._shown.get(quantity, [])
+
+    @cached_property
+    def _shown(self) -> dict[str, list[tuple[str, float | str]]]:
+        own = self.frame[(self.frame.who == "ours") & self.frame.cell.isin(self.cells)]
+        own = own.sort_values("cell", key=lambda names: names.map(self.cells.index), kind="stable")
+        found: dict[str, list[tuple[str, float | str]]] = {}
+        for item, quantity, value, text in _columns(own, "item", "quantity", "value", "text"):
+            found.setdefault(quantity, []).append((item, value if value == value else text))
+        return found
 
     def of_seed(self, seed: int) -> "Numbers":
         """The results of one seed alone, of those cells that ran with it; what has no seed and derived lines stay."""
@@ -201,6 +222,11 @@ class Numbers:
         seeded = self.frame.seed.where(self.frame.seed != frames.NO_SEED)
         first = seeded.groupby([self.frame.who, self.frame.cell]).transform("min")
         return Numbers(self.frame[seeded.isna() | (seeded == first)], self.cells)
+
+
+def _columns(table: pd.DataFrame, *names: str) -> Iterator[tuple]:
+    """Some columns of a table, line by line."""
+    return zip(*(table[name].tolist() for name in names), strict=True)
 
 
 def knob(setting: str) -> str:

@@ -31,10 +31,7 @@ class Common:
         return distinct(value for value in self._known(quantity) if value > 1)
 
     def _known(self, quantity: str) -> list[float | str]:
-        own, cells = self.numbers.frame, self.numbers.cells
-        own = own[(own.who == "ours") & own.item.isin(self.items) & (own.quantity == quantity) & own.cell.isin(cells)]
-        own = own.sort_values("cell", key=lambda names: names.map(cells.index), kind="stable")
-        known = [value if value == value else text for value, text in zip(own.value, own.text, strict=True)]
+        known = (value for item, value in self.numbers.shown(quantity) if item in self.items)
         return [value for value in known if value != ""]
 
 
