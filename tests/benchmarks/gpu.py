@@ -2,12 +2,12 @@
 
     python tests/benchmarks/gpu.py [--device cuda] [--scale paper] [--precision auto] [--sections networks ...]
 
-Sections: `networks` (each family's step against its bare compiled form), `forms` (what our forms of
-layers and the compiler bring), `defenses` (each one's step against the unprotected one), `decoders`, `mle`,
-`mine`, `repeatable` (what repeatable kernels cost, and how far two runs without them end apart), and `distances`
-(losses against their dense explicit forms). A step is said to be replayed where it was recorded as a CUDA graph;
-`waits` are the times that Python waited for the GPU in one step that was not. It takes about 3 minutes on an H100, most
-of it torch.compile's; `--no-compile` leaves that out.
+Sections: `networks` (each family's step against its bare compiled form), `forms` (what our forms of layers and the
+compiler bring), `defenses` (each one's step against the unprotected one), `decoders`, `mle`, `mine`, `repeatable` (what
+repeatable kernels cost, and how far two runs without them end apart), `distances` (losses against their dense explicit
+forms), and `kernels` (what takes the time of SiftFunnel's step). A step is said to be replayed where it was recorded as
+a CUDA graph; `waits` are the times that Python waited for the GPU in one step that was not. It takes about 3 minutes on
+an H100, most of it torch.compile's; `--no-compile` leaves that out.
 `--device cpu --scale tiny` shows that it runs. Nothing is asserted, or written but for what `--precision auto` notes in
 `data/machine.json` below the current folder.
 """
@@ -27,6 +27,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from splitprobe.attacks import generator
 from splitprobe.attacks.mle import Plan, Tuned, TunedMle
@@ -48,6 +49,7 @@ ROOT = Path(__file__).parents[2]
 NETWORKS = ("cnn/unprotected", "resnet18/unprotected", "vgg16/unprotected")
 PLAIN, FUNNEL = "cnn/unprotected", "cnn/siftfunnel"
 SPREAD_STEPS = 50  # of a training, after which two runs are compared
+KERNELS = 20  # that are printed
 
 
 class Bench:
@@ -347,7 +349,22 @@ def forms(bench: Bench) -> None:
     runtime.repeat(True, bench.place.device)
 
 
-SECTIONS = {f.__name__: f for f in (networks, forms, defenses, decoders, mle, mine, repeatable, distances)}
+def kernels(bench: Bench) -> None:
+    """What takes the time of a SiftFunnel step that is not recorded: the largest kernels, or operations on a CPU."""
+    name, kind = ("device_time", ProfilerActivity.CUDA) if bench.gpu else ("cpu_time", ProfilerActivity.CPU)
+    place = replace(bench.trainer(FUNNEL).runtime, graphs=False)
+    one, steps = bench.trainer(FUNNEL, place), 3
+    with profile(activities=[kind]) as seen:
+        for _ in range(steps):
+            one.step(bench.images, bench.labels)
+        bench.wait()
+    found = sorted(seen.key_averages(), key=lambda row: -getattr(row, f"self_{name}_total"))
+    for row in found[:KERNELS]:
+        took = getattr(row, f"self_{name}_total") / 1000 / steps
+        print(f"  {took:9.3f} ms a step, {row.count // steps:4d} calls: {row.key[:80]}", flush=True)
+
+
+SECTIONS = {f.__name__: f for f in (networks, forms, defenses, decoders, mle, mine, repeatable, distances, kernels)}
 
 
 def main() -> None:
