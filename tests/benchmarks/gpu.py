@@ -2,11 +2,12 @@
 
     python tests/benchmarks/gpu.py [--device cuda] [--scale paper] [--precision auto] [--sections networks ...]
 
-Sections: `distances` (losses against their dense explicit forms), `networks` (each family's step against its bare
-compiled form), `defenses` (each one's step against the unprotected one), `decoders`, `mle`, `mine`, and `repeatable`:
-what repeatable kernels cost, how far two runs without them end apart, and three forms of a small convolution. A step is
-said to be replayed where it was recorded as a CUDA graph; `waits` are the times that Python waited for the GPU in one
-step that was not. It takes about 3 minutes on an H100, most of it torch.compile's; `--no-compile` leaves that out.
+Sections: `networks` (each family's step against its bare compiled form), `forms` (what our forms of layers and the
+compiler bring), `defenses` (each one's step against the unprotected one), `decoders`, `mle`, `mine`, `repeatable` (what
+repeatable kernels cost, and how far two runs without them end apart), `distances` (losses against their dense explicit
+forms), and `kernels` (what takes the time of SiftFunnel's step). A step is said to be replayed where it was recorded as
+a CUDA graph; `waits` are the times that Python waited for the GPU in one step that was not. It takes about 3 minutes on
+an H100, most of it torch.compile's; `--no-compile` leaves that out.
 `--device cpu --scale tiny` shows that it runs. Nothing is asserted, or written but for what `--precision auto` notes in
 `data/machine.json` below the current folder.
 """
@@ -26,6 +27,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from splitprobe.attacks import generator
 from splitprobe.attacks.mle import Plan, Tuned, TunedMle
@@ -37,6 +39,7 @@ from splitprobe.information.mine import Mine
 from splitprobe.learning import losses, optimizers
 from splitprobe.learning.replay import WARM_UP
 from splitprobe.learning.schedule import Course
+from splitprobe.models import gpu_layers
 from splitprobe.models.split import Shape
 from splitprobe.probes.workload import CLASSES, Cells
 from splitprobe.targets import training
@@ -46,6 +49,7 @@ ROOT = Path(__file__).parents[2]
 NETWORKS = ("cnn/unprotected", "resnet18/unprotected", "vgg16/unprotected")
 PLAIN, FUNNEL = "cnn/unprotected", "cnn/siftfunnel"
 SPREAD_STEPS = 50  # of a training, after which two runs are compared
+KERNELS = 20  # that are printed
 
 
 class Bench:
@@ -171,7 +175,7 @@ def distances(bench: Bench) -> None:
     bench.row("distance correlation", fast, bench.milliseconds(lambda: correlation(explicit)), "its B x B x D form")
     settings = bench.params.section("mine", information.Settings).critic
     maps = torch.rand(bench.size, 12, bench.side // 4, bench.side // 4, device=x.device)
-    critic = bench.place.place(SeparableCritic((x, maps), settings.width, settings.grid, 5.0))
+    critic = bench.place.place(SeparableCritic([(x, maps)], settings.width, settings.grid, 5.0))
     a, b = critic.embed(x, maps)
 
     def pairs() -> Tensor:
@@ -253,7 +257,7 @@ def mine(bench: Bench) -> None:
     shapes = tuple(x.shape[1:]), tuple(z.shape[1:])
     critics = {
         "paper": (PaperCritic(*shapes), settings.paper),
-        "calibrated": (SeparableCritic((x.cpu(), z.cpu()), settings.critic.width, settings.critic.grid, 9.0),
+        "calibrated": (SeparableCritic([(x.cpu(), z.cpu())], settings.critic.width, settings.critic.grid, 9.0),
                        settings.calibrated),
     }  # fmt: skip
     for name, (critic, own) in critics.items():
@@ -295,41 +299,72 @@ def repeatable(bench: Bench) -> None:
             for asked, kind in ((True, "repeatable"), (False, "not"))
         )
         bench.row(f"{name} repeatable", times[True], times[False], "the fastest kernels' step", f"two runs {note}")
-    small_convolution(bench)
 
 
-def small_convolution(bench: Bench, channels: int = 12, padded: int = 16) -> None:
-    """Forward and backward of SiftFunnel's 5x5 convolution in three forms, with repeatable kernels."""
-    side = bench.side // 4
-    x = torch.rand(bench.size, channels, side, side, device=bench.place.device)
-    x = x.to(memory_format=torch.channels_last).requires_grad_()
-    weight = torch.rand(channels, channels, 5, 5, device=x.device).requires_grad_()
-    more = padded - channels
+def forms(bench: Bench) -> None:
+    """Steps without our forms of layers, with them, and compiled; then small convolutions one by one."""
+    ours = training.on_gpu
+    for name in (PLAIN, FUNNEL):
+        one = bench.trainer(name)
+        step = bench.milliseconds(lambda one=one: one.step(bench.images, bench.labels))
+        training.on_gpu = lambda half, device: None
+        one = bench.trainer(name)
+        training.on_gpu = ours
+        other = bench.milliseconds(lambda one=one: one.step(bench.images, bench.labels))
+        bench.row(name, step, other, "the step with torch's layers", one.runtime.precision)
+        if bench.compiled:
+            begin = time.perf_counter()
+            one = bench.trainer(name, replace(one.runtime, compile=1))
+            fast = bench.milliseconds(lambda one=one: one.step(bench.images, bench.labels))
+            took = f"{run_as(one.replay)}, {time.perf_counter() - begin:.0f} s to compile and time"
+            bench.row(f"{name} compiled", fast, step, "the step that is not", took)
+    plan = bench.blueprint(FUNNEL)
+    shapes: dict[tuple, nn.Conv2d] = {}
+    edge, cloud = (bench.place.place(half) for half in plan.build())
 
-    def plain() -> Tensor:
-        return F.conv2d(x, weight, padding=2)
+    def note(layer: nn.Conv2d, x: tuple[Tensor]) -> None:
+        shapes.setdefault((*x[0].shape, layer.out_channels, layer.kernel_size[0]), layer)
 
-    def wider() -> Tensor:
-        values, kernel = F.pad(x, (0, 0, 0, 0, 0, more)), F.pad(weight, (0, 0, 0, 0, 0, more, 0, more))
-        return F.conv2d(values, kernel, padding=2)[:, :channels]
+    small = [layer for half in (edge, cloud) for layer in half.modules() if gpu_layers.small(layer)]
+    hooks = [layer.register_forward_pre_hook(note) for layer in small]
+    with torch.no_grad():
+        cloud(edge(bench.images.float() / 255))
+    for hook in hooks:
+        hook.remove()
+    for (*shape, channels, kernel), layer in shapes.items():
+        x = torch.rand(shape, device=bench.place.device).to(memory_format=torch.channels_last).requires_grad_()
+        times = []
+        for form, repeatable in ((nn.Conv2d, True), (nn.Conv2d, False), (gpu_layers.SmallConv2d, True)):
+            runtime.repeat(repeatable, bench.place.device)
+            layer.__class__ = form
 
-    def product() -> Tensor:
-        return (weight.flatten(1) @ F.unfold(x, 5, padding=2)).view(x.shape)
+            def passes(x: Tensor = x, layer: nn.Conv2d = layer) -> None:
+                with bench.place.at("bfloat16").autocast():
+                    out = layer(x)
+                torch.autograd.grad(out, (x, layer.weight), out)
 
-    def passes(form: Callable[[], Tensor]) -> Callable[[], object]:
-        def run() -> None:
-            with bench.place.autocast():
-                out = form()
-            torch.autograd.grad(out.float().square().sum(), (x, weight))
-
-        return run
-
-    base = bench.milliseconds(passes(plain))
-    for name, form in ((f"padded to {padded} channels", wider), ("as a matrix product", product)):
-        bench.row(f"5x5 convolution {name}", bench.milliseconds(passes(form)), base, f"that of {channels} channels")
+            times.append(bench.milliseconds(passes))
+        name = f"{kernel}x{kernel} {shape[1]} to {channels}, {shape[2]}x{shape[3]}"
+        bench.row(name, times[2], times[0], "cuDNN's, repeatable", f"cuDNN's fastest {times[1]:.3f} ms")
+    runtime.repeat(True, bench.place.device)
 
 
-SECTIONS = {f.__name__: f for f in (distances, networks, defenses, decoders, mle, mine, repeatable)}
+def kernels(bench: Bench) -> None:
+    """What takes the time of a SiftFunnel step that is not recorded: the largest kernels, or operations on a CPU."""
+    name, kind = ("device_time", ProfilerActivity.CUDA) if bench.gpu else ("cpu_time", ProfilerActivity.CPU)
+    place = replace(bench.trainer(FUNNEL).runtime, graphs=False)
+    one, steps = bench.trainer(FUNNEL, place), 3
+    with profile(activities=[kind]) as seen:
+        for _ in range(steps):
+            one.step(bench.images, bench.labels)
+        bench.wait()
+    found = sorted(seen.key_averages(), key=lambda row: -getattr(row, f"self_{name}_total"))
+    for row in found[:KERNELS]:
+        took = getattr(row, f"self_{name}_total") / 1000 / steps
+        print(f"  {took:9.3f} ms a step, {row.count // steps:4d} calls: {row.key[:80]}", flush=True)
+
+
+SECTIONS = {f.__name__: f for f in (networks, forms, defenses, decoders, mle, mine, repeatable, distances, kernels)}
 
 
 def main() -> None:

@@ -1,42 +1,62 @@
 #!/usr/bin/env bash
 # Rows of Table II on a GPU that is lent for minutes at a time, on a machine without DVC and Git.
 #
-#   tests/benchmarks/session.sh plan            here, with the scale in params.yaml: a plan for each row below
-#   tests/benchmarks/session.sh work MINUTES    there, in a copy of this folder: the benchmark, once, then row by row
-#   splitprobe adopt session/done               here, with session/done copied back; `plan` then leaves out what is there
+#   tests/benchmarks/session.sh plan NUMBER     here, with the scale in params.yaml: plans for two rows each, of those below
+#                                               that are not done
+#   tests/benchmarks/session.sh bench [...]     there, in a copy of this folder: the benchmark, at most 3 minutes
+#   tests/benchmarks/session.sh work SECONDS [PER_GPU]   there: plan by plan
+#   tests/benchmarks/session.sh pack FOLDER     there: what is new in session/done, as files of at most 15 MB
+#   cat FOLDER/*.tgz.* | tar xz; splitprobe adopt session/done    here; `plan` then leaves out what is there
 #
-# What is finished when the time is over is kept, and the next session goes on from there.
+# What is finished when the time is over is kept, and the next session goes on from there. Prepared images are large and
+# do not travel: they are made again there, and the plan's digests tell whether they are the same.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 rows=(unprotected siftfunnel siftfunnel_architecture nopeek ae ae_adversarial bido_cka vib gaussian_noise dropout
   dpsgd groupnorm nls nls_constant mid bido infoscissors ressfl cem topk)
+stages=(train_generator run_mle train_mine)
+prepared=data/$(sed -n 's/^scale: *\([a-z]*\).*/\1/p' params.yaml)/prepared/objects
 mkdir -p session/done
+export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH}
 case "${1:-}" in
   plan)
-    rm -f session/*.json
-    for i in "${!rows[@]}"; do
-      cell=cnn/${rows[i]} plan=session/$(printf %02d "$i").json
-      splitprobe plan "train_generator@$cell" "run_mle@$cell" "train_mine@$cell" > "$plan"
-      grep -q '"train_\|"run_' "$plan" || rm "$plan"
+    rm -rf session/*.json session/prepared
+    splitprobe run prepare@objects
+    mkdir session/prepared
+    cp "$prepared"/{summary.json,rejected.csv} session/prepared
+    for ((i = 0, left = ${2:?number}; i < ${#rows[@]} && left > 0; i += 2)); do
+      plan=session/$(printf %02d "$i").json
+      splitprobe plan "${stages[@]/%/@cnn/${rows[i]}}" "${stages[@]/%/@cnn/${rows[i + 1]}}" > "$plan"
+      if grep -q '"train_\|"run_' "$plan"; then ((left--)) || true; else rm "$plan"; fi
     done
     ls session
     ;;
+  bench)
+    timeout 180 python tests/benchmarks/gpu.py "${@:2}" > session/done/gpu.txt 2>&1 || echo "stopped early" >> session/done/gpu.txt
+    ;;
   work)
-    end=$((SECONDS + 60 * ${2:?minutes}))
-    export PYTHONPATH=$PWD/src
-    run="import sys; from splitprobe.engine.cli import main; sys.exit(main())"
-    if [ ! -e session/done/gpu.txt ]; then
-      timeout 180 python tests/benchmarks/gpu.py > session/gpu.part || echo "stopped early" >> session/gpu.part
-      mv session/gpu.part session/done/gpu.txt
+    end=$((SECONDS + ${2:?seconds}))
+    if [ ! -e "$prepared/images.npz" ]; then
+      python stages/write_recipes.py
+      python stages/prepare.py objects
+      cp session/prepared/* "$prepared" # they name this machine's versions
     fi
+    run="import sys; from splitprobe.engine.cli import main; sys.exit(main())"
     for plan in session/*.json; do
       left=$((end - SECONDS))
       [ "$left" -gt 10 ] || break
-      timeout "$left" python -c "$run" work "$plan" --out session/done || break
+      timeout "$left" python -c "$run" work "$plan" --out session/done --per-gpu "${3:-3}" || break
     done
     ;;
+  pack)
+    since=(-newer session/packed)
+    [ -e session/packed ] || since=()
+    touch session/packing
+    find session/done -type f "${since[@]}" -print0 | tar cz --null -T - | split -b 15M - "${2:?folder}/$(date +%s).tgz."
+    mv session/packing session/packed
+    ;;
   *)
-    sed -n '2,8s/^# \?//p' "$0"
+    sed -n '2,12s/^# \?//p' "$0"
     exit 2
     ;;
 esac

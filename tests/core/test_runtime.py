@@ -18,7 +18,9 @@ from splitprobe.engine.view import last_line
 def settings(**changes):
     """The section ``runtime`` of a float32 CPU, and what is changed of it."""
     plain = {"device": "cpu", "precision": "float32", "channels_last": True, "threads": 1}
-    return runtime.Settings(**{**plain, "graphs": True, "repeatable": True, "memory": "auto", **changes})
+    return runtime.Settings(
+        **{**plain, "graphs": True, "repeatable": True, "compile": None, "memory": "auto", **changes}
+    )
 
 
 def test_seeds_depend_on_seed_and_purpose_alone():
@@ -91,6 +93,32 @@ def test_a_cpu_computes_in_float32_unless_bfloat16_is_asked_for(monkeypatch):
         assert place.settled("work", None) is place
         names[asked] = place.name.rpartition(", ")[2]
     assert names == {"auto": "float32", "float32": "float32", "bfloat16": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("device", "least", "steps", "compiled"),
+    [("cuda", 100, 100, True), ("cuda", 100, 99, False), ("cuda", None, 10**6, False), ("cpu", 100, 100, False)],
+)
+def test_what_is_called_often_on_a_gpu_is_compiled(monkeypatch, device, least, steps, compiled):
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: lambda x: ("compiled", function(x), dynamic))
+    place = runtime.Runtime(torch.device(device), "float32", True, "", compile=least)
+    assert place.compiled(lambda x: x + 1, steps)(1) == (("compiled", 2, False) if compiled else 2)
+
+
+def test_where_the_compiler_fails_the_function_runs_as_it_is(monkeypatch, caplog):
+    tried = []
+
+    def fails(function, dynamic):
+        def run(x):
+            tried.append(x)
+            raise torch._dynamo.exc.InternalTorchDynamoError("no C compiler\nand more")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", fails)
+    run = runtime.Runtime(torch.device("cuda"), "float32", True, "", compile=1).compiled(lambda x: x + 1, 1)
+    assert [run(1), run(2)] == [2, 3] and tried == [1]
+    assert [record.message for record in caplog.records] == ["a network is not compiled: no C compiler"]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from torch import nn
 
 from splitprobe.core.params import ParamsError
 from splitprobe.defenses import dpsgd
+from splitprobe.learning import optimizers
 from splitprobe.targets.training import Trainer
 
 IMAGES = 16
@@ -85,6 +86,14 @@ def test_the_sum_of_gradients_does_not_depend_on_the_physical_size(make_private,
             trainer.step(images[0][part], images[1][part])
         sums.append(torch.cat([p.summed_grad.flatten() for p in trainer.net.parameters()]))
     assert (sums[0] - sums[1]).norm() < 1e-4 * sums[1].norm()
+
+
+def test_a_private_step_is_not_fused(make_private, images, monkeypatch):
+    # as Adam is on a GPU, where that kernel refuses gradients that are not laid out as the weights are
+    monkeypatch.setattr(optimizers, "suited", lambda optimizer, parameters: {"fused": True})
+    trainer = make_private()
+    assert [group["fused"] for group in trainer.optimizer.param_groups] == [False]
+    assert math.isfinite(trainer.epoch(*images)["loss"])
 
 
 def test_gradients_of_single_images_add_up_to_autograd_s(make_private, images):

@@ -111,6 +111,16 @@ def test_digests_are_those_of_dvc(make_graph, fresh):
     assert digest(graph.root / "stages") != recorded["stages"], "what .dvcignore names would count otherwise"
 
 
+def test_digests_are_of_the_bytes_where_dvc_lock_knows_the_stage_but_not_the_file(make_graph):
+    # as after a change of scale: until it has run there, DVC takes such line ends out, as its version 2 did
+    graph = make_graph(stage("a", source="x.txt"), files={"stages/x.txt": "1\r\n", "stages/y.txt": "2\r\n"})
+    graph.reproduce()
+    dvc = graph.root / "dvc.yaml"
+    dvc.write_text(dvc.read_text().replace("x.txt", "y.txt"))
+    (step,) = json.loads(plan(graph).read_text())["steps"]
+    assert step["inputs"]["stages/y.txt"] == digest(graph.root / "stages" / "y.txt")
+
+
 def test_a_plan_holds_what_is_due_and_digests_of_what_it_reads(graph):
     graph.reproduce("b")
     planned = json.loads(plan(graph).read_text())

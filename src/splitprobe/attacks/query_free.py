@@ -35,6 +35,7 @@ from splitprobe.core.runtime import progress
 from splitprobe.defenses.base import Defense
 from splitprobe.learning import optimizers
 from splitprobe.learning.augment import augment
+from splitprobe.learning.replay import Replay
 from splitprobe.learning.schedule import renew_statistics
 from splitprobe.models import count
 from splitprobe.models import split as splitting
@@ -149,23 +150,30 @@ class QueryFree(Attack):
         def batch(images: Tensor) -> Tensor:
             return images[torch.randint(len(images), (plan.images,), device=images.device, generator=draw)]
 
-        for step in progress(range(plan.steps), f"{self.target.cell.name} substitute", "step"):
+        def step() -> Tensor:
+            # of both networks: what is left of the last step is no part of a recorded one
+            for one in (optimizer, opposing):
+                one.zero_grad(set_to_none=True)
             x = augment(batch(auxiliary), flip=True, jitter=0.0, generator=views).float() / 255
             seen = batch(real)
             with runtime.autocast():
                 made = (edge(x).float() - mean) * scale
             mmd = discrepancy(made, seen)
-            loss = self.settings.mmd * mmd - (1 - self.settings.mmd) * discriminator(made).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (self.settings.mmd * mmd - (1 - self.settings.mmd) * discriminator(made).mean()).backward()
             optimizer.step()
+            opposing.zero_grad(set_to_none=True)
             made = made.detach()
             hinge = F.relu(1 + discriminator(made)).mean() + F.relu(1 - discriminator(seen)).mean()
-            opposing.zero_grad(set_to_none=True)
             hinge.backward()
             opposing.step()
-            optimizer.param_groups[0]["lr"] = plan.lr * (1 - (step + 1) / plan.steps)
+            return mmd.detach()
+
+        replay = Replay(step, runtime, optimizer, (draw, views))
+        for done in progress(range(plan.steps), f"{self.target.cell.name} substitute", "step"):
+            mmd = replay()
+            optimizer.param_groups[0]["lr"] = plan.lr * (1 - (done + 1) / plan.steps)
         self.mmd = mmd.item()
+        replay.renew()  # gives its memory back
         settings = self.decoding[0]
         fitted_on = auxiliary[: settings.batch_size * settings.statistics_batches].split(settings.batch_size)
         renew_statistics(edge, edge, (part.float() / 255 for part in fitted_on))

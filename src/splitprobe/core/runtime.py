@@ -48,6 +48,7 @@ class Settings:
     threads: int = bounded(1, 1024)
     graphs: bool
     repeatable: bool
+    compile: int | None = bounded(1, 1_000_000_000)
     memory: str
 
     def __post_init__(self) -> None:
@@ -67,7 +68,8 @@ class Runtime:
     """A device with the precision that networks are trained in. Losses and distances are float32 everywhere.
 
     ``precision`` is "auto" until :meth:`settled` has decided it; what is not decided is float32. ``graphs`` says that
-    training steps may be replayed as CUDA graphs (learning/replay.py).
+    training steps may be replayed as CUDA graphs (learning/replay.py). Networks are compiled for trainings of at least
+    ``compile`` steps; None: for none.
     """
 
     device: torch.device
@@ -76,6 +78,7 @@ class Runtime:
     name: str
     graphs: bool = False
     memory: int | None = None  # bytes of the device that a stage may use; None: what is free
+    compile: int | None = None
 
     def keeps(self, size: int) -> bool:
         """Whether so many bytes are kept on the device that could be computed anew: at most SHARE of the memory."""
@@ -94,6 +97,27 @@ class Runtime:
         if precision == self.precision:
             return self
         return replace(self, precision=precision, name=f"{self.name.removesuffix(f', {self.precision}')}, {precision}")
+
+    def compiled(self, function: Callable, steps: int) -> Callable:
+        """A function of tensors, compiled where so many calls are worth it on a GPU; else as it is.
+
+        Where the compiler fails, as for want of a C compiler, the log says so and the function runs as it is.
+        """
+        if self.device.type != "cuda" or self.compile is None or steps < self.compile:
+            return function
+        import torch
+
+        chosen = [torch.compile(function, dynamic=False)]
+
+        def run(*inputs: object) -> object:
+            try:
+                return chosen[0](*inputs)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                log.warning("a network is not compiled: %s", str(error).strip().split("\n")[0])
+                chosen[0] = function
+                return function(*inputs)
+
+        return run
 
     def settled(self, work: str, build: Build) -> Runtime:
         """This runtime with its precision decided, where it is "auto": the faster one, measured by steps of ``build``.
@@ -158,7 +182,7 @@ def start(settings: Settings) -> Runtime:
     torch.backends.cudnn.allow_tf32 = False  # on by default: a GPU's convolutions would keep 10 bits of float32's 23
     threads = torch.get_num_threads()
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {threads} thread{'s' * (threads > 1)}"
-    undecided = Runtime(device, "auto", settings.channels_last, name, settings.graphs, settings.most)
+    undecided = Runtime(device, "auto", settings.channels_last, name, settings.graphs, settings.most, settings.compile)
     if settings.precision == "auto" and device.type == "cpu":
         return undecided.at("float32")  # a clock must not decide the digits of results that any CPU can make again
     return undecided.at(settings.precision)

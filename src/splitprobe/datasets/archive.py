@@ -4,6 +4,7 @@ import contextlib
 import os
 import posixpath
 import stat
+import threading
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
@@ -59,7 +60,8 @@ def open_tree(path: Path) -> Iterator[Tree]:
         inside = {posixpath.normpath(n): info for n, info in files.items() if n not in outside}
         names = sorted(n for n in inside if not _is_hidden(n))
         rejected = [Rejected(n, "its name points outside the archive") for n in outside]
-        yield Tree(names, lambda name: _read_or_data_error(lambda: _unpacked(archive, inside[name])), rejected)
+        alone = threading.Lock()  # several versions of zipfile take the place of another thread's read for their own
+        yield Tree(names, lambda name: _read_or_data_error(lambda: _unpacked(archive, inside[name], alone)), rejected)
 
 
 def _entry_name(info: zipfile.ZipInfo) -> str:
@@ -125,10 +127,11 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, alone: threading.Lock) -> bytes:
     """The content of a .zip's entry. Raises DataError for one that is too large; zipfile reads no more than it says."""
     _check_size(info.file_size)
-    return archive.read(info)
+    with alone:
+        return archive.read(info)
 
 
 def _check_size(size: int) -> None:

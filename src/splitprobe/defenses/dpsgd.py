@@ -118,6 +118,8 @@ class Dpsgd(Defense):
         noise = noise_multiplier(settings, rate, steps * site.epochs)
         log.info("DP-SGD: noise multiplier %.3f for epsilon %g in %d epochs", noise, settings.epsilon, site.epochs)
         keep_gradients_apart(net)
+        for group in optimizer.param_groups:
+            group["fused"] = False  # that kernel wants gradients laid out as weights are, and Opacus' are contiguous
         private = DPOptimizer(
             optimizer, noise_multiplier=noise, max_grad_norm=settings.clipping_norm,
             expected_batch_size=settings.batch_size, generator=site.runtime.generator(site.seed, "dpsgd"),

@@ -90,7 +90,7 @@ class HashOnce:
     """
 
     def __init__(self) -> None:
-        self.known: dict[str, Any] = {}
+        self.known: dict[tuple[str, str], Any] = {}
         # DVC's own method, kept before `open` replaces it by this object
         self.compute = Output._get_hash_meta
 
@@ -99,9 +99,10 @@ class HashOnce:
 
     def of(self, output: Output) -> Any:
         """Meta data and hash of an output."""
-        if output.fs_path not in self.known:
-            self.known[output.fs_path] = self.compute(output)
-        return self.known[output.fs_path]
+        key = output.fs_path, output.hash_name
+        if key not in self.known:
+            self.known[key] = self.compute(output)
+        return self.known[key]
 
 
 class LockFile:
@@ -341,6 +342,8 @@ class Repository:
             name, value = str(dep), None
             if not any(f"{name}/".startswith(f"{out}/") or f"{out}/".startswith(f"{name}/") for out in made):
                 with contextlib.suppress(FileNotFoundError, DvcException):
+                    if not dep.hash_info:  # before a stage's first run DVC takes line ends out, as its version 2 did
+                        dep.update_legacy_hash_name(force=True)
                     value = dep.get_hash().value
             if isinstance(dep, ParamsDependency):
                 found |= {f"{name}:{key}": [value[key]] if value else None for key in dep.params}

@@ -24,6 +24,7 @@ from splitprobe.learning.parts import joined
 from splitprobe.learning.replay import Replay
 from splitprobe.learning.schedule import Adam, Course, Rate, batches, renew_statistics
 from splitprobe.models import count
+from splitprobe.models.gpu_layers import on_gpu
 from splitprobe.models.split import Shape
 from splitprobe.targets.target import QUERY, Blueprint, Features, Target, load_target, with_defense
 
@@ -123,23 +124,23 @@ class Trainer:
         private = self.defense.make_private(self.net, self.optimizer, site)
         if private is not None:
             self.optimizer, self.draw = private
+        else:  # Opacus takes gradients of the layers that it knows, one image at a time
+            for half in (self.edge, self.cloud):
+                on_gpu(half, runtime.device)
+        self.layers = tuple(
+            runtime.compiled(outputs_of(half), 0 if private else steps) for half in (self.edge, self.cloud)
+        )
         static = private is None and self.defense.replayable
         self.replay = Replay(self._step, runtime, self.optimizer, (self.views, self.noise), static)
         self.scheduled: dict[str, float] = {}  # the values that this epoch's steps are made with
 
     def forward(self, x: Tensor, y: Tensor) -> Batch:
         """One forward pass in training mode."""
-        activations = []
+        of_edge, of_cloud = self.layers
         with self.runtime.autocast():
-            z = x
-            for layer in self.edge:
-                z = layer(z)
-                activations.append(z)
-            hidden = self.defense.training_release(z, self.noise)
-            for layer in self.cloud:
-                hidden = layer(hidden)
-                activations.append(hidden)
-        return Batch(x, y, z, hidden, tuple(activations[1:]))  # the first is the normalized image
+            edge = of_edge(x)
+            cloud = of_cloud(self.defense.training_release(edge[-1], self.noise))
+        return Batch(x, y, edge[-1], cloud[-1], tuple(edge[1:] + cloud))  # the edge's first is the normalized image
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the loss, the task's first."""
@@ -286,6 +287,19 @@ class Trainer:
         return loss / len(labels), correct / len(labels)
 
 
+def outputs_of(half: nn.Sequential) -> Callable[[Tensor], list[Tensor]]:
+    """A function that gives the outputs of all layers of an edge or a cloud."""
+
+    def run(x: Tensor) -> list[Tensor]:
+        outputs = []
+        for layer in half:
+            x = layer(x)
+            outputs.append(x)
+        return outputs
+
+    return run
+
+
 def settled(blueprint: Blueprint, settings: Settings, schedule: Course, runtime: Runtime, size: int) -> Runtime:
     """The runtime with its precision decided, where it is open, by training steps of a copy of these networks.
 
@@ -297,6 +311,7 @@ def settled(blueprint: Blueprint, settings: Settings, schedule: Course, runtime:
     batch = min(defense.batch_size or settings.batch_size, size)
 
     def build(place: Runtime) -> Callable[[], object]:
+        place = replace(place, compile=None)  # that takes longer than what is measured here
         trainer = Trainer(copy.deepcopy(blueprint), settings, schedule, place, 0, size)
         trainer.defense.begin_epoch(schedule.epochs)
         trainer.net.train()
