@@ -144,7 +144,7 @@ def test_stages_that_share_a_device_share_what_it_has_free(monkeypatch, tmp_path
 
 def test_the_setting_needs_a_unit():
     def of_size(memory):
-        return Settings("cpu", "float32", True, 1, True, True, memory)
+        return Settings("cpu", "float32", True, 1, True, True, None, memory)
 
     assert of_size("1.5 GiB").most == 1.5 * GIB
     assert of_size("24GiB").most == 24 * GIB

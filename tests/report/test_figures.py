@@ -63,6 +63,7 @@ def test_figure4_labels_scores_and_failures(few):
     assert "a failed attack" not in words(drawn(few, "figure4"))
 
 
+@pytest.mark.slow
 def test_figure4_of_all_rows_keeps_its_text_apart(full):
     full.pictures(*full.rows["figure4"])
     assert_readable(drawn(full, "figure4"))
