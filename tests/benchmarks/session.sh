@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Rows of Table II on a GPU that is lent for minutes at a time, on a machine without DVC and Git.
 #
-#   tests/benchmarks/session.sh plan NUMBER     here, with the scale in params.yaml: plans for two rows each, of those below
-#                                               that are not done
-#   tests/benchmarks/session.sh bench [...]     there, in a copy of this folder: the benchmark, at most 3 minutes
-#   tests/benchmarks/session.sh work SECONDS [PER_GPU]   there: plan by plan
-#   tests/benchmarks/session.sh pack FOLDER     there: what is new in session/done, as files of at most 15 MB
-#   cat FOLDER/*.tgz.* | tar xz; splitprobe adopt session/done    here; `plan` then leaves out what is there
+#   session.sh plan NUMBER               here, with the scale in params.yaml: so many plans, for two of the rows below each
+#   session.sh bench [OPTION...]         there, in a copy of this folder: the benchmark, at most 3 minutes
+#   session.sh work SECONDS [PER_GPU]    there: plan by plan, with so many stages at a time (3)
+#   session.sh pack FOLDER               there: what is new in session/done, as files of at most 15 MB
+#   cat FOLDER/*.tgz.* | tar xz          here, then `splitprobe adopt session/done`; `plan` then leaves out what is there
 #
 # What is finished when the time is over is kept, and the next session goes on from there. Prepared images are large and
 # do not travel: they are made again there, and the plan's digests tell whether they are the same.
@@ -20,11 +19,12 @@ mkdir -p session/done
 export PYTHONPATH=$PWD/src${PYTHONPATH:+:$PYTHONPATH}
 case "${1:-}" in
   plan)
+    left=${2:?number}
     rm -rf session/*.json session/prepared
     splitprobe run prepare@objects
     mkdir session/prepared
     cp "$prepared"/{summary.json,rejected.csv} session/prepared
-    for ((i = 0, left = ${2:?number}; i < ${#rows[@]} && left > 0; i += 2)); do
+    for ((i = 0; i < ${#rows[@]} && left > 0; i += 2)); do
       plan=session/$(printf %02d "$i").json
       splitprobe plan "${stages[@]/%/@cnn/${rows[i]}}" "${stages[@]/%/@cnn/${rows[i + 1]}}" > "$plan"
       if grep -q '"train_\|"run_' "$plan"; then ((left--)) || true; else rm "$plan"; fi
@@ -56,7 +56,7 @@ case "${1:-}" in
     mv session/packing session/packed
     ;;
   *)
-    sed -n '2,12s/^# \?//p' "$0"
+    sed -n '2,11s/^# \?//p' "$0"
     exit 2
     ;;
 esac
