@@ -40,6 +40,7 @@ OTHERS = {  # where a network needs settings of its own
 }
 
 
+LAYERS = (torch.nn.Conv2d, torch.nn.ConvTranspose2d, torch.nn.Linear)
 FORMS = {"ae": "ae_adversarial", "infoscissors": "infoscissors_encoder", "bido": "bido_cka"}  # that run other code
 
 
@@ -88,6 +89,27 @@ def test_steps_in_bfloat16_are_nearly_those_in_float32(name, make_trainer, batch
                     rows[precision] = trainer.epoch(*batch)
         for key, value in rows["float32"].items():
             assert rows["bfloat16"][key] == pytest.approx(value, rel=0.05, abs=0.02), f"{variant}: {key}"
+
+
+def test_all_layers_of_a_step_compute_in_bfloat16(name, make_trainer, batch, cpu):
+    """Those of estimators and adversaries too: in float32 they cost more than the network that is trained."""
+    seen = []
+
+    def note(layer, _, out):
+        if isinstance(layer, LAYERS):
+            seen.append((layer, out.dtype))
+
+    for variant in ("none", *([FORMS[name]] if name in FORMS else [])):
+        trainer = make_trainer(name, epochs=2, place=cpu.at("bfloat16"), variant=variant)
+        trainer.net.train()
+        trainer.defense.begin_epoch(2)
+        hook = torch.nn.modules.module.register_module_forward_hook(note)
+        try:
+            trainer.step(*batch)
+        finally:
+            hook.remove()
+        assert {layer for layer, _ in seen} >= {m for m in trainer.net.modules() if isinstance(m, LAYERS)}
+        assert [str(layer) for layer, dtype in seen if dtype != torch.bfloat16] == [], variant
 
 
 def test_a_step_never_waits_for_the_device(name, make_trainer, batch, waits):

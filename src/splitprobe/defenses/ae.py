@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
+from splitprobe.defenses.companion import Companion
 from splitprobe.learning.estimator import Estimator
 from splitprobe.models.layers import Block, InverseResidual, deconv, deconv_tanh
 from splitprobe.models.split import Layout
@@ -97,13 +98,13 @@ class AutoEncoder(Defense):
         if self.settings.adversary:
             # seeded apart: the network's own random numbers stay the same with and without an adversary
             with site.runtime.seeded(site.seed, "adversary"):
-                net = site.runtime.place(site.layout.mirror(site.layout.z_channels))
+                net = Companion(site.layout.mirror(site.layout.z_channels), site.runtime)
             error = self.reconstruction_error
             self.estimator = Estimator(net, self.settings.lr, self.settings.inner_steps, error, error)
 
     def reconstruction_error(self, net: nn.Module, x: Tensor, z: Tensor) -> Tensor:
         """L1 error of x (B, C, H, W) rebuilt from z, plus ``edges`` times that of its Sobel gradients; a scalar."""
-        x_hat = net(z.float()).float()
+        x_hat = net(z)
         return F.l1_loss(x_hat, x) + self.settings.edges * F.l1_loss(sobel(x_hat), sobel(x))
 
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
+from splitprobe.defenses.companion import Companion
 from splitprobe.learning.estimator import Estimator
 
 
@@ -74,7 +75,7 @@ class Encoder(nn.Module):
 
 def decoder_error(net: nn.Module, x: Tensor, z: Tensor) -> Tensor:
     """Mean squared error of x (B, C, H, W) decoded from z; half of it is -log q(x | z), up to a constant."""
-    return F.mse_loss(net(z.float()).float(), x)
+    return F.mse_loss(net(z), x)
 
 
 def encoder_loss(net: nn.Module, x: Tensor, z: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class InfoScissors(Defense):
                 net = Encoder(math.prod(site.x_shape), math.prod(site.z_shape), self.settings.hidden)
                 loss, error = encoder_loss, encoder_error
         pace = self.settings.inner_steps
-        self.estimator = Estimator(site.runtime.place(net), self.settings.lr, pace, loss, error)
+        self.estimator = Estimator(Companion(net, site.runtime), self.settings.lr, pace, loss, error)
 
     def begin_epoch(self, epoch: int) -> dict[str, float]:
         """Note whether q still learns alone; returns the weight of the bound in this epoch."""
@@ -129,7 +130,7 @@ class InfoScissors(Defense):
         """The weighted bound; 0 while q learns alone."""
         weight = 0.0 if self.learning_alone else self.settings.weight
         if self.settings.form == "decoder":
-            bound = club(batch.x, self.estimator.net(batch.z.float()))
+            bound = club(batch.x, self.estimator.net(batch.z))
         else:
             bound = club(batch.z, *self.estimator.net(batch.x))
         return {"club": weight * bound}

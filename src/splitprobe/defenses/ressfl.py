@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
+from splitprobe.defenses.companion import Companion
 from splitprobe.learning import optimizers
 from splitprobe.learning.measures import ssim_in_training
 from splitprobe.models.layers import bottleneck, deconv_tanh
@@ -66,13 +67,12 @@ class ResSfl(Defense):
                 *(Residual(width) for _ in range(self.settings.blocks)),
                 *layout.mirror(width),
             )
-            self.adversary = site.runtime.place(network)
+            self.adversary = Companion(network, site.runtime)
         self.optimizer = optimizers.Adam(self.adversary.parameters(), self.settings.lr)
 
     def similarity(self, batch: Batch) -> Tensor:
         """The mean SSIM of x and what the adversary rebuilds from z, a scalar."""
-        # float(): under autocast z may be bfloat16
-        return ssim_in_training(batch.x, self.adversary(batch.z.float())).mean()
+        return ssim_in_training(batch.x, self.adversary(batch.z)).mean()
 
     def inner_step(self, batch: Batch) -> dict[str, Tensor]:
         """Train the adversary, where there is one, on the detached batch; returns the SSIM that it reached."""
