@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
-from splitprobe.defenses.companion import Companion
+from splitprobe.learning.companion import Companion
 from splitprobe.learning.estimator import Estimator
 
 

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from splitprobe.core.params import bounded
 from splitprobe.defenses.base import Batch, Defense, Site
-from splitprobe.defenses.companion import Companion
 from splitprobe.learning import optimizers
+from splitprobe.learning.companion import Companion
 from splitprobe.learning.measures import ssim_in_training
 from splitprobe.models.layers import bottleneck, deconv_tanh
 from splitprobe.models.residual import Residual
