@@ -79,37 +79,30 @@ def test_every_gradient_is_finite_and_reaches_the_edge(name, make_trainer, batch
 
 
 def test_steps_in_bfloat16_are_nearly_those_in_float32(name, make_trainer, batch, cpu):
+    """And all layers compute in it, those of estimators and adversaries too, which would take longer than the network."""
+    seen = {}
+
+    def note(layer, _, out):
+        if isinstance(layer, LAYERS):
+            seen[layer] = out.dtype
+
     for variant in ("none", *([FORMS[name]] if name in FORMS else [])):
         rows = {}
         for precision in ("float32", "bfloat16"):
             trainer = make_trainer(name, epochs=2, place=cpu.at(precision), variant=variant)
-            with cpu.seeded(1, "layers"):
-                for epoch in (1, 2):
-                    trainer.defense.begin_epoch(epoch)
-                    rows[precision] = trainer.epoch(*batch)
+            seen.clear()
+            hook = torch.nn.modules.module.register_module_forward_hook(note)
+            try:
+                with cpu.seeded(1, "layers"):
+                    for epoch in (1, 2):
+                        trainer.defense.begin_epoch(epoch)
+                        rows[precision] = trainer.epoch(*batch)
+            finally:
+                hook.remove()
+            assert seen.keys() >= {m for m in trainer.net.modules() if isinstance(m, LAYERS)}
+            assert [str(m) for m, dtype in seen.items() if dtype != getattr(torch, precision)] == [], variant
         for key, value in rows["float32"].items():
             assert rows["bfloat16"][key] == pytest.approx(value, rel=0.05, abs=0.02), f"{variant}: {key}"
-
-
-def test_all_layers_of_a_step_compute_in_bfloat16(name, make_trainer, batch, cpu):
-    """Those of estimators and adversaries too: in float32 they cost more than the network that is trained."""
-    seen = []
-
-    def note(layer, _, out):
-        if isinstance(layer, LAYERS):
-            seen.append((layer, out.dtype))
-
-    for variant in ("none", *([FORMS[name]] if name in FORMS else [])):
-        trainer = make_trainer(name, epochs=2, place=cpu.at("bfloat16"), variant=variant)
-        trainer.net.train()
-        trainer.defense.begin_epoch(2)
-        hook = torch.nn.modules.module.register_module_forward_hook(note)
-        try:
-            trainer.step(*batch)
-        finally:
-            hook.remove()
-        assert {layer for layer, _ in seen} >= {m for m in trainer.net.modules() if isinstance(m, LAYERS)}
-        assert [str(layer) for layer, dtype in seen if dtype != torch.bfloat16] == [], variant
 
 
 def test_a_step_never_waits_for_the_device(name, make_trainer, batch, waits):
