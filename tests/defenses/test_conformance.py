@@ -79,7 +79,7 @@ def test_every_gradient_is_finite_and_reaches_the_edge(name, make_trainer, batch
 
 
 def test_steps_in_bfloat16_are_nearly_those_in_float32(name, make_trainer, batch, cpu):
-    """And all layers compute in it, those of estimators and adversaries too, which would take longer than the network."""
+    """And all layers compute in it: in float32 those of estimators and adversaries would take longer than the rest."""
     seen = {}
 
     def note(layer, _, out):
