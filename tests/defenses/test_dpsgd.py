@@ -118,7 +118,7 @@ def test_each_gradient_is_clipped(make_private, images):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_gradient_is_clipped_to_the_norm_itself(params, make_trainer, images, cpu, precision):
+def test_a_gradient_is_clipped_to_the_norm_itself(make_trainer, images, cpu, precision):
     # norms taken in bfloat16 are up to 0.4 % off, and privacy is accounted for gradients no longer than this
     trainer = make_trainer("dpsgd", place=cpu.at(precision))
     assert trainer.runtime.precision == precision
